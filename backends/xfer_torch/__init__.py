@@ -1,0 +1,1 @@
+"""xfer on PyTorch: torchvision's networks behind xfer's contracts."""

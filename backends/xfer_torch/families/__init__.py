@@ -1,0 +1,24 @@
+"""One file a family: the native network, and its stages in forward order.
+
+A family's function takes a card and gives `(native, stages)`. The stages are the card's blocks, then "features", which
+gives the head's input (N, D); they share their modules with `native`, which is torchvision's own wherever it has one.
+"""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from xfer.zoo import Card
+from xfer_torch.families.efficientnet_lite import efficientnet_lite
+from xfer_torch.families.resnet import resnet
+from xfer_torch.families.tiny import tiny
+from xfer_torch.families.vgg import vgg
+
+Family = Callable[[Card], tuple[nn.Module, dict[str, nn.Module]]]
+
+FAMILIES: dict[str, Family] = {
+    "resnet": resnet,
+    "vgg": vgg,
+    "efficientnet_lite": efficientnet_lite,
+    "tiny": tiny,
+}

@@ -1,0 +1,45 @@
+"""Heads as torch modules."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import nn
+
+from xfer.head import Head
+
+
+def build_head(head: Head, features: int, classes: int) -> nn.Module:
+    """The module that `head` describes, from (N, features) to (N, classes), with undefined weights.
+
+    Its submodules carry the names of `Head.shapes`.
+    """
+    drop = [nn.Dropout(head.dropout)] if head.dropout else []
+    if head.linear and not drop:
+        return nn.Linear(features, classes)
+    if head.linear:
+        return DroppedLinear(features, classes, head.dropout)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    width = features
+    for i, hidden in enumerate(head.hidden):
+        layers[f"hidden{i}"] = nn.Linear(width, hidden)
+        if head.norm:
+            layers[f"norm{i}"] = nn.BatchNorm1d(hidden) if head.norm == "batch" else nn.LayerNorm(hidden)
+        layers[f"relu{i}"] = nn.ReLU()
+        if drop:
+            layers[f"dropout{i}"] = nn.Dropout(head.dropout)
+        width = hidden
+    layers["out"] = nn.Linear(width, classes)
+    return nn.Sequential(layers)
+
+
+class DroppedLinear(nn.Linear):
+    """A linear layer with dropout on its input, so that its weights keep the layer's own name."""
+
+    def __init__(self, features: int, classes: int, dropout: float) -> None:
+        super().__init__(features, classes)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, input):  # noqa: A002, ANN001, ANN201 - torch's signature
+        """(N, features) to (N, classes)."""
+        return super().forward(self.dropout(input))

@@ -1,0 +1,31 @@
+"""Layers that torch lacks."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution without bias and with TensorFlow's "SAME" padding: the output has ceil(size / stride) pixels.
+
+    Where the padding is odd, the larger part is at the bottom and right.
+    """
+
+    def __init__(self, width: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(width, out, kernel, stride=stride, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, out, ceil(H / stride), ceil(W / stride))."""
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        top, bottom = _same(x.shape[2], kernel, stride)
+        left, right = _same(x.shape[3], kernel, stride)
+        if top == bottom and left == right:
+            return functional.conv2d(x, self.weight, None, self.stride, (top, left), groups=self.groups)
+        x = functional.pad(x, (left, right, top, bottom))
+        return functional.conv2d(x, self.weight, None, self.stride, groups=self.groups)
+
+
+def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2

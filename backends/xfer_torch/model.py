@@ -1,0 +1,133 @@
+"""BaseModel on PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import ContextManager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from xfer.backend import Backend, ModelSpec
+from xfer.model import BaseModel, check_images
+from xfer_torch.families import FAMILIES
+from xfer_torch.head import build_head
+
+
+class TorchModel(BaseModel):
+    """A torchvision module in channels_last layout, run stage by stage."""
+
+    def __init__(self, backend: Backend, spec: ModelSpec) -> None:
+        super().__init__(backend, spec)
+        self.device = torch.device(spec.device)
+        self.dtype = torch.float64 if spec.precision == "fp64" else torch.float32
+        with torch.device("meta"):
+            self.native, self.stages = FAMILIES[spec.card.family](spec.card)
+        self._take(self.native)
+        self._mean = torch.tensor(spec.preprocessing.mean, dtype=self.dtype, device=self.device).view(3, 1, 1)
+        self._std = torch.tensor(spec.preprocessing.std, dtype=self.dtype, device=self.device).view(3, 1, 1)
+        self.build_head()
+
+    def build_head(self) -> None:
+        with torch.device("meta"):
+            head = build_head(self.spec.head, self.card.feature_dim, len(self.classes))
+        self._take(head)
+        self.native.set_submodule(self.card.head, head)
+        self.stages["head"] = head
+        self.native.eval()
+        self._training = False
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(tensor.shape) for name, tensor in self.tensors().items()}
+
+    def read(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        tensors = self.tensors()
+        return {name: to_numpy(tensors[name]) for name in names}
+
+    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
+        tensors = self.tensors()
+        with torch.no_grad():
+            for name, array in arrays.items():
+                tensors[name].copy_(torch.from_numpy(np.ascontiguousarray(array)))
+
+    def apply_trainable(self) -> None:
+        for name, parameter in self.native.named_parameters():
+            parameter.requires_grad_(name in self.trainable)
+        self._training = False
+        self.native.eval()
+
+    def outputs(self, images: np.ndarray, stages: Sequence[str]) -> dict[str, np.ndarray]:
+        check_images(images, self.spec.preprocessing.size)
+        self.set_training(False)
+        found: dict[str, np.ndarray] = {}
+        with torch.inference_mode(), self.autocast():
+            x = self.normalise(images)
+            for name, stage in self.stages.items():
+                x = stage(x)
+                if name in stages:
+                    found[name] = to_numpy(x.permute(0, 2, 3, 1) if x.ndim == 4 else x, self.dtype)
+                if len(found) == len(set(stages)):
+                    break
+        return {name: found[name] for name in stages}
+
+    def forward(self, images: np.ndarray) -> Tensor:
+        """Logits (N, K) on the device, as training sees them; the graph begins at the first trainable stage."""
+        self.set_training(True)
+        with self.autocast():
+            with torch.no_grad():
+                x = self.normalise(images)
+            live = False
+            for name, stage in self.stages.items():
+                live = live or self._has_trainable(stage)
+                with nullcontext() if live else torch.no_grad():
+                    x = stage(x)
+        return x.to(self.dtype)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The native parameters and statistics by canonical name, in forward order."""
+        return {k: v for k, v in self.native.state_dict(keep_vars=True).items() if not k.endswith("num_batches_tracked")}
+
+    def set_training(self, training: bool) -> None:
+        """Put every layer into the mode that `apply_trainable` promises for training, or into inference mode."""
+        if training == self._training:
+            return
+        self._training = training
+        self.native.eval()
+        if not training:
+            return
+        for stage in self.stages.values():
+            if self._has_trainable(stage):
+                stage.train()
+                for layer in stage.modules():
+                    if isinstance(layer, _BatchNorm) and not self._has_trainable(layer):
+                        layer.eval()
+
+    def normalise(self, images: np.ndarray) -> Tensor:
+        """uint8 (N, S, S, 3) on the host to normalised (N, 3, S, S) on the device, channels_last."""
+        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)
+        return (pixels.to(self.dtype) / 255 - self._mean) / self._std
+
+    def autocast(self) -> ContextManager[object]:
+        """The context in which the forward pass runs."""
+        if self.spec.precision != "bf16":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _take(self, module: nn.Module) -> None:
+        """Give a module memory on the device; its weights are undefined until they are written."""
+        module.to_empty(device=self.device).to(dtype=self.dtype, memory_format=torch.channels_last)
+        for name, buffer in module.named_buffers():
+            if name.endswith("num_batches_tracked"):
+                buffer.zero_()
+
+    @staticmethod
+    def _has_trainable(module: nn.Module) -> bool:
+        return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def to_numpy(tensor: Tensor, dtype: torch.dtype | None = None) -> np.ndarray:
+    """A contiguous copy on the host."""
+    return np.array(tensor.detach().to("cpu", dtype=dtype or tensor.dtype).contiguous().numpy())

@@ -1,0 +1,73 @@
+"""Stepper on PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import SupportsFloat
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xfer.numerics import LossSpec, OptimizerSpec
+from xfer.stepper import Stepper
+from xfer_torch.loss import cross_entropy
+from xfer_torch.model import TorchModel, to_numpy
+from xfer_torch.optimizer import Optimizer
+
+
+class TorchStepper(Stepper):
+    """Autograd and `torch.optim` for the tensors that are trainable at the moment."""
+
+    model: TorchModel
+
+    def __init__(
+        self, model: TorchModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
+    ) -> None:
+        super().__init__(model, optimizer, loss, clip_norm)
+        self._rule: Optimizer | None = None
+
+    def rebuild(self) -> None:
+        kept = self._rule.state() if self._rule else {}
+        blocks: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in self.model.tensors().items():
+            if name in self.model.trainable:
+                blocks.setdefault(self.model.card.block_of(name), {})[name] = tensor
+        self._rule = Optimizer(self.optimizer, blocks)
+        if kept:
+            self._rule.load_state(kept)
+
+    def train_step(
+        self, images: np.ndarray, labels: np.ndarray, rates: Mapping[str, float], seed: int
+    ) -> SupportsFloat:
+        loss = self._backward(images, labels, seed)
+        self._optimizer.update(rates, self.clip_norm)
+        return loss
+
+    def compute_gradients(self, images: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+        statistics = {name: buffer.clone() for name, buffer in self.model.native.named_buffers()}
+        self._backward(images, labels, seed)
+        gradients = {name: to_numpy(tensor.grad) for name, tensor in self._optimizer.tensors.items()}
+        self._optimizer.native.zero_grad(set_to_none=True)
+        for name, buffer in self.model.native.named_buffers():
+            buffer.copy_(statistics[name])
+        return gradients
+
+    def read_state(self) -> dict[str, np.ndarray]:
+        return self._optimizer.state()
+
+    def write_state(self, state: Mapping[str, np.ndarray]) -> None:
+        self._optimizer.load_state(state)
+
+    @property
+    def _optimizer(self) -> Optimizer:
+        assert self._rule is not None, "rebuild() comes first"
+        return self._rule
+
+    def _backward(self, images: np.ndarray, labels: np.ndarray, seed: int) -> Tensor:
+        device = self.model.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            loss = cross_entropy(self.loss, self.model.forward(images), labels)
+        loss.backward()
+        return loss.detach()

@@ -1,0 +1,48 @@
+"""A process of the parity tests: one backend's block outputs for seeded weights and images, written as .npz.
+
+usage: python forward.py BACKEND OUT SIZE MODEL...
+"""
+
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from xfer.backend import ModelSpec, get_backend
+from xfer.head import Head
+from xfer.zoo import card, imagenet_classes
+
+
+def random_weights(shapes, seed=0):
+    """Uniform weights that keep the scale of activations, and statistics away from 0 and 1."""
+    arrays = {}
+    for name, shape in shapes.items():
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        u = rng.random(shape, np.float32)
+        if len(shape) > 1:
+            arrays[name] = (u - 0.5) * np.float32((24.0 / np.prod(shape[1:])) ** 0.5)
+        elif name.endswith((".running_var", ".weight")):
+            arrays[name] = 0.5 + u
+        else:
+            arrays[name] = (u - 0.5) * np.float32(0.2)
+    return arrays
+
+
+def main(backend_name, out, size, *models):
+    backend = get_backend(backend_name)
+    images = np.random.default_rng(0).integers(0, 256, (2, int(size), int(size), 3)).astype(np.uint8)
+    for model in models:
+        arrays = None
+        for precision in ("fp32", "fp64"):
+            spec = ModelSpec(card(model), Head(), imagenet_classes(), card(model).preprocessing.at(int(size)), precision)
+            net = backend.build(spec)
+            arrays = arrays or random_weights(net.shapes())
+            net.write(arrays)
+            outputs = net.block_outputs(images)
+            np.savez(Path(out, f"{model}-{precision}.npz"), **outputs)
+            del net
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,117 @@
+"""What a backend is, and how one is found.
+
+A backend is registered under the entry-point group `xfer.backends` and imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from xfer import device as devices
+from xfer.errors import BackendError, UnknownNameError
+from xfer.head import Head
+from xfer.numerics import LossSpec, OptimizerSpec, Precision, Preprocessing
+
+if TYPE_CHECKING:
+    from xfer.model import BaseModel
+    from xfer.stepper import Stepper
+    from xfer.zoo import Card
+
+GROUP = "xfer.backends"
+ALIASES = {"keras": "tensorflow", "tf": "tensorflow", "pytorch": "torch"}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything a backend needs to build a network; the weights come afterwards.
+
+    Args:
+        card: the architecture.
+        head: the head's shape.
+        classes: names of the classes, in the order of the logits.
+        preprocessing: input size in pixels, and the normalisation that the model computes on its device.
+        precision: of the forward and backward pass; "fp64" makes weights and results float64.
+        device: canonical name of a device that is there.
+    """
+
+    card: Card
+    head: Head
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    precision: Precision = "fp32"
+    device: str = "cpu"
+
+
+class Backend(ABC):
+    """A framework behind xfer's contracts: it builds models and steppers, and says what it has."""
+
+    name: str
+
+    @abstractmethod
+    def versions(self) -> dict[str, str]:
+        """Versions of the framework's packages by distribution name."""
+
+    @abstractmethod
+    def devices(self) -> Sequence[str]:
+        """Canonical names of the devices at hand, accelerators first, always with `cpu`."""
+
+    @abstractmethod
+    def architectures(self) -> Sequence[str]:
+        """Names of the cards that this backend can build."""
+
+    @abstractmethod
+    def build(self, spec: ModelSpec) -> BaseModel:
+        """A model with undefined weights, everything trainable."""
+
+    @abstractmethod
+    def stepper(
+        self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
+    ) -> Stepper:
+        """What trains `model` by one update at a time; see `Stepper`."""
+
+    def resolve_device(self, device: str) -> str:
+        """The canonical name of the device asked for, or an error that lists what is there."""
+        return devices.resolve(device, self.devices())
+
+
+def registered() -> dict[str, EntryPoint]:
+    """Entry points of all registered backends by name, none of them imported."""
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def get_backend(backend: str | Backend) -> Backend:
+    """The backend of that name (`torch`, `tensorflow`, an alias, or a third party's), or `backend` itself.
+
+    Raises:
+        UnknownNameError: no backend of that name is registered.
+        BackendError: it is registered, but its framework is not installed or does not import.
+    """
+    if isinstance(backend, Backend):
+        return backend
+    points = registered()
+    name = ALIASES.get(backend, backend)
+    if name not in points:
+        raise UnknownNameError("backend", backend, [*points, *ALIASES])
+    try:
+        made = points[name].load()()
+    except ModuleNotFoundError as missing:
+        raise BackendError(f"backend {name!r} needs {missing.name}: {install_hint(name)}") from None
+    except ImportError as broken:
+        raise BackendError(f"backend {name!r} is installed but does not import: {broken}") from broken
+    assert isinstance(made, Backend), f"entry point {name!r} of group {GROUP!r} is not an xfer.Backend"
+    return made
+
+
+def install_hint(name: str) -> str:
+    """The command that installs what backend `name` needs."""
+    dist = registered()[name].dist
+    return f'pip install "{dist.name if dist else "xfer-learn"}[{name}]"'
+
+
+def backends() -> tuple[str, ...]:
+    """Names of the registered backends, installed frameworks or not."""
+    return tuple(sorted(registered()))

@@ -1,0 +1,115 @@
+"""What looks on while a model trains: early stopping, best weights, TensorBoard, and what a user adds."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, SupportsFloat
+
+import numpy as np
+
+from xfer.errors import UsageError
+
+if TYPE_CHECKING:
+    from xfer.history import Row
+    from xfer.trainer import Trainer
+
+LOWER_IS_BETTER = ("loss", "val_loss")
+
+
+class Callback:
+    """Hooks into the loop; every one may be left out. Setting `trainer.stop` ends the fit after the epoch."""
+
+    def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
+        """Before the first of `epochs` epochs."""
+
+    def on_epoch_begin(self, trainer: Trainer, epoch: int, steps: int) -> None:
+        """Before the first of `steps` batches of an epoch."""
+
+    def on_step_end(self, trainer: Trainer, step: int, loss: SupportsFloat) -> None:
+        """After an update; `float(loss)` waits for the device."""
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        """After validation, with the epoch's row of the history."""
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """After the last epoch, also when the fit ended early or by an error."""
+
+
+class _Watching(Callback):
+    """Knows whether a metric has improved in this fit."""
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+        self._best = math.inf
+
+    def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
+        self._best = math.inf
+
+    def improved(self, row: Row) -> bool:
+        """Whether the row is better than all before it in this fit."""
+        if self.monitor not in row:
+            raise UsageError(f"cannot watch {self.monitor!r}: an epoch has {', '.join(row)}")
+        value = row[self.monitor] if self.monitor in LOWER_IS_BETTER else -row[self.monitor]
+        if value >= self._best:
+            return False
+        self._best = value
+        return True
+
+
+class EarlyStopping(_Watching):
+    """Ends the fit when a metric has not improved for `patience` epochs."""
+
+    def __init__(self, patience: int, monitor: str = "val_loss") -> None:
+        super().__init__(monitor)
+        self.patience = patience
+        self._bad = 0
+
+    def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
+        super().on_fit_begin(trainer, epochs)
+        self._bad = 0
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        self._bad = 0 if self.improved(row) else self._bad + 1
+        trainer.stop = trainer.stop or self._bad >= self.patience
+
+
+class BestWeights(_Watching):
+    """Keeps the tensors of the best epoch that training changes, and puts them back at the end of the fit."""
+
+    def __init__(self, monitor: str = "val_loss") -> None:
+        super().__init__(monitor)
+        self._kept: dict[str, np.ndarray] = {}
+
+    def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
+        super().on_fit_begin(trainer, epochs)
+        self._kept = {}
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        if self.improved(row):
+            frozen = set(trainer.model.freezer.frozen())
+            self._kept = trainer.model.read(n for n in trainer.model.shapes() if n not in frozen)
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        if self._kept:
+            trainer.model.write(self._kept)
+            self._kept = {}
+
+
+class TensorBoard(Callback):
+    """Writes every number of every epoch as TensorBoard events into a folder (extra "tensorboard")."""
+
+    def __init__(self, folder: str | Path) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ModuleNotFoundError:
+            raise UsageError('TensorBoard needs tensorboardX: pip install "xfer-learn[tensorboard]"') from None
+        self._writer = SummaryWriter(str(folder))
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        for name, value in row.items():
+            if isinstance(value, float):
+                self._writer.add_scalar(name, value, row["epoch"])
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        self._writer.flush()

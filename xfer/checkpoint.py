@@ -1,0 +1,217 @@
+"""Checkpoints: a folder of safetensors and a manifest, hashed, written atomically, loaded by any backend.
+
+The manifest names the tensor files by their hash and is replaced last, so at every moment the folder holds either the
+old checkpoint or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import xfer
+from xfer.errors import CheckpointError
+from xfer.head import Head
+from xfer.numerics import LossSpec, OptimizerSpec, Precision, Preprocessing, Schedule
+
+if TYPE_CHECKING:
+    from xfer.model import BaseModel
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a training run stands: what it computes, and the next epoch and batch it would take."""
+
+    optimizer: OptimizerSpec
+    loss: LossSpec
+    schedule: Schedule
+    rates: dict[str, float]
+    clip_norm: float | None
+    batch_size: int
+    augment: str
+    seed: int
+    epoch: int
+    step: int
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A tensor file of the checkpoint and the SHA-256 of its bytes."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` says."""
+
+    format: int
+    xfer: str
+    model: str
+    classes: tuple[str, ...]
+    head: Head
+    preprocessing: Preprocessing
+    precision: Precision
+    trainable: tuple[str, ...]
+    backend: str
+    versions: dict[str, str]
+    tensors: StoredFile
+    optimizer: StoredFile | None = None
+    training: TrainingState | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder that was opened: its manifest is valid; tensors are read and verified when asked for."""
+
+    path: Path
+    manifest: Manifest
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """All tensors of the model by canonical name."""
+        return _read_tensors(self.path, self.manifest.tensors)
+
+    def optimizer_state(self) -> dict[str, np.ndarray]:
+        """The optimizer's slots, as `Stepper.state` gives them; empty if the checkpoint has none."""
+        return _read_tensors(self.path, self.manifest.optimizer) if self.manifest.optimizer else {}
+
+
+def is_checkpoint(path: str | Path) -> bool:
+    """Whether `path` is a folder with a manifest."""
+    return Path(path, MANIFEST).is_file()
+
+
+def save(
+    model: BaseModel,
+    path: str | Path,
+    *,
+    training: TrainingState | None = None,
+    optimizer_state: Mapping[str, np.ndarray] | None = None,
+) -> Path:
+    """Write a checkpoint into the folder `path`, made if needed; files that are not the checkpoint's are left alone.
+
+    Raises:
+        CheckpointError: the folder cannot be written; an older checkpoint in it stays as it was.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = _write_tensors(folder, "model", model.weights())
+        slots = _write_tensors(folder, "optimizer", optimizer_state) if optimizer_state else None
+        manifest = Manifest(
+            format=FORMAT,
+            xfer=xfer.__version__,
+            model=model.name,
+            classes=model.classes,
+            head=model.spec.head,
+            preprocessing=model.spec.preprocessing,
+            precision=model.spec.precision,
+            trainable=tuple(sorted(model.trainable)),
+            backend=model.backend.name,
+            versions=model.backend.versions(),
+            tensors=tensors,
+            optimizer=slots,
+            training=training,
+        )
+        write_atomically(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+        _sweep(folder, {file.name for file in (tensors, slots) if file})
+    except OSError as error:
+        raise CheckpointError(f"cannot write the checkpoint {folder}: {error.strerror or error}") from None
+    return folder
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Open a checkpoint folder.
+
+    Raises:
+        CheckpointError: no manifest, a manifest that is damaged or of a newer format.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    folder = Path(path)
+    try:
+        document = json.loads((folder / MANIFEST).read_bytes())
+        found = document.get("format") if isinstance(document, dict) else None
+        if isinstance(found, int) and found > FORMAT:
+            raise CheckpointError(f"{folder} has checkpoint format {found}, this xfer reads up to {FORMAT}: upgrade xfer")
+        return Checkpoint(folder, TypeAdapter(Manifest).validate_python(document))
+    except OSError as error:
+        raise CheckpointError(f"{folder} is not an xfer run: {MANIFEST} cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: {where or 'document'}: {first['msg']}") from None
+    except ValueError as error:
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: {error}") from None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file by `content`: whoever reads sees the old bytes or the new ones, also after a power cut."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_tensors(folder: Path, kind: str, arrays: Mapping[str, np.ndarray]) -> StoredFile:
+    from safetensors.numpy import save as encode
+
+    content = encode({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    digest = hashlib.sha256(content).hexdigest()
+    name = f"{kind}-{digest[:12]}.safetensors"
+    write_atomically(folder / name, content)
+    return StoredFile(name, digest)
+
+
+def _read_tensors(folder: Path, file: StoredFile) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as decode
+
+    if Path(file.name).name != file.name:
+        raise CheckpointError(f"{folder / MANIFEST} names a file outside its folder: {file.name!r}")
+    path = folder / file.name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}): the run is incomplete") from None
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise CheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's; restore it or train again")
+    try:
+        return dict(decode(content))
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
+
+
+def _sweep(folder: Path, keep: set[str]) -> None:
+    for kind in ("model", "optimizer"):
+        for path in folder.glob(f"{kind}-{'[0-9a-f]' * 12}.safetensors"):
+            if path.name not in keep:
+                path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

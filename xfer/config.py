@@ -1,0 +1,86 @@
+"""One description of a run: the options of the command line and the keys of `xfer.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from xfer.errors import UnknownNameError, UsageError
+
+
+class TrainConfig(BaseModel):
+    """Everything that decides a training run; one key, `backend`, chooses the framework."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str = Field(description="folder, manifest (.csv, .parquet), or 'digits'")
+    model: str = Field("efficientnet_lite0", description="architecture; `xfer models` lists them")
+    weights: str = Field("imagenet", description="'imagenet', a published entry, a path, or 'none'")
+    backend: str | None = Field(None, description="'torch' or 'tensorflow' (alias 'keras'); default: the first installed")
+    epochs: int = Field(10, ge=0, description="epochs of the head on a frozen backbone")
+    fine_tune: int = Field(0, ge=0, description="epochs of fine-tuning after them")
+    unfreeze: int = Field(1, ge=0, description="blocks below the head that fine-tuning trains")
+    lr: float = Field(1e-3, gt=0, description="learning rate of the head")
+    fine_tune_lr: float | None = Field(
+        None, gt=0, description="rate in fine-tuning; default: a tenth of lr, less for each block below"
+    )
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    nesterov: bool = False
+    weight_decay: float | None = Field(None, ge=0, description="default: torch's for the optimizer")
+    schedule: Literal["constant", "cosine", "step", "onecycle"] = "constant"
+    warmup: int = Field(0, ge=0, description="updates of linear warm-up")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    clip_norm: float | None = Field(None, gt=0, description="bound of the gradients' global norm")
+    early_stopping: int | None = Field(None, ge=1, description="epochs without improvement before stopping")
+    monitor: str = Field("val_loss", description="metric for early stopping and best weights")
+    batch_size: int = Field(32, ge=1)
+    image_size: int | None = Field(None, ge=8, description="input pixels; default: that of the weights")
+    precision: Literal["auto", "fp32", "fp64", "bf16"] = "auto"
+    augment: str = Field("none", description="'light', 'strong', or such as 'flip,crop=0.5,rotate=15'")
+    hidden: tuple[int, ...] = Field((), description="widths of hidden layers in the head")
+    dropout: float = Field(0.0, ge=0, lt=1, description="in the head")
+    val: float = Field(0.2, gt=0, lt=1, description="share held out where the data has no split")
+    limit: int | None = Field(None, ge=1, description="use at most so many images of each split")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, gpu:0 or mps")
+    workers: int | None = Field(None, ge=0, description="decoding threads; default: one a core")
+    seed: int = Field(0, ge=0, description="of split, order, augmentation and initial weights")
+    tensorboard: bool = Field(False, description="write TensorBoard events into the run")
+    out: str = Field("run", description="folder of the run")
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The keys of an `xfer.toml`.
+
+    Raises:
+        UsageError: no such file, or not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from None
+
+
+def train_config(*layers: Mapping[str, Any]) -> TrainConfig:
+    """A checked configuration from layers of keys, later ones overriding earlier ones; None means not given.
+
+    Raises:
+        UsageError: a key that is missing or has a value that cannot be. UnknownNameError: a key that does not exist.
+    """
+    merged = {key: value for layer in layers for key, value in layer.items() if value is not None}
+    for key in merged:
+        if key not in TrainConfig.model_fields:
+            raise UnknownNameError("option", key, TrainConfig.model_fields)
+    try:
+        return TrainConfig.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        given = "" if first["type"] == "missing" else f" is {first['input']!r}"
+        raise UsageError(f"option {where}{given}: {first['msg'].lower()}") from None

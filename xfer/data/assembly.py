@@ -1,0 +1,132 @@
+"""From parts with labels of any kind to `Data`: class order, label numbers, a validation split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from xfer.data.dataset import Data, Images, Split
+from xfer.errors import DataError, UsageError
+
+Label = str | int
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split before its labels are numbers."""
+
+    images: Images
+    labels: Sequence[Label]
+    names: Sequence[str]
+
+
+def assemble(
+    parts: Mapping[str, Part],
+    *,
+    source: str,
+    classes: Sequence[str] | None = None,
+    val: float = 0.2,
+    seed: int = 0,
+    notes: Sequence[str] = (),
+) -> Data:
+    """The task that `parts` describe.
+
+    Without classes, they are the distinct labels of `train` in sorted order. Without a `val` part, `test` takes its
+    place; without both, a stratified share of `train` does.
+
+    Args:
+        parts: by "train", "val" and "test"; train is a must.
+        source: where the parts came from.
+        classes: names that integer labels index, and that string labels are among.
+        val: share of train to hold out, in [0, 1); 0 holds out nothing.
+        seed: of the hold-out.
+        notes: remarks to pass on.
+
+    Raises:
+        DataError: no images, fewer than two classes, a label outside the classes, too few images to hold out.
+        UsageError: `val` is not a share.
+    """
+    if not 0.0 <= val < 1.0:
+        raise UsageError(f"val={val} is not in [0, 1): give the share to hold out, such as 0.2")
+    if not len(parts["train"].labels):
+        raise DataError(f"{source} has no training images")
+    numbers, names = _class_order(parts["train"].labels, classes, source)
+    splits = {key: _split(key, part, numbers, names) for key, part in parts.items()}
+    remarks = list(notes)
+    if "val" not in splits and "test" in splits:
+        splits["val"] = splits.pop("test")
+        remarks.append("there is no validation split: test is used for validation")
+    whole = Data(splits["train"], splits.get("val"), splits.get("test"), names, source, tuple(remarks))
+    return whole if whole.val is not None or val == 0.0 else _hold_out(whole, val, seed)
+
+
+def _class_order(
+    labels: Sequence[Label], classes: Sequence[str] | None, source: str
+) -> tuple[dict[Label, int], tuple[str, ...]]:
+    if classes is not None:
+        order: list[Label] = list(classes)
+        numbers: dict[Label, int] = {i: i for i in range(len(order))}
+    else:
+        distinct = set(labels)
+        if len({type(label) for label in distinct}) > 1:
+            raise DataError(f"{source} mixes numbers and strings as labels: give one kind")
+        order, numbers = sorted(distinct), {}
+    names = tuple(map(str, order))
+    if len(names) < 2:
+        raise DataError(f"{source} has one class, {names[0]!r}: classification needs two or more")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"class {twice!r} of {source} is named twice: class names must differ")
+    return numbers | {label: i for i, label in enumerate(order)}, names
+
+
+def _split(key: str, part: Part, numbers: Mapping[Label, int], classes: tuple[str, ...]) -> Split:
+    strange = next((i for i, label in enumerate(part.labels) if label not in numbers), None)
+    if strange is not None:
+        raise DataError(
+            f"label {part.labels[strange]!r} of {part.names[strange]!r} in {key} is not among the "
+            f"{len(classes)} classes of train ({', '.join(classes[:5])}, ...): add it to train, or remove it"
+        )
+    labels = np.array([numbers[label] for label in part.labels], np.int64)
+    return Split(part.images, labels, part.names, classes)
+
+
+def _hold_out(data: Data, share: float, seed: int) -> Data:
+    kept, held = hold_out(data.train.labels, share, seed)
+    note = f"validation is a stratified {share:.0%} of train (seed {seed})"
+    train, val = data.train.subset(kept), data.train.subset(held)
+    return replace(data, train=train, val=val, notes=(*data.notes, note))
+
+
+def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted indices of what is kept and of a stratified share held out.
+
+    A class with a single sample stays in what is kept, for it cannot be in both.
+
+    Raises:
+        DataError: too few samples for one of each class on both sides.
+    """
+    from sklearn.model_selection import train_test_split
+
+    divisible = np.flatnonzero(np.bincount(labels)[labels] > 1)
+    classes = len(np.unique(labels[divisible]))
+    size = max(round(share * len(divisible)), classes)
+    if not classes or len(divisible) - size < classes:
+        raise DataError(
+            f"{len(labels)} images of {len(np.unique(labels))} classes are too few to hold out {share:.0%} "
+            "for validation: give more images, a validation split, or val=0"
+        )
+    _, held = train_test_split(divisible, test_size=size, stratify=labels[divisible], random_state=seed)
+    return np.setdiff1d(np.arange(len(labels)), held), np.sort(held)

@@ -1,0 +1,147 @@
+"""Data: labelled images in up to three splits, whatever they came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from xfer.errors import DataError, UsageError
+
+UNLABELLED = -1
+_LISTED = 10
+
+
+class Images(Protocol):
+    """Pictures by index: a list, an array (N, H, W, C), or anything that reads one when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """An immutable sequence of images and labels; the images are read when a loader wants them.
+
+    Args:
+        images: what `decode` reads, by index: paths, encoded bytes, uint8 arrays or Pillow images.
+        labels: int64 (N,), an index into `classes`, or -1 where the label is not known.
+        names: one name a sample: its path relative to the root of the data, or its index.
+        classes: class names in the order of the labels; without them "0", "1", ...
+    """
+
+    images: Images
+    labels: np.ndarray
+    names: Sequence[str]
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        labels = np.array(self.labels, np.int64)
+        labels.flags.writeable = False
+        if not len(self.images) == len(labels) == len(self.names):
+            raise DataError(
+                f"{len(self.images)} images, {len(labels)} labels and {len(self.names)} names: "
+                "give one label and one name for each image"
+            )
+        highest = int(labels.max(initial=UNLABELLED))
+        classes = tuple(self.classes) or tuple(str(i) for i in range(highest + 1))
+        if highest >= len(classes):
+            raise DataError(f"label {highest} has no class name: there are {len(classes)} classes")
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "classes", classes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.images[index], int(self.labels[index])
+
+    def counts(self) -> dict[str, int]:
+        """Number of images of each class, in the order of `classes`."""
+        found = np.bincount(self.labels[self.labels >= 0], minlength=len(self.classes))
+        return {name: int(count) for name, count in zip(self.classes, found, strict=True)}
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Split:
+        """The samples at `indices`, in that order; nothing is read or copied."""
+        chosen = np.asarray(indices, np.int64)
+        names = [self.names[i] for i in chosen]
+        return Split(_View(self.images, chosen), self.labels[chosen], names, self.classes)
+
+    def limit(self, n: int, seed: int = 0) -> Split:
+        """At most `n` images drawn in proportion to the classes, and one of each class if `n` allows.
+
+        Raises:
+            UsageError: `n` is below 1.
+        """
+        if n < 1:
+            raise UsageError(f"limit {n} leaves no image: give 1 or more")
+        if n >= len(self):
+            return self
+        shuffled = np.random.default_rng(seed).permutation(len(self))
+        share = np.empty(len(self))
+        for label in np.unique(self.labels):
+            members = shuffled[self.labels[shuffled] == label]
+            share[members] = np.arange(len(members)) / len(members)
+        first = shuffled[np.argsort(share[shuffled], kind="stable")[:n]]
+        return self.subset(np.sort(first))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the names, labels and classes: equal if and only if the split is the same list."""
+        digest = hashlib.sha256()
+        for text in (*self.classes, "", *self.names):
+            digest.update(text.encode("utf-8", "surrogateescape") + b"\0")
+        digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A classification task: splits over the same classes.
+
+    Args:
+        train: what the model learns from.
+        val: what it is judged by, if there is any.
+        test: what is kept for the end, if there is any.
+        classes: class names in the order of the labels.
+        source: where the data came from, for people and manifests.
+        notes: what was done or left out on the way, a line each.
+    """
+
+    train: Split
+    val: Split | None
+    test: Split | None
+    classes: tuple[str, ...]
+    source: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits there are, by name."""
+        named = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}
+
+    def describe(self) -> str:
+        """A few lines for people: sizes, images of each class, notes."""
+        sizes = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())
+        counts = [f"{name} {count}" for name, count in self.train.counts().items()]
+        rest = [f"... {len(counts) - _LISTED} more"] if len(counts) > _LISTED else []
+        lines = [f"{self.source}: {len(self.classes)} classes; images: {sizes}"]
+        lines.append("train: " + ", ".join(counts[:_LISTED] + rest))
+        return "\n  ".join([*lines, *self.notes])
+
+
+@dataclass(frozen=True)
+class _View:
+    images: Images
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.images[int(self.indices[index])]

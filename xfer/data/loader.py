@@ -1,0 +1,190 @@
+"""Batches of pixels, each a pure function of the seed, the epoch and its number."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from xfer.data.augment import Augment
+from xfer.data.dataset import Split
+from xfer.data.decode import BadImageError, decode
+from xfer.errors import DataError, UsageError
+from xfer.numerics import Preprocessing
+
+_MOST_WORKERS = 8
+_BATCHES_AHEAD = 2
+
+Sample = tuple[int, np.ndarray | None]
+Ahead = tuple[int, Future[np.ndarray | None]]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that could not be read, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a model is given at once.
+
+    Args:
+        images: uint8 (N, S, S, 3).
+        labels: int64 (N,).
+        indices: int64 (N,), of the samples in their split.
+        number: which batch of the epoch this is, counted from 0.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+    number: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Loader:
+    """A split as batches.
+
+    The order comes from `default_rng([seed, epoch])`, each augmentation from `default_rng([seed, epoch, index])`,
+    so batches do not depend on the workers, and an epoch can begin at any batch. An unreadable image is missing from
+    its batch and listed in `skipped`; nothing takes its place.
+
+    Args:
+        split: what to load.
+        preprocessing: size, resize and interpolation.
+        batch_size: images a batch.
+        seed: of order and augmentation, 0 or more.
+        shuffle: another order each epoch, instead of the split's.
+        augment: see `Augment.parse`.
+        workers: threads that decode ahead (Pillow releases the GIL); 0 decodes in the caller's, None takes one for
+            each core, at most 8.
+        drop_last: leave out a last batch that is not full.
+
+    Raises:
+        UsageError: a number that does not fit, or `drop_last` where no batch is full.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        preprocessing: Preprocessing,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = False,
+        augment: Augment | str | Iterable[str] | None = None,
+        workers: int | None = 0,
+        drop_last: bool = False,
+    ) -> None:
+        for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
+            if value < least:
+                raise UsageError(f"{name}={value}: give {least} or more")
+        if workers is not None and workers < 0:
+            raise UsageError(f"workers={workers}: give a number of threads, 0 or more, or None")
+        if drop_last and 0 < len(split) < batch_size:
+            raise UsageError(
+                f"drop_last leaves nothing of {len(split)} images in batches of {batch_size}: make the batches smaller"
+            )
+        self.split, self.preprocessing, self.batch_size = split, preprocessing, batch_size
+        self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
+        self.augment = Augment.parse(augment)
+        self.workers = min(_cores(), _MOST_WORKERS) if workers is None else workers
+        self._bad: dict[int, str] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.split), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Images found unreadable so far, each once, by name."""
+        with self._lock:
+            bad = dict(self._bad)
+        listed = [Skipped(self.split.names[index], reason) for index, reason in bad.items()]
+        return sorted(listed, key=lambda skipped: skipped.name)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Sample indices int64 (N,) in the order of an epoch."""
+        if not self.shuffle:
+            return np.arange(len(self.split))
+        return np.random.default_rng([self.seed, epoch]).permutation(len(self.split))
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from number `start` on; a batch without a readable image is left out.
+
+        Threads live as long as the iterator: exhaust it, close it or let go of it.
+
+        Raises:
+            DataError: no image of the split can be read.
+            UsageError: `start` is not among the batches.
+        """
+        if not 0 <= start <= len(self):
+            raise UsageError(f"start={start}: an epoch has {len(self)} batches, give 0 to {len(self)}")
+        return self._batches(epoch, start)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        order = self.order(epoch)[: len(self) * self.batch_size]
+        nothing = start == 0 and len(order) > 0
+        with closing(self._samples(order[start * self.batch_size :], epoch)) as samples:
+            for number in range(start, len(self)):
+                read = list(islice(samples, self.batch_size))
+                good = [(index, pixels) for index, pixels in read if pixels is not None]
+                if good:
+                    nothing = False
+                    indices = np.array([index for index, _ in good], np.int64)
+                    images = np.stack([pixels for _, pixels in good])
+                    yield Batch(images, self.split.labels[indices], indices, number)
+        if nothing:
+            first = self.skipped[0]
+            raise DataError(f"none of the {len(order)} images can be read; the first, {first.name}: {first.reason}")
+
+    def _samples(self, indices: np.ndarray, epoch: int) -> Generator[Sample, None, None]:
+        if not self.workers:
+            yield from ((int(index), self._read(int(index), epoch)) for index in indices)
+            return
+        ahead = max(_BATCHES_AHEAD * self.batch_size, 2 * self.workers)
+        pending: deque[Ahead] = deque()
+        with ThreadPoolExecutor(self.workers, "xfer-loader") as pool:
+            try:
+                for index in map(int, indices):
+                    pending.append((index, pool.submit(self._read, index, epoch)))
+                    if len(pending) > ahead:
+                        yield _result(pending)
+                while pending:
+                    yield _result(pending)
+            finally:
+                # Leaving the pool waits for what runs; what only waits must not run any more.
+                for _, future in pending:
+                    future.cancel()
+
+    def _read(self, index: int, epoch: int) -> np.ndarray | None:
+        rng = np.random.default_rng([self.seed, epoch, index])
+        try:
+            return self.augment(decode(self.split.images[index]), self.preprocessing, rng)
+        except BadImageError as bad:
+            with self._lock:
+                self._bad[index] = bad.reason
+            return None
+
+
+def _result(pending: deque[Ahead]) -> Sample:
+    index, future = pending.popleft()
+    return index, future.result()
+
+
+def _cores() -> int:
+    # A container may own fewer cores than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,132 @@
+"""CSV and Parquet files that list images."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from xfer.data.assembly import SPLIT_NAMES, Label, Part, assemble
+from xfer.data.dataset import Data
+from xfer.data.paths import existing
+from xfer.data.pixels import as_label, as_picture
+from xfer.errors import DataError
+
+Row = tuple[str, Mapping[str, Any]]
+
+
+def manifest(
+    path: str | os.PathLike[str],
+    *,
+    image: str = "image",
+    label: str = "label",
+    split: str = "split",
+    root: str | os.PathLike[str] | None = None,
+    val: float = 0.2,
+    seed: int = 0,
+) -> Data:
+    """Images that a table lists: a UTF-8 `.csv` or `.tsv` with a header, or a `.parquet` file.
+
+    The classes are the sorted labels. Parquet may hold encoded images (bytes, or Hugging Face's struct of bytes and
+    path) in place of paths.
+
+    Args:
+        path: the table.
+        image: column with the image's path.
+        label: column with the class, a name or an integer.
+        split: column with train, val or test; may be absent under its default name.
+        root: folder that relative image paths start from; the table's own by default.
+        val: share of train to hold out for validation where no split is given.
+        seed: of the hold-out.
+
+    Raises:
+        DataError: what is wrong in the table, by line and column.
+    """
+    table = existing(path)
+    base = table.parent if root is None else existing(root)
+    columns, rows = _parquet(table) if table.suffix.lower() == ".parquet" else _csv(table)
+    for column in (image, label, *([split] if split != "split" else [])):
+        if column not in columns:
+            raise DataError(f"{table} has no column {column!r}: its columns are {_quoted(columns)}")
+    found: dict[str, list[tuple[Any, Label, str]]] = {}
+    for place, row in rows:
+        where = f"{table} {place}"
+        key = _split_key(row[split], where, split) if split in columns else "train"
+        picture, name = _picture(row[image], base, where, image)
+        found.setdefault(key, []).append((picture, _label(row[label], where, label), name or place))
+    if "train" not in found:
+        raise DataError(f"{table} lists no training images")
+    parts = {key: Part(*map(list, zip(*samples, strict=True))) for key, samples in found.items()}
+    return assemble(parts, source=str(table), val=val, seed=seed)
+
+
+def _csv(table: Path) -> tuple[list[str], Iterator[Row]]:
+    delimiter = "\t" if table.suffix.lower() == ".tsv" else ","
+    # An NTFS or Excel export begins with a byte order mark, which would join the first column's name.
+    try:
+        lines = table.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table} is not UTF-8 (byte {error.start}): save it as UTF-8") from None
+    reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    columns = list(reader.fieldnames or [])
+    return columns, _csv_rows(table, reader)
+
+
+def _csv_rows(table: Path, reader: csv.DictReader[str]) -> Iterator[Row]:
+    try:
+        for row in reader:
+            if None in row:
+                raise DataError(f"{table} line {reader.line_num}: more fields than the header has columns")
+            yield f"line {reader.line_num}", row
+    except csv.Error as error:
+        raise DataError(f"{table} line {reader.line_num}: not valid CSV: {error}") from None
+
+
+def _parquet(table: Path) -> tuple[list[str], Iterator[Row]]:
+    try:
+        import pandas
+        import pyarrow  # noqa: F401
+    except ImportError as missing:
+        raise DataError(f'{table} needs {missing.name} to be read: pip install "xfer-learn[parquet]"') from None
+    try:
+        frame = pandas.read_parquet(table, engine="pyarrow")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{table} is not a Parquet file: {error}") from None
+    columns = [str(column) for column in frame.columns]
+    rows = (dict(zip(columns, values, strict=True)) for values in frame.itertuples(index=False))
+    return columns, ((f"row {number}", row) for number, row in enumerate(rows, 1))
+
+
+def _picture(value: Any, base: Path, where: str, column: str) -> tuple[Any, str]:
+    if _is_empty(value):
+        raise DataError(f"{where}: column {column!r} is empty: give the path of an image")
+    picture = as_picture(value, f"{where}: column {column!r}")
+    if not isinstance(picture, Path):
+        return picture, ""
+    if not (base / picture).is_file():
+        raise DataError(f"{where}: column {column!r}: there is no file {str(picture)!r} in {base}")
+    return base / picture, picture.as_posix()
+
+
+def _label(value: Any, where: str, column: str) -> Label:
+    if _is_empty(value):
+        raise DataError(f"{where}: column {column!r} is empty: give a class")
+    return as_label(value, f"{where}: column {column!r}")
+
+
+def _split_key(value: Any, where: str, column: str) -> str:
+    key = SPLIT_NAMES.get(str(value).strip().lower())
+    if key is None:
+        raise DataError(f"{where}: column {column!r} is {value!r}: give train, val or test")
+    return key
+
+
+def _is_empty(value: Any) -> bool:
+    # A NaN, which Parquet's missing values become, differs from itself.
+    return value is None or (isinstance(value, float) and value != value) or value == ""
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"

@@ -1,0 +1,32 @@
+"""One spelling of devices for every framework: `auto`, `cpu`, `cuda`, `cuda:1`, `gpu:0`, `mps`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from xfer.errors import DeviceError, UsageError
+
+
+def resolve(device: str, available: Sequence[str]) -> str:
+    """The canonical name (`cpu`, `cuda:0`, `mps`) of a device that is there.
+
+    Args:
+        device: what the user asked for; `auto` is the first accelerator, else the CPU; `gpu` is another word for `cuda`.
+        available: canonical names of what the backend sees, `cpu` among them.
+
+    Raises:
+        UsageError: not a device's name. DeviceError: a device that is not in `available`.
+    """
+    if device == "auto":
+        return next((d for d in available if d != "cpu"), "cpu")
+    match = re.fullmatch(r"(cpu|mps|cuda|gpu)(?::(\d+))?", device)
+    if match is None:
+        raise UsageError(f"unknown device {device!r}: give auto, cpu, cuda, cuda:1, gpu:0 or mps")
+    kind, index = match.groups()
+    if kind == "gpu" and "mps" in available and index in (None, "0"):
+        return "mps"
+    name = f"cuda:{int(index or 0)}" if kind in ("cuda", "gpu") else kind
+    if name not in available or (kind in ("cpu", "mps") and index not in (None, "0")):
+        raise DeviceError(f"device {device!r} is not here: available are {', '.join(available)}")
+    return name

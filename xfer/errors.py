@@ -1,0 +1,52 @@
+"""What xfer says when something is wrong: one line, with what was given, expected and to be done."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class XferError(Exception):
+    """Base of every error that xfer raises on purpose; the command line prints it without a traceback."""
+
+
+class UsageError(XferError, ValueError):
+    """An argument, option or configuration value that cannot be right (exit code 2 on the command line)."""
+
+
+class UnknownNameError(UsageError):
+    """A name that is not in a closed set; the message lists the nearest ones."""
+
+    def __init__(self, kind: str, given: object, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(str(given), names, n=3, cutoff=0.4)
+        hint = f"did you mean {_quoted(near)}?" if near else f"known: {_quoted(names)}"
+        super().__init__(f"unknown {kind} {given!r}; {hint}")
+
+
+class BackendError(XferError):
+    """A backend that is missing, broken or cannot do what was asked."""
+
+
+class DeviceError(UsageError):
+    """A device that is not there; the message lists what is."""
+
+
+class WeightsError(XferError):
+    """Weights that cannot be found, fetched, trusted or fitted to the model."""
+
+
+class DataError(XferError):
+    """Data that cannot be read or makes no sense as a classification task."""
+
+
+class CheckpointError(XferError):
+    """A run folder that is incomplete, damaged or from a newer format."""
+
+
+class FrozenError(XferError):
+    """Something frozen has changed."""
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(repr(n) for n in names)

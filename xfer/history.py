@@ -1,0 +1,35 @@
+"""What happened in each epoch, as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from xfer.checkpoint import write_atomically
+
+Row = dict[str, Any]
+
+
+class History(list[Row]):
+    """One row an epoch: epoch, phase, lr, loss, images, seconds, and val_loss, val_accuracy, ... where validated."""
+
+    def column(self, name: str) -> list[Any]:
+        """The values of one key, epochs without it left out."""
+        return [row[name] for row in self if name in row]
+
+    def best(self, name: str, *, higher: bool) -> Row:
+        """The row with the best value of a key, the first of equals."""
+        rows = [row for row in self if name in row]
+        return (max if higher else min)(rows, key=lambda row: row[name])
+
+    def write(self, folder: Path) -> None:
+        """Write `history.json` and `history.csv`."""
+        write_atomically(folder / "history.json", json.dumps(list(self), indent=1).encode())
+        text = io.StringIO(newline="")
+        out = csv.DictWriter(text, list(dict.fromkeys(key for row in self for key in row)))
+        out.writeheader()
+        out.writerows(self)
+        write_atomically(folder / "history.csv", text.getvalue().encode())

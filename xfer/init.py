@@ -1,0 +1,41 @@
+"""Initial weights, drawn in NumPy by canonical name, so that every backend starts from the same bytes."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+
+
+def _rng(name: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def uniform(name: str, shape: tuple[int, ...], *, fan_in: int, seed: int) -> np.ndarray:
+    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)), float32: the default of torch.nn.Linear."""
+    bound = fan_in**-0.5
+    return _rng(name, seed).uniform(-bound, bound, shape).astype(np.float32)
+
+
+def initial_weights(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights to train a network from scratch, as torchvision initialises its ResNets and VGGs.
+
+    Convolutions are He-normal by fan-out (He et al. 2015, arXiv:1502.01852; for a depthwise kernel the fan-out of one
+    group), linear layers normal with standard deviation 0.01, normalisation 1 and 0, biases 0.
+
+    Args:
+        shapes: canonical names with torch's layouts: (out, in / groups, kh, kw) and (out, in).
+        seed: each tensor depends on it and on its own name alone.
+    """
+    return {name: _tensor(name, shape, seed) for name, shape in shapes.items()}
+
+
+def _tensor(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    if len(shape) == 4:
+        out, per_group, height, width = shape
+        fan_out = height * width * (out if per_group > 1 else 1)
+        return (_rng(name, seed).standard_normal(shape) * (2.0 / fan_out) ** 0.5).astype(np.float32)
+    if len(shape) == 2:
+        return (_rng(name, seed).standard_normal(shape) * 0.01).astype(np.float32)
+    return np.full(shape, name.endswith((".weight", ".running_var")), np.float32)

@@ -1,0 +1,172 @@
+"""`xfer.load`: from a name or a run to a model on a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from xfer.backend import Backend, ModelSpec, get_backend, registered
+from xfer.checkpoint import Checkpoint, is_checkpoint, open_checkpoint
+from xfer.errors import BackendError, UnknownNameError, UsageError, WeightsError
+from xfer.head import Head
+from xfer.init import initial_weights
+from xfer.model import STATISTICS, BaseModel, class_names
+from xfer.numerics import Precision, Preprocessing
+from xfer.zoo import Card, imagenet_classes
+from xfer.zoo import card as find_card
+
+PRECISIONS = ("fp32", "fp64", "bf16")
+
+
+def load(
+    model: str | Path,
+    *,
+    backend: str | Backend | None = None,
+    weights: str | Path | None = "imagenet",
+    classes: Sequence[str] | int | None = None,
+    head: Head | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+    image_size: int | None = None,
+    seed: int = 0,
+) -> BaseModel:
+    """A model, ready to predict, freeze and train.
+
+    Args:
+        model: an architecture's name (`xfer models` lists them), or the folder of a run.
+        backend: "torch", "tensorflow" (alias "keras"), another registered name, or a `Backend`. By default the run's
+            own if it is installed, else the first that is.
+        weights: "imagenet" (the best published), the name of a published entry ("IMAGENET1K_V1"), "package", a path
+            (`.safetensors`, `.pth`, a run), or None to start from seeded random weights. A run brings its own.
+        classes: names or a number, for a new head with seeded weights; None keeps the head that the weights have
+            (ImageNet's 1,000 classes, or the run's).
+        head: the new head's shape; linear by default.
+        device: "auto", "cpu", "cuda", "cuda:1", "gpu:0" or "mps".
+        precision: "fp32", "fp64", "bf16", or "auto", which is "fp32"; a run brings its own.
+        image_size: input size in pixels, by default that of the weights.
+        seed: of the weights that are drawn.
+
+    Raises:
+        UnknownNameError, BackendError, DeviceError, WeightsError, CheckpointError, UsageError: in one line each.
+    """
+    if head is not None and classes is None:
+        raise UsageError("head is given without classes: say which classes the new head tells apart")
+    if is_checkpoint(model):
+        return _load_run(open_checkpoint(model), backend, classes, head, device, precision, image_size, seed)
+    if isinstance(model, Path) or "/" in model:
+        raise UsageError(f"{str(model)!r} is no run: expected a folder with a manifest.json, or a model's name")
+    card = find_card(model)
+    engine = get_backend(backend) if backend is not None else _first_backend()
+    run = open_checkpoint(weights) if weights is not None and is_checkpoint(weights) else None
+    if run is not None:
+        if run.manifest.model != card.name:
+            raise WeightsError(f"{run.path} holds a {run.manifest.model}, not a {card.name}: load it by that name")
+        return _load_run(run, engine, classes, head, device, precision, image_size, seed)
+    arrays, preprocessing = _backbone(card, weights)
+    spec = ModelSpec(
+        card=card,
+        head=Head() if weights is not None or head is None else head,
+        classes=_initial_classes(card, arrays, classes),
+        preprocessing=preprocessing.at(image_size) if image_size else preprocessing,
+        precision=_precision(precision),
+        device=engine.resolve_device(device),
+    )
+    return _ready(engine, spec, arrays, str(weights), classes, head, seed)
+
+
+def _load_run(
+    run: Checkpoint,
+    backend: str | Backend | None,
+    classes: Sequence[str] | int | None,
+    head: Head | None,
+    device: str,
+    precision: str | None,
+    image_size: int | None,
+    seed: int,
+) -> BaseModel:
+    manifest = run.manifest
+    engine = get_backend(backend) if backend is not None else _first_backend(manifest.backend)
+    preprocessing = manifest.preprocessing
+    spec = ModelSpec(
+        card=find_card(manifest.model),
+        head=manifest.head,
+        classes=manifest.classes,
+        preprocessing=preprocessing.at(image_size) if image_size else preprocessing,
+        precision=_precision(precision or manifest.precision),
+        device=engine.resolve_device(device),
+    )
+    model = _ready(engine, spec, run.weights(), str(run.path), classes, head, seed)
+    if classes is None:
+        model.freezer.set(name for name in manifest.trainable if name in model.parameters)
+    return model
+
+
+def _ready(
+    engine: Backend,
+    spec: ModelSpec,
+    arrays: dict[str, np.ndarray] | None,
+    source: str,
+    classes: Sequence[str] | int | None,
+    head: Head | None,
+    seed: int,
+) -> BaseModel:
+    """Build the network as the weights have it, fill it, then give it the head asked for."""
+    from xfer.weights import fit
+
+    model = engine.build(spec)
+    shapes = model.shapes()
+    if arrays is None:
+        head_arrays = spec.head.initial(spec.card.head, spec.card.feature_dim, len(spec.classes), seed)
+        backbone = {name: shape for name, shape in shapes.items() if name not in head_arrays}
+        model.write(initial_weights(backbone, seed) | head_arrays)
+    else:
+        model.write(fit(arrays, shapes, source=source, model=spec.card.name))
+    model.set_trainable(frozenset(name for name in shapes if not name.endswith(STATISTICS)))
+    if classes is not None and arrays is not None:
+        model.replace_head(classes, head, seed)
+    return model
+
+
+def _backbone(card: Card, weights: str | Path | None) -> tuple[dict[str, np.ndarray] | None, Preprocessing]:
+    """Tensors by canonical name and the preprocessing they were trained for; None to draw them."""
+    from xfer.weights import read_weights, resolve
+
+    if weights is None:
+        return None, card.preprocessing
+    found = resolve(weights, card.weights, model=card.name)
+    arrays = read_weights(found.path)
+    if card.rename is not None:
+        arrays = {card.rename(name): array for name, array in arrays.items()}
+    entry = found.entry.name if found.entry else ""
+    return arrays, card.preprocessing_for(entry)
+
+
+def _initial_classes(
+    card: Card, arrays: dict[str, np.ndarray] | None, classes: Sequence[str] | int | None
+) -> tuple[str, ...]:
+    """Classes of the network before a new head is put on it: those that its weights have."""
+    if arrays is None:
+        return imagenet_classes() if classes is None else class_names(classes)
+    bias = arrays.get(f"{card.head}.bias")
+    known = imagenet_classes()
+    return known if bias is None or bias.ndim != 1 or len(bias) == len(known) else class_names(len(bias))
+
+
+def _precision(name: str | None) -> Precision:
+    if name in (None, "auto"):
+        return "fp32"
+    if name not in PRECISIONS:
+        raise UnknownNameError("precision", name, (*PRECISIONS, "auto"))
+    return name  # type: ignore[return-value]
+
+
+def _first_backend(preferred: str | None = None) -> Backend:
+    names = sorted(registered(), key=lambda name: (name != preferred, name != "torch", name))
+    for name in names:
+        try:
+            return get_backend(name)
+        except BackendError:
+            continue
+    raise BackendError('no framework is installed: pip install "xfer-learn[torch]" or "xfer-learn[tensorflow]"')

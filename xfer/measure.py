@@ -1,0 +1,57 @@
+"""Seconds and peak memory of the phases of a run."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_CLEAR = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+class Phases:
+    """A stop-watch for named phases.
+
+    Attributes:
+        seconds: wall time by phase.
+        peak_memory: peak resident memory of this process in bytes by phase; on systems that cannot reset the peak,
+            that since the process began.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.peak_memory: dict[str, int] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measure what runs inside as phase `name`."""
+        _reset_peak()
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.perf_counter() - started
+            self.peak_memory[name] = peak_memory()
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process in bytes, since it began or since the phase did."""
+    if _STATUS.exists():
+        line = next(x for x in _STATUS.read_text().splitlines() if x.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows has neither
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _reset_peak() -> None:
+    try:
+        _CLEAR.write_text("5")
+    except OSError:
+        pass  # not Linux, or not allowed: the peak stays that of the whole process

@@ -1,0 +1,161 @@
+"""The whole job from a configuration: load, freeze, train, fine-tune, evaluate, save."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xfer.checkpoint import write_atomically
+from xfer.config import TrainConfig
+from xfer.errors import CheckpointError, UsageError
+from xfer.evaluation import Evaluation
+from xfer.head import Head
+from xfer.loading import load
+from xfer.measure import Phases
+from xfer.numerics import LossSpec, OptimizerSpec, Schedule
+
+if TYPE_CHECKING:
+    from xfer.data import Data
+    from xfer.model import BaseModel
+    from xfer.trainer import Trainer
+
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: the trained model, its answers on the validation split, and what `metrics.json` says."""
+
+    model: BaseModel
+    evaluation: Evaluation
+    metrics: dict[str, Any]
+    path: Path
+
+
+def train(config: TrainConfig, *, progress: bool = True) -> Result:
+    """Run a configuration from the data to the checkpoint.
+
+    Writes into `config.out`: the checkpoint, `history.json` and `.csv`, `metrics.json`, and `predictions.csv` with the
+    class probabilities of every validation image.
+
+    Raises:
+        XferError: in one line, whatever is wrong.
+    """
+    if config.epochs + config.fine_tune == 0:
+        raise UsageError("epochs and fine_tune are both 0: give at least one epoch")
+    out = _writable(Path(config.out))
+    phases = Phases()
+    with phases.phase("data"):
+        data = read_data(config)
+    with phases.phase("load"):
+        model = _model(config, data)
+    trainer = _trainer(config, model, progress)
+    if config.epochs:
+        with phases.phase("head"):
+            model.freeze()
+            trainer.fit(data, config.epochs, phase="head")
+    if config.fine_tune:
+        with phases.phase("fine_tune"):
+            trainer.fine_tune(
+                data, head_epochs=0, epochs=config.fine_tune, unfreeze=config.unfreeze, lr=config.fine_tune_lr
+            )
+    with phases.phase("evaluate"):
+        evaluation = model.evaluate(data, batch_size=config.batch_size, workers=config.workers)
+    with phases.phase("save"):
+        trainer.save(out)
+        evaluation.write_csv(out / PREDICTIONS)
+    metrics = _metrics(config, data, model, trainer, evaluation, phases)
+    write_atomically(out / METRICS, json.dumps(metrics, indent=1).encode())
+    return Result(model, evaluation, metrics, out)
+
+
+def read_data(config: TrainConfig) -> Data:
+    """The data set that a configuration names, split and limited as it says."""
+    from xfer.data import digits, load
+
+    if config.data == "digits":
+        data = digits(val=config.val, seed=config.seed)
+    else:
+        data = load(config.data, val=config.val, seed=config.seed)
+    if config.limit is None:
+        return data
+    return replace(data, **{name: split.limit(config.limit, config.seed) for name, split in data.splits.items()})
+
+
+def _model(config: TrainConfig, data: Data) -> BaseModel:
+    return load(
+        config.model,
+        backend=config.backend,
+        weights=None if config.weights == "none" else config.weights,
+        classes=data.classes,
+        head=Head(config.hidden, config.dropout, "batch" if config.hidden else None),
+        device=config.device,
+        precision=config.precision,
+        image_size=config.image_size,
+        seed=config.seed,
+    )
+
+
+def _trainer(config: TrainConfig, model: BaseModel, progress: bool) -> Trainer:
+    from xfer.callbacks import TensorBoard
+    from xfer.trainer import Trainer
+
+    return Trainer(
+        model,
+        lr=config.lr,
+        optimizer=OptimizerSpec(
+            config.optimizer, momentum=config.momentum, nesterov=config.nesterov, weight_decay=config.weight_decay
+        ),
+        schedule=Schedule(config.schedule, config.warmup),
+        loss=LossSpec(config.label_smoothing),
+        clip_norm=config.clip_norm,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        augment=config.augment,
+        workers=config.workers,
+        early_stopping=config.early_stopping,
+        monitor=config.monitor,
+        callbacks=[TensorBoard(Path(config.out, "tensorboard"))] if config.tensorboard else [],
+        progress=progress,
+    )
+
+
+def _metrics(
+    config: TrainConfig, data: Data, model: BaseModel, trainer: Trainer, evaluation: Evaluation, phases: Phases
+) -> dict[str, Any]:
+    report = model.freezer.report()
+    return {
+        "val": evaluation.metrics,
+        "epochs": list(trainer.history),
+        "seconds": {"total": sum(phases.seconds.values()), **phases.seconds},
+        "peak_memory_bytes": phases.peak_memory,
+        "backend": model.backend.name,
+        "versions": model.backend.versions(),
+        "device": model.spec.device,
+        "precision": model.spec.precision,
+        "model": model.name,
+        "classes": list(model.classes),
+        "parameters": {"trainable": report.trainable, "frozen": report.frozen},
+        "data": {
+            "source": data.source,
+            "train": len(data.train),
+            "val": len(evaluation.labels),
+            "skipped": [{"name": bad.name, "reason": bad.reason} for bad in (*trainer.skipped, *evaluation.skipped)],
+        },
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def _writable(folder: Path) -> Path:
+    """Find out before training, not after, that the result could not be saved."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CheckpointError(f"cannot write into {folder}: {error.strerror}; give another --out") from None
+    return folder

@@ -1,0 +1,90 @@
+"""One update at a time: the only thing about training that a backend does."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, SupportsFloat
+
+import numpy as np
+
+from xfer.numerics import LossSpec, OptimizerSpec
+
+if TYPE_CHECKING:
+    from xfer.model import BaseModel
+
+
+class Stepper(ABC):
+    """Loss, gradients and update rule on a backend, for the tensors that are trainable at the moment.
+
+    The state of the optimizer is kept by canonical tensor name: what stays trainable keeps its slots over a change of
+    the freeze plan, what becomes trainable starts with none.
+    """
+
+    def __init__(
+        self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
+    ) -> None:
+        self.model, self.optimizer, self.loss, self.clip_norm = model, optimizer, loss, clip_norm
+        self._built_for: object = None
+
+    def step(
+        self, images: np.ndarray, labels: np.ndarray, rates: Mapping[str, float], seed: int = 0
+    ) -> SupportsFloat:
+        """One update. The step is rebuilt first if the freeze plan or the head has changed.
+
+        Args:
+            images: uint8 (N, S, S, 3).
+            labels: int64 (N,), class indices.
+            rates: learning rate by block, the schedule's factor included.
+            seed: of what is random inside the network (dropout) in this step.
+
+        Returns:
+            The loss before the update; it leaves the device only when `float()` is called on it.
+        """
+        self._rebuild_if_stale()
+        return self.train_step(images, labels, rates, seed)
+
+    def gradients(self, images: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+        """Gradients of the loss for every trainable tensor by canonical name, torch's layouts, unclipped.
+
+        The forward pass runs as in training, but neither weights nor statistics change.
+        """
+        self._rebuild_if_stale()
+        return self.compute_gradients(images, labels, seed)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Optimizer slots as `slot/tensor` (`exp_avg/fc.weight`) and `step/tensor`, an int64 count of updates."""
+        self._rebuild_if_stale()
+        return self.read_state()
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Set the slots that `state` names; the others keep what they have."""
+        self._rebuild_if_stale()
+        self.write_state(state)
+
+    def _rebuild_if_stale(self) -> None:
+        if self._built_for is not self.model.trainable:
+            self.rebuild()
+            self._built_for = self.model.trainable
+
+    @abstractmethod
+    def rebuild(self) -> None:
+        """Make the step for `model.trainable`, keeping the slots of tensors that stay."""
+
+    @abstractmethod
+    def train_step(
+        self, images: np.ndarray, labels: np.ndarray, rates: Mapping[str, float], seed: int
+    ) -> SupportsFloat:
+        """See `step`."""
+
+    @abstractmethod
+    def compute_gradients(self, images: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+        """See `gradients`."""
+
+    @abstractmethod
+    def read_state(self) -> dict[str, np.ndarray]:
+        """See `state`."""
+
+    @abstractmethod
+    def write_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """See `load_state`."""

@@ -1,0 +1,265 @@
+"""The loop, written once: epochs, validation, callbacks, and the position it can start from."""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, SupportsFloat
+
+from xfer import checkpoint, evaluation
+from xfer.callbacks import BestWeights, Callback, EarlyStopping
+from xfer.errors import DataError, UsageError, XferError
+from xfer.history import History, Row
+from xfer.numerics import LossSpec, OptimizerName, OptimizerSpec, Rates, Schedule, ScheduleName, block_rates
+from xfer.progress import Progress
+
+if TYPE_CHECKING:
+    from xfer.data import Data, Loader, Skipped
+    from xfer.model import BaseModel
+
+DECAY_PER_BLOCK = 2.6  # Howard & Ruder 2018 (arXiv:1801.06146): each lower layer's rate is the one above over 2.6
+
+
+class TrainingError(XferError):
+    """A run that cannot go on."""
+
+
+class Trainer:
+    """Trains a model by one update rule; the optimizer's state lasts from fit to fit.
+
+    Args:
+        model: what is not frozen in it is trained.
+        lr: base learning rate, or rates by block (see `xfer.numerics.block_rates`).
+        optimizer: "sgd", "adam", "adamw", or a spec with its constants.
+        schedule: "constant", "cosine", "step", "onecycle", or a spec with warm-up.
+        loss: label smoothing and class weights.
+        clip_norm: bound of the gradients' global norm.
+        batch_size: images an update. A last batch of one image is left out where others exist, because batch
+            statistics of one image say nothing.
+        seed: of order, augmentation and dropout.
+        augment: such as "flip,crop", or a preset ("light", "strong"); see `xfer.data.Augment`.
+        workers: decoding threads; None for one a core, 0 for none.
+        early_stopping: epochs without improvement of `monitor` before a fit ends; None never ends early.
+        restore_best: put back the weights of the epoch with the best `monitor` at the end of each fit.
+        monitor: "val_loss", "val_accuracy", "val_top5_accuracy", "val_macro_f1" or "loss".
+        callbacks: further `xfer.callbacks.Callback` objects.
+        progress: a bar in a terminal, a line an epoch elsewhere, on stderr.
+
+    Attributes:
+        history: one row an epoch over all fits.
+        skipped: training images that could not be read in the last fit, each with the reason.
+        epoch, batch: the position; the next batch to train on.
+    """
+
+    def __init__(
+        self,
+        model: BaseModel,
+        *,
+        lr: Rates = 1e-3,
+        optimizer: OptimizerName | OptimizerSpec = "adamw",
+        schedule: ScheduleName | Schedule = "constant",
+        loss: LossSpec | None = None,
+        clip_norm: float | None = None,
+        batch_size: int = 32,
+        seed: int = 0,
+        augment: str = "none",
+        workers: int | None = None,
+        early_stopping: int | None = None,
+        restore_best: bool = True,
+        monitor: str = "val_loss",
+        callbacks: Sequence[Callback] = (),
+        progress: bool = True,
+    ) -> None:
+        if batch_size < 1:
+            raise UsageError(f"batch_size={batch_size}: give at least 1")
+        if clip_norm is not None and not clip_norm > 0:
+            raise UsageError(f"clip_norm={clip_norm}: give a positive number, or None not to clip")
+        self.model = model
+        self.rates = block_rates(lr, model.blocks)
+        self.schedule = schedule if isinstance(schedule, Schedule) else Schedule(schedule)
+        self.batch_size, self.seed, self.augment, self.workers = batch_size, seed, augment, workers
+        self.monitor, self.restore_best, self.early_stopping = monitor, restore_best, early_stopping
+        rule = optimizer if isinstance(optimizer, OptimizerSpec) else OptimizerSpec(optimizer)
+        self.stepper = model.backend.stepper(model, rule, loss or LossSpec(), clip_norm)
+        self.callbacks = [*callbacks, *([Progress()] if progress else [])]
+        self.history = History()
+        self.skipped: list[Skipped] = []
+        self.epoch = self.batch = 0
+        self.stop = False
+
+    def fit(self, data: Any, epochs: int, *, lr: Rates | None = None, phase: str = "") -> History:
+        """Train for `epochs` more epochs and validate after each.
+
+        The schedule runs over the updates of this fit. Order and augmentation depend on (seed, epoch, index) alone, so
+        a fit that starts from a position set before (`epoch`, `batch`) goes on as if it had never stopped.
+
+        Args:
+            data: a `Data`, or whatever `xfer.data.load` takes; its classes must be the model's, matched by name.
+            epochs: how many, at least 1.
+            lr: replaces the trainer's rates from now on.
+            phase: a word for the history.
+
+        Returns:
+            The rows of these epochs; `history` has all.
+
+        Raises:
+            UsageError: nothing is trainable. DataError: the data does not fit the model. TrainingError: the loss is
+            not finite.
+        """
+        from xfer.data import load
+
+        if epochs < 1:
+            raise UsageError(f"epochs={epochs}: give at least 1")
+        if not self.model.trainable:
+            raise UsageError("nothing is trainable: call model.unfreeze() first")
+        if lr is not None:
+            self.rates = block_rates(lr, self.model.blocks)
+        source = load(data)
+        train, validation = self._train_loader(source), self._validation_loader(source)
+        watchers = self._watchers(validated=validation is not None)
+        first, total = self.epoch, epochs * len(train)
+        self.stop = False
+        rows = History()
+        try:
+            self._each("on_fit_begin", watchers, epochs)
+            while self.epoch < first + epochs and not self.stop:
+                row = self._epoch(train, validation, watchers, first, total, phase)
+                rows.append(row)
+                self._each("on_epoch_end", watchers, row)
+        finally:
+            self.skipped = list(train.skipped)
+            self._each("on_fit_end", watchers)
+        return rows
+
+    def fine_tune(
+        self,
+        data: Any,
+        *,
+        head_epochs: int = 5,
+        epochs: int = 5,
+        unfreeze: int = 1,
+        lr: Rates | None = None,
+    ) -> History:
+        """The two-phase recipe: train the head on a frozen backbone, then the last blocks with lower rates.
+
+        Args:
+            data: see `fit`.
+            head_epochs: of the first phase; 0 leaves it out.
+            epochs: of the second phase.
+            unfreeze: how many blocks below the head to train in the second phase.
+            lr: rates of the second phase; by default a tenth of the head's for the head, and 2.6 times less for each
+                block below (Howard & Ruder 2018).
+
+        Returns:
+            The rows of both phases.
+        """
+        rows = History()
+        if head_epochs:
+            self.model.freeze()
+            rows += self.fit(data, head_epochs, phase="head")
+        self.model.unfreeze(last=unfreeze)
+        rows += self.fit(data, epochs, lr=lr if lr is not None else self.lower_rates(), phase="fine-tune")
+        return rows
+
+    def lower_rates(self) -> dict[str, float]:
+        """A tenth of the head's rate for the head, and `DECAY_PER_BLOCK` times less for each block below."""
+        head = self.rates["head"] / 10
+        return {block: head / DECAY_PER_BLOCK**depth for depth, block in enumerate(reversed(self.model.blocks))}
+
+    def save(self, path: str | Path) -> Path:
+        """Write a checkpoint with the optimizer's state and the position, and the history beside it."""
+        folder = checkpoint.save(
+            self.model, path, training=self.state(), optimizer_state=self.stepper.state()
+        )
+        self.history.write(folder)
+        return folder
+
+    def state(self) -> checkpoint.TrainingState:
+        """What this trainer computes and where it stands."""
+        return checkpoint.TrainingState(
+            optimizer=self.stepper.optimizer,
+            loss=self.stepper.loss,
+            schedule=self.schedule,
+            rates=self.rates,
+            clip_norm=self.stepper.clip_norm,
+            batch_size=self.batch_size,
+            augment=self.augment,
+            seed=self.seed,
+            epoch=self.epoch,
+            step=self.batch,
+        )
+
+    def _epoch(
+        self,
+        train: Loader,
+        validation: Loader | None,
+        watchers: Sequence[Callback],
+        first: int,
+        total: int,
+        phase: str,
+    ) -> Row:
+        started = time.perf_counter()
+        losses: list[tuple[SupportsFloat, int]] = []
+        self._each("on_epoch_begin", watchers, self.epoch, len(train))
+        for batch in train.epoch(self.epoch, self.batch):
+            done = (self.epoch - first) * len(train) + batch.number
+            factor = self.schedule.factor(done, total)
+            rates = {block: rate * factor for block, rate in self.rates.items()}
+            loss = self.stepper.step(batch.images, batch.labels, rates, self._step_seed(batch.number))
+            losses.append((loss, len(batch.labels)))
+            self.batch = batch.number + 1
+            self._each("on_step_end", watchers, batch.number, loss)
+        images = sum(number for _, number in losses)
+        mean = sum(float(loss) * number for loss, number in losses) / max(images, 1)
+        if not math.isfinite(mean):
+            raise TrainingError(f"the loss is {mean} in epoch {self.epoch + 1}: lower lr, or set clip_norm=1.0")
+        self.epoch, self.batch = self.epoch + 1, 0
+        row: Row = {"epoch": self.epoch, "phase": phase, "lr": rates["head"], "loss": mean, "images": images}
+        if validation is not None:
+            result = evaluation.run(self.model, validation)
+            row |= {f"val_{name}": value for name, value in result.metrics.items()}
+        row["seconds"] = time.perf_counter() - started
+        self.history.append(row)
+        return row
+
+    def _train_loader(self, data: Data) -> Loader:
+        from xfer.data import Loader
+
+        if data.train is None or len(data.train) == 0:
+            raise DataError(f"{data.source} has no images to train on")
+        split = evaluation.relabelled(self.model, data, data.train)
+        return Loader(
+            split,
+            self.model.spec.preprocessing,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            shuffle=True,
+            augment=self.augment,
+            workers=self.workers,
+            drop_last=len(split) > self.batch_size and len(split) % self.batch_size == 1,
+        )
+
+    def _validation_loader(self, data: Data) -> Loader | None:
+        if data.val is None:
+            return None
+        return evaluation.evaluation_loader(self.model, data, batch_size=self.batch_size, workers=self.workers)
+
+    def _watchers(self, *, validated: bool) -> list[Callback]:
+        """The callbacks of one fit; without validation, metrics are those of training."""
+        monitor = self.monitor if validated else "loss"
+        watchers = list(self.callbacks)
+        if self.early_stopping is not None:
+            watchers.append(EarlyStopping(self.early_stopping, monitor))
+        if self.restore_best:
+            watchers.append(BestWeights(monitor))
+        return watchers
+
+    def _step_seed(self, batch: int) -> int:
+        return zlib.crc32(f"{self.seed} {self.epoch} {batch}".encode())
+
+    def _each(self, hook: str, watchers: Sequence[Callback], *arguments: Any) -> None:
+        for callback in watchers:
+            getattr(callback, hook)(self, *arguments)

