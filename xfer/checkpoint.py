@@ -145,7 +145,9 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         document = json.loads((folder / MANIFEST).read_bytes())
         found = document.get("format") if isinstance(document, dict) else None
         if isinstance(found, int) and found > FORMAT:
-            raise CheckpointError(f"{folder} has checkpoint format {found}, this xfer reads up to {FORMAT}: upgrade xfer")
+            raise CheckpointError(
+                f"{folder} has checkpoint format {found}, this xfer reads up to {FORMAT}: upgrade xfer"
+            )
         return Checkpoint(folder, TypeAdapter(Manifest).validate_python(document))
     except OSError as error:
         raise CheckpointError(f"{folder} is not an xfer run: {MANIFEST} cannot be read ({error.strerror})") from None

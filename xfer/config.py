@@ -20,7 +20,9 @@ class TrainConfig(BaseModel):
     data: str = Field(description="folder, manifest (.csv, .parquet), or 'digits'")
     model: str = Field("efficientnet_lite0", description="architecture; `xfer models` lists them")
     weights: str = Field("imagenet", description="'imagenet', a published entry, a path, or 'none'")
-    backend: str | None = Field(None, description="'torch' or 'tensorflow' (alias 'keras'); default: the first installed")
+    backend: str | None = Field(
+        None, description="'torch' or 'tensorflow' (alias 'keras'); default: the first installed"
+    )
     epochs: int = Field(10, ge=0, description="epochs of the head on a frozen backbone")
     fine_tune: int = Field(0, ge=0, description="epochs of fine-tuning after them")
     unfreeze: int = Field(1, ge=0, description="blocks below the head that fine-tuning trains")

@@ -12,7 +12,7 @@ def resolve(device: str, available: Sequence[str]) -> str:
     """The canonical name (`cpu`, `cuda:0`, `mps`) of a device that is there.
 
     Args:
-        device: what the user asked for; `auto` is the first accelerator, else the CPU; `gpu` is another word for `cuda`.
+        device: what the user asked for; `auto` is the first accelerator, else the CPU; `gpu` means `cuda` (or `mps`).
         available: canonical names of what the backend sees, `cpu` among them.
 
     Raises:

@@ -81,9 +81,7 @@ def evaluation_loader(model: BaseModel, data: Data, *, batch_size: int, workers:
     from xfer.data import Loader
 
     split = next(s for s in (data.val, data.test, data.train) if s is not None)
-    return Loader(
-        relabelled(model, data, split), model.spec.preprocessing, batch_size=batch_size, workers=workers
-    )
+    return Loader(relabelled(model, data, split), model.spec.preprocessing, batch_size=batch_size, workers=workers)
 
 
 def relabelled(model: BaseModel, data: Data, split: Split) -> Split:
@@ -98,7 +96,9 @@ def relabelled(model: BaseModel, data: Data, split: Split) -> Split:
         return split
     unknown = [name for name in data.classes if name not in model.classes]
     if unknown:
-        raise DataError(f"the data has class {unknown[0]!r}, which the model does not know: it has {_few(model.classes)}")
+        raise DataError(
+            f"the data has class {unknown[0]!r}, which the model does not know: it has {_few(model.classes)}"
+        )
     places = np.array([model.classes.index(name) for name in data.classes], np.int64)
     labels = np.where(split.labels < 0, split.labels, places[split.labels])
     return Split(split.images, labels, split.names, model.classes)

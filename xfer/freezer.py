@@ -84,7 +84,7 @@ class Freezer:
             chosen = set(every)
         return self._apply(set(self._model.trainable) | {p for p in self._model.parameters if _layer(p) in chosen})
 
-    def set(self, trainable: Iterable[str]) -> FreezeReport:
+    def restore(self, trainable: Iterable[str]) -> FreezeReport:
         """Set the plan by tensor names, as a checkpoint keeps it."""
         return self._apply(set(trainable))
 

@@ -15,7 +15,7 @@ def _rng(name: str, seed: int) -> np.random.Generator:
 def uniform(name: str, shape: tuple[int, ...], *, fan_in: int, seed: int) -> np.ndarray:
     """U(-1/sqrt(fan_in), 1/sqrt(fan_in)), float32: the default of torch.nn.Linear."""
     bound = fan_in**-0.5
-    return _rng(name, seed).uniform(-bound, bound, shape).astype(np.float32)
+    return np.asarray(_rng(name, seed).uniform(-bound, bound, shape), np.float32)
 
 
 def initial_weights(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
@@ -35,7 +35,7 @@ def _tensor(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     if len(shape) == 4:
         out, per_group, height, width = shape
         fan_out = height * width * (out if per_group > 1 else 1)
-        return (_rng(name, seed).standard_normal(shape) * (2.0 / fan_out) ** 0.5).astype(np.float32)
+        return np.asarray(_rng(name, seed).standard_normal(shape) * (2.0 / fan_out) ** 0.5, np.float32)
     if len(shape) == 2:
-        return (_rng(name, seed).standard_normal(shape) * 0.01).astype(np.float32)
+        return np.asarray(_rng(name, seed).standard_normal(shape) * 0.01, np.float32)
     return np.full(shape, name.endswith((".weight", ".running_var")), np.float32)

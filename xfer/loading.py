@@ -99,7 +99,7 @@ def _load_run(
     )
     model = _ready(engine, spec, run.weights(), str(run.path), classes, head, seed)
     if classes is None:
-        model.freezer.set(name for name in manifest.trainable if name in model.parameters)
+        model.freezer.restore(name for name in manifest.trainable if name in model.parameters)
     return model
 
 
@@ -113,8 +113,6 @@ def _ready(
     seed: int,
 ) -> BaseModel:
     """Build the network as the weights have it, fill it, then give it the head asked for."""
-    from xfer.weights import fit
-
     model = engine.build(spec)
     shapes = model.shapes()
     if arrays is None:
@@ -122,6 +120,8 @@ def _ready(
         backbone = {name: shape for name, shape in shapes.items() if name not in head_arrays}
         model.write(initial_weights(backbone, seed) | head_arrays)
     else:
+        from xfer.weights import fit
+
         model.write(fit(arrays, shapes, source=source, model=spec.card.name))
     model.set_trainable(frozenset(name for name in shapes if not name.endswith(STATISTICS)))
     if classes is not None and arrays is not None:
@@ -131,10 +131,10 @@ def _ready(
 
 def _backbone(card: Card, weights: str | Path | None) -> tuple[dict[str, np.ndarray] | None, Preprocessing]:
     """Tensors by canonical name and the preprocessing they were trained for; None to draw them."""
-    from xfer.weights import read_weights, resolve
-
     if weights is None:
         return None, card.preprocessing
+    from xfer.weights import read_weights, resolve
+
     found = resolve(weights, card.weights, model=card.name)
     arrays = read_weights(found.path)
     if card.rename is not None:

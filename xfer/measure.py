@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _CLEAR = Path("/proc/self/clear_refs")
@@ -51,7 +51,5 @@ def peak_memory() -> int:
 
 
 def _reset_peak() -> None:
-    try:
+    with suppress(OSError):  # not Linux, or not allowed: the peak stays that of the whole process
         _CLEAR.write_text("5")
-    except OSError:
-        pass  # not Linux, or not allowed: the peak stays that of the whole process

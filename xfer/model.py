@@ -118,7 +118,7 @@ class BaseModel(ABC):
         self.spec = replace(self.spec, head=head, classes=names)
         self.build_head()
         self.write(head.initial(self.card.head, self.card.feature_dim, len(names), seed))
-        self.freezer.set(backbone | {n for n in self.parameters if self.card.block_of(n) == "head"})
+        self.freezer.restore(backbone | {n for n in self.parameters if self.card.block_of(n) == "head"})
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Class scores (N, K) of uint8 images (N, S, S, 3), in inference mode."""

@@ -82,7 +82,8 @@ def read_data(config: TrainConfig) -> Data:
         data = load(config.data, val=config.val, seed=config.seed)
     if config.limit is None:
         return data
-    return replace(data, **{name: split.limit(config.limit, config.seed) for name, split in data.splits.items()})
+    splits: dict[str, Any] = {name: split.limit(config.limit, config.seed) for name, split in data.splits.items()}
+    return replace(data, **splits)
 
 
 def _model(config: TrainConfig, data: Data) -> BaseModel:

@@ -27,9 +27,7 @@ class Stepper(ABC):
         self.model, self.optimizer, self.loss, self.clip_norm = model, optimizer, loss, clip_norm
         self._built_for: object = None
 
-    def step(
-        self, images: np.ndarray, labels: np.ndarray, rates: Mapping[str, float], seed: int = 0
-    ) -> SupportsFloat:
+    def step(self, images: np.ndarray, labels: np.ndarray, rates: Mapping[str, float], seed: int = 0) -> SupportsFloat:
         """One update. The step is rebuilt first if the freeze plan or the head has changed.
 
         Args:

@@ -171,9 +171,7 @@ class Trainer:
 
     def save(self, path: str | Path) -> Path:
         """Write a checkpoint with the optimizer's state and the position, and the history beside it."""
-        folder = checkpoint.save(
-            self.model, path, training=self.state(), optimizer_state=self.stepper.state()
-        )
+        folder = checkpoint.save(self.model, path, training=self.state(), optimizer_state=self.stepper.state())
         self.history.write(folder)
         return folder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from torch import nn
+from torch import Tensor, nn
 
 from xfer.head import Head
 
@@ -40,6 +40,6 @@ class DroppedLinear(nn.Linear):
         super().__init__(features, classes)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, input):  # noqa: A002, ANN001, ANN201 - torch's signature
+    def forward(self, input: Tensor) -> Tensor:
         """(N, features) to (N, classes)."""
         return super().forward(self.dropout(input))

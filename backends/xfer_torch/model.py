@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
-from typing import ContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -80,7 +79,7 @@ class TorchModel(BaseModel):
             with torch.no_grad():
                 x = self.normalise(images)
             live = False
-            for name, stage in self.stages.items():
+            for stage in self.stages.values():
                 live = live or self._has_trainable(stage)
                 with nullcontext() if live else torch.no_grad():
                     x = stage(x)
@@ -88,7 +87,9 @@ class TorchModel(BaseModel):
 
     def tensors(self) -> dict[str, Tensor]:
         """The native parameters and statistics by canonical name, in forward order."""
-        return {k: v for k, v in self.native.state_dict(keep_vars=True).items() if not k.endswith("num_batches_tracked")}
+        return {
+            k: v for k, v in self.native.state_dict(keep_vars=True).items() if not k.endswith("num_batches_tracked")
+        }
 
     def set_training(self, training: bool) -> None:
         """Put every layer into the mode that `apply_trainable` promises for training, or into inference mode."""
@@ -110,7 +111,7 @@ class TorchModel(BaseModel):
         pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)
         return (pixels.to(self.dtype) / 255 - self._mean) / self._std
 
-    def autocast(self) -> ContextManager[object]:
+    def autocast(self) -> AbstractContextManager[object]:
         """The context in which the forward pass runs."""
         if self.spec.precision != "bf16":
             return nullcontext()

@@ -66,8 +66,6 @@ class Optimizer:
 def _native(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     # The rate is set at every update; the one given here is never used.
     if spec.name == "sgd":
-        return torch.optim.SGD(
-            groups, lr=1.0, momentum=spec.momentum, nesterov=spec.nesterov, weight_decay=spec.decay
-        )
+        return torch.optim.SGD(groups, lr=1.0, momentum=spec.momentum, nesterov=spec.nesterov, weight_decay=spec.decay)
     rule = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
     return rule(groups, lr=1.0, betas=spec.betas, eps=spec.eps, weight_decay=spec.decay)

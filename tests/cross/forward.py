@@ -35,7 +35,9 @@ def main(backend_name, out, size, *models):
     for model in models:
         arrays = None
         for precision in ("fp32", "fp64"):
-            spec = ModelSpec(card(model), Head(), imagenet_classes(), card(model).preprocessing.at(int(size)), precision)
+            spec = ModelSpec(
+                card(model), Head(), imagenet_classes(), card(model).preprocessing.at(int(size)), precision
+            )
             net = backend.build(spec)
             arrays = arrays or random_weights(net.shapes())
             net.write(arrays)

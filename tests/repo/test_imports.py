@@ -43,9 +43,9 @@ def test_missing_framework_is_one_line_that_names_the_extra():
     for backend, needs in (("torch", "torch"), ("keras", "tensorflow")):
         code = BLOCKED + (
             "import xfer\n"
-            "try:\n    xfer.load('tiny', backend={!r}, weights=None)\n"
+            f"try:\n    xfer.load('tiny', backend={backend!r}, weights=None)\n"
             "except xfer.XferError as error:\n    print(error)"
-        ).format(backend)
+        )
         result = python(code)
         extra = "torch" if backend == "torch" else "tensorflow"
         assert result.stdout.strip().endswith(f'pip install "xfer-learn[{extra}]"'), result.stdout + result.stderr

@@ -24,7 +24,9 @@ def public(path: Path) -> dict[str, list[str]]:
         if isinstance(node, ast.ClassDef) and neutral(node.name).startswith("X"):
             for item in node.body:
                 if isinstance(item, ast.FunctionDef) and (item.name == "__init__" or not item.name.startswith("_")):
-                    found[f"{neutral(node.name)}.{item.name}"] = [a.arg for a in (*item.args.args, *item.args.kwonlyargs)]
+                    found[f"{neutral(node.name)}.{item.name}"] = [
+                        a.arg for a in (*item.args.args, *item.args.kwonlyargs)
+                    ]
     return found
 
 

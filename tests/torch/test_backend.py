@@ -1,0 +1,159 @@
+"""The torch backend against torch and torchvision themselves."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch.nn import functional
+
+from xfer import LossSpec, OptimizerSpec, Schedule, load, zoo
+from xfer.errors import DeviceError, UnknownNameError, UsageError
+from xfer.numerics import block_rates
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+TORCHVISION = [card for card in zoo.cards() if card.family in ("resnet", "vgg")]
+
+
+@pytest.mark.parametrize("card", TORCHVISION, ids=lambda card: card.name)
+def test_card_says_what_torchvision_says(card):
+    entries = {w.name: w for w in torchvision.models.get_model_weights(card.name) if w.name != "IMAGENET1K_FEATURES"}
+    assert card.weights[0].name == torchvision.models.get_model_weights(card.name).DEFAULT.name
+    assert {w.name for w in card.weights} == set(entries)
+    for ours in card.weights:
+        theirs, recipe = entries[ours.name], card.preprocessing_for(ours.name)
+        transform = theirs.transforms()
+        assert ours.url == theirs.url
+        assert ours.sha256 in theirs.url
+        assert ours.acc1 == theirs.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+        assert card.parameters == theirs.meta["num_params"]
+        assert (recipe.resize, recipe.size) == (transform.resize_size[0], transform.crop_size[0])
+        assert (list(recipe.mean), list(recipe.std)) == (transform.mean, transform.std)
+        assert recipe.interpolation == transform.interpolation.value
+        assert list(zoo.imagenet_classes()) == theirs.meta["categories"]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "vgg11_bn", "tiny"])
+def test_stages_are_the_native_network(name):
+    model = load(name, backend="torch", weights=None, classes=3, image_size=32)
+    with torch.inference_mode():
+        native = model.native(model.normalise(IMAGES)).numpy()
+    np.testing.assert_allclose(model.logits(IMAGES), native, rtol=1e-6, atol=1e-6)
+    assert {model.card.block_of(tensor) for tensor in model.shapes()} == set(model.blocks)
+
+
+def test_tensors_are_torchvisions_state_dict():
+    model = load("resnet18", backend="torch", weights=None, classes=3, image_size=32)
+    theirs = torchvision.models.resnet18(num_classes=3)
+    theirs.load_state_dict({name: torch.from_numpy(array) for name, array in model.weights().items()})
+    theirs.eval()
+    pixels = torch.from_numpy(IMAGES).permute(0, 3, 1, 2).float() / 255
+    pixels = torchvision.transforms.functional.normalize(pixels, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    with torch.inference_mode():
+        np.testing.assert_allclose(model.logits(IMAGES), theirs(pixels).numpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        OptimizerSpec("sgd", momentum=0.9, weight_decay=1e-2),
+        OptimizerSpec("sgd", momentum=0.9, nesterov=True),
+        OptimizerSpec("adam", weight_decay=1e-2),
+        OptimizerSpec("adamw"),
+    ],
+    ids=lambda spec: f"{spec.name}-{spec.nesterov}",
+)
+def test_steps_are_a_plain_torch_loop(spec):
+    """Three updates with per-block rates, class weights, smoothing and clipping, against a loop written by hand."""
+    weights = (1.0, 2.0, 0.5)
+    model = load("tiny", backend="torch", weights=None, classes=3, image_size=32, precision="fp64")
+    twin = load("tiny", backend="torch", weights=None, classes=3, image_size=32, precision="fp64")
+    rates = block_rates({"head": 1e-2, "layer1": 1e-3}, model.blocks)
+    stepper = model.backend.stepper(model, spec, LossSpec(0.1, weights), clip_norm=0.5)
+
+    net = twin.native.train()
+    groups = [{"params": list(net.fc.parameters()), "lr": 1e-2}]
+    groups += [{"params": [p for n, p in net.named_parameters() if not n.startswith("fc")], "lr": 1e-3}]
+    if spec.name == "sgd":
+        rule = torch.optim.SGD(groups, momentum=0.9, nesterov=spec.nesterov, weight_decay=spec.decay)
+    else:
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[spec.name]
+        rule = kind(groups, weight_decay=spec.decay)
+    for _ in range(3):
+        loss = functional.cross_entropy(
+            net(twin.normalise(IMAGES)),
+            torch.from_numpy(LABELS),
+            torch.tensor(weights, dtype=torch.float64),
+            label_smoothing=0.1,
+        )
+        rule.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+        rule.step()
+        assert float(stepper.step(IMAGES, LABELS, rates)) == pytest.approx(loss.item(), rel=1e-12)
+    for name, array in model.weights().items():
+        np.testing.assert_allclose(array, net.state_dict()[name].numpy(), rtol=1e-10, atol=1e-14, err_msg=name)
+
+
+def test_graph_begins_at_the_first_trainable_stage():
+    model = load("resnet18", backend="torch", weights=None, classes=3, image_size=32)
+    model.freeze()
+    seen = []
+    model.stages["layer4"].register_forward_hook(lambda module, args, out: seen.append(out.requires_grad))
+    model.stages["head"].register_forward_hook(lambda module, args, out: seen.append(out.requires_grad))
+    model.forward(IMAGES)
+    assert seen == [False, True]
+
+
+def test_global_random_state_is_left_alone():
+    model = load("tiny", backend="torch", weights=None, classes=3, image_size=32)
+    stepper = model.backend.stepper(model, OptimizerSpec(), LossSpec())
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+    stepper.step(IMAGES, LABELS, block_rates(1e-3, model.blocks), seed=3)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_bf16_is_close_and_keeps_float32_weights():
+    full = load("resnet18", backend="torch", weights=None, classes=3, image_size=32)
+    half = load("resnet18", backend="torch", weights=None, classes=3, image_size=32, precision="bf16")
+    assert all(array.dtype == np.float32 for array in half.weights().values())
+    a, b = full.features(IMAGES), half.features(IMAGES)
+    assert b.dtype == np.float32
+    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    assert cosine.min() > 0.999
+    assert np.abs(a - b).max() > 0, "bf16 was not used"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (Schedule("cosine"), lambda rule: torch.optim.lr_scheduler.CosineAnnealingLR(rule, 40)),
+        (Schedule("onecycle"), lambda rule: torch.optim.lr_scheduler.OneCycleLR(rule, 1.0, total_steps=40)),
+        (Schedule("step", milestones=(0.25, 0.5)), lambda r: torch.optim.lr_scheduler.MultiStepLR(r, [10, 20])),
+    ],
+    ids=["cosine", "onecycle", "step"],
+)
+def test_schedules_are_torchs(ours, theirs):
+    rule = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = theirs(rule)
+    for step in range(40):
+        assert ours.factor(step, 40) == pytest.approx(rule.param_groups[0]["lr"], rel=1e-9, abs=1e-12)
+        rule.step()
+        scheduler.step()
+
+
+def test_errors_are_one_line_with_a_way_out():
+    with pytest.raises(DeviceError, match=r"device 'cuda:7' is not here: available are .*cpu"):
+        load("tiny", backend="torch", weights=None, device="cuda:7")
+    with pytest.raises(UsageError, match="unknown device 'tpu'"):
+        load("tiny", backend="torch", weights=None, device="tpu")
+    with pytest.raises(UnknownNameError, match="did you mean 'resnet"):
+        load("resnet5O", backend="torch")
+    with pytest.raises(UnknownNameError, match="did you mean 'torch'"):
+        load("tiny", backend="torhc")
+    model = load("tiny", backend="torch", weights=None)
+    with pytest.raises(UnknownNameError, match="did you mean 'layer1"):
+        model.freeze("layer9")
+    with pytest.raises(UsageError, match=r"images are float64 \(1, 32, 32, 3\): expected uint8"):
+        model.logits(np.zeros((1, 32, 32, 3)))

@@ -1,0 +1,82 @@
+"""The core's pixels against torchvision's, on Pillow images, bit for bit."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torchvision = pytest.importorskip("torchvision")
+
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize  # noqa: E402
+from torchvision.transforms import functional as F  # noqa: E402
+from torchvision.transforms.autoaugment import RandAugment, _apply_op  # noqa: E402
+
+from xfer.data.augment import shift_hue  # noqa: E402
+from xfer.data.decode import decode, resize_crop  # noqa: E402
+from xfer.data.randaugment import OPERATIONS, SIGNED, randaugment  # noqa: E402
+from xfer.numerics import Preprocessing  # noqa: E402
+
+SIZES = [
+    (320, 240),
+    (240, 321),
+    (257, 257),
+    (500, 333),
+    (31, 97),
+    (8, 8),
+    (224, 1000),
+    (641, 5),
+    (256, 256),
+    (333, 256),
+]
+
+
+def picture(size, seed=0):
+    width, height = size
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("size", "resize"), [(224, 256), (64, 64), (299, 342), (33, 40)])
+def test_resize_and_center_crop(size, resize, interpolation):
+    mode = InterpolationMode(interpolation)
+    theirs = Compose([Resize(resize, interpolation=mode), CenterCrop(size)])
+    for shape in SIZES:
+        image = picture(shape)
+        ours = resize_crop(image, Preprocessing(size, resize, interpolation))
+        np.testing.assert_array_equal(ours, np.asarray(theirs(image)), err_msg=str(shape))
+
+
+def test_a_jpeg_file(tmp_path):
+    from torchvision.datasets.folder import default_loader
+
+    Image.fromarray(np.asarray(picture((40, 30)).resize((400, 300)))).save(tmp_path / "a.jpg", quality=80)
+    np.testing.assert_array_equal(decode(tmp_path / "a.jpg"), default_loader(tmp_path / "a.jpg"))
+
+
+@pytest.mark.parametrize("name", list(RandAugment()._augmentation_space(31, (1, 1))))
+@pytest.mark.parametrize("magnitude", [0, 5, 9, 21, 30])
+def test_randaugment_operations(name, magnitude):
+    image = picture((60, 45))
+    values, signed = RandAugment()._augmentation_space(31, (45, 60))[name]
+    assert signed == (name in SIGNED)
+    # Their magnitudes are float32; rounding gives back the decimal that was meant.
+    strength = round(float(values[magnitude]), 5) if values.ndim else 0.0
+    for sign in (1, -1) if signed else (1,):
+        theirs = _apply_op(image, name, sign * strength, InterpolationMode.BILINEAR, None)
+        ours = OPERATIONS[name](image, sign * magnitude / 30)
+        difference = np.abs(np.asarray(ours, int) - np.asarray(theirs, int))
+        # They shear by tan(atan(level)), which moves some bilinear weights over a rounding boundary.
+        assert difference.max() <= (1 if name.startswith("Shear") else 0)
+        assert (difference > 0).mean() < 0.05
+
+
+def test_randaugment_has_their_operations_and_draws_all_of_them():
+    assert list(OPERATIONS) == list(RandAugment()._augmentation_space(31, (1, 1)))
+    image = picture((20, 20))
+    drawn = {randaugment(image, 1, 20, np.random.default_rng(seed)).tobytes() for seed in range(400)}
+    assert len(drawn) == len(OPERATIONS) + len(SIGNED)
+
+
+@pytest.mark.parametrize("turn", [-0.5, -0.05, 0.0, 0.03, 0.25])
+def test_hue(turn):
+    image = picture((50, 40))
+    np.testing.assert_array_equal(shift_hue(image, turn), F.adjust_hue(image, turn))
