@@ -176,8 +176,10 @@ class BaseModel(ABC):
         loader = Loader(pictures(images), self.spec.preprocessing, batch_size=batch_size, workers=None)
         for batch in loader.epoch(0):
             if loader.skipped:
-                raise DataError(f"cannot read {loader.skipped[0].name}: {loader.skipped[0].reason}")
+                break
             yield batch.images
+        if loader.skipped:
+            raise DataError(f"cannot read {loader.skipped[0].name}: {loader.skipped[0].reason}")
 
     # What a backend implements.
 
