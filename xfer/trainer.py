@@ -17,7 +17,7 @@ from xfer.numerics import LossSpec, OptimizerName, OptimizerSpec, Rates, Schedul
 from xfer.progress import Progress
 
 if TYPE_CHECKING:
-    from xfer.data import Data, Loader, Skipped
+    from xfer.data import Augment, Data, Loader, Skipped
     from xfer.model import BaseModel
 
 DECAY_PER_BLOCK = 2.6  # Howard & Ruder 2018 (arXiv:1801.06146): each lower layer's rate is the one above over 2.6
@@ -65,7 +65,7 @@ class Trainer:
         clip_norm: float | None = None,
         batch_size: int = 32,
         seed: int = 0,
-        augment: str = "none",
+        augment: str | Augment = "none",
         workers: int | None = None,
         early_stopping: int | None = None,
         restore_best: bool = True,
@@ -73,6 +73,8 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> None:
+        from xfer.data import Augment
+
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size}: give at least 1")
         if clip_norm is not None and not clip_norm > 0:
@@ -80,7 +82,8 @@ class Trainer:
         self.model = model
         self.rates = block_rates(lr, model.blocks)
         self.schedule = schedule if isinstance(schedule, Schedule) else Schedule(schedule)
-        self.batch_size, self.seed, self.augment, self.workers = batch_size, seed, augment, workers
+        self.augment = Augment.parse(augment)
+        self.batch_size, self.seed, self.workers = batch_size, seed, workers
         self.monitor, self.restore_best, self.early_stopping = monitor, restore_best, early_stopping
         rule = optimizer if isinstance(optimizer, OptimizerSpec) else OptimizerSpec(optimizer)
         self.stepper = model.backend.stepper(model, rule, loss or LossSpec(), clip_norm)
@@ -184,7 +187,7 @@ class Trainer:
             rates=self.rates,
             clip_norm=self.stepper.clip_norm,
             batch_size=self.batch_size,
-            augment=self.augment,
+            augment=str(self.augment),
             seed=self.seed,
             epoch=self.epoch,
             step=self.batch,

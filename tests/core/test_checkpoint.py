@@ -97,5 +97,5 @@ def test_damage_is_refused_in_one_line(model, tmp_path, damage, message):
 
 
 def test_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(xfer.XferError, match="is no run: expected a folder with a manifest.json"):
+    with pytest.raises(xfer.XferError, match=r"is no run: expected a folder with a manifest\.json"):
         xfer.load(tmp_path / "nothing", backend=NumpyBackend())

@@ -112,7 +112,9 @@ def test_schedule_reaches_the_updates(model, data):
     seen = []
     run = trainer(model, schedule=xfer.Schedule("cosine", warmup=2))
     step = run.stepper.step
-    run.stepper.step = lambda images, labels, rates, seed: seen.append(rates["head"]) or step(images, labels, rates, seed)
+    run.stepper.step = lambda images, labels, rates, seed: (
+        seen.append(rates["head"]) or step(images, labels, rates, seed)
+    )
     run.fit(data, 3)
     assert seen == pytest.approx([1e-2 * run.schedule.factor(i, 12) for i in range(12)])
 
@@ -169,9 +171,8 @@ def test_refusals(model, data):
         trainer(model).fit(data, 0)
     with pytest.raises(UsageError, match="cannot watch 'val_acuracy'"):
         trainer(model, monitor="val_acuracy").fit(data, 1)
+    model.set_weights({"fc.bias": model.weights()["fc.bias"] * np.nan})
     with pytest.raises(TrainingError, match="lower lr"):
-        broken = model.weights()["fc.bias"] * np.nan
-        model.set_weights({"fc.bias": broken})
         trainer(model).fit(data, 1)
     model.freezer.restore([])
     with pytest.raises(UsageError, match="nothing is trainable"):

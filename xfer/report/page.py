@@ -1,0 +1,97 @@
+"""The report: one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from xfer.metrics import confusion_matrix
+from xfer.report import charts
+from xfer.report.comparison import Comparison
+from xfer.report.figures import NONE, bytes_text, difference_text, phases, seconds_text
+from xfer.report.runs import Run
+from xfer.report.thumbnails import MOST
+
+METRICS = {"accuracy": "Accuracy", "top5_accuracy": "Top-5 accuracy", "macro_f1": "Macro F1", "loss": "Loss"}
+MOST_PAIRS = 30
+
+
+def render(comparison: Comparison, runs: Sequence[Run], pictures: Mapping[str, str]) -> bytes:
+    """The page as UTF-8.
+
+    Args:
+        comparison: of the runs.
+        runs: the same, with their predictions.
+        pictures: data URIs of the images to show, by name.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"difference": difference_text, "seconds": seconds_text, "bytes": bytes_text}
+    template = environment.from_string(files("xfer.report").joinpath("template.html").read_text("utf-8"))
+    readable = len(runs[0].classes) <= charts.MOST_CLASSES
+    text = template.render(
+        comparison=comparison,
+        runs=comparison.runs,
+        first=runs[0].metrics,
+        source=PurePath(runs[0].metrics["data"]["source"]).name,
+        metrics=_metric_rows(comparison.runs),
+        epochs=_epoch_rows(comparison.runs),
+        phases=phases(list(comparison.runs.values())),
+        curves=[Markup(charts.loss_curves(runs)), Markup(charts.accuracy_curves(runs))],
+        matrices=[Markup(charts.confusion(run, i)) for i, run in enumerate(runs)] if readable else [],
+        pairs=[] if readable else confused_pairs(runs)[:MOST_PAIRS],
+        disagreements=comparison.disagreements[:MOST],
+        pictures=pictures,
+        settings=_settings(runs),
+    )
+    # A file name may hold bytes that are no UTF-8; the page shows a replacement character for them.
+    return text.encode("utf-8", "xmlcharrefreplace")
+
+
+def confused_pairs(runs: Sequence[Run]) -> list[tuple[str, str, list[int]]]:
+    """(true class, predicted class, images by backend) of every confusion, the most frequent first."""
+    counts = np.stack([confusion_matrix(run.labels, run.predicted, len(run.classes)) for run in runs])
+    worst = counts.max(axis=0)
+    np.fill_diagonal(worst, 0)
+    places = sorted(np.argwhere(worst).tolist(), key=lambda place: -worst[tuple(place)])
+    classes = runs[0].classes
+    return [(classes[true], classes[guess], counts[:, true, guess].tolist()) for true, guess in places]
+
+
+def _metric_rows(runs: Mapping[str, dict[str, Any]]) -> list[tuple[str, list[str], str]]:
+    rows = []
+    for key, title in METRICS.items():
+        values = [run["val"][key] for run in runs.values()]
+        rows.append((title, [f"{value:.5f}" for value in values], difference_text(max(values) - min(values))))
+    return rows
+
+
+def _epoch_rows(runs: Mapping[str, dict[str, Any]]) -> list[tuple[int, list[dict[str, Any]]]]:
+    """(epoch, one row a backend), an empty row where a backend had stopped."""
+    most = max((run["epochs"] for run in runs.values()), key=len)
+    return [
+        (row["epoch"], [run["epochs"][i] if i < len(run["epochs"]) else {} for run in runs.values()])
+        for i, row in enumerate(most)
+    ]
+
+
+def _settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """Configuration keys, with one value where the backends have the same, else one each."""
+    configs = [run.metrics["config"] for run in runs]
+    rows = []
+    for key in configs[0]:
+        values = [_value(config.get(key)) for config in configs]
+        rows.append((key, values[:1] if len(set(values)) == 1 else values))
+    return rows
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return NONE if value is None else str(value).lower() if isinstance(value, bool) else str(value)

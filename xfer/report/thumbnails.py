@@ -1,0 +1,54 @@
+"""Small pictures for the report, as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+from PIL import Image
+
+from xfer.config import TrainConfig
+from xfer.data.decode import BadImageError, decode
+from xfer.errors import XferError
+from xfer.recipe import read_data
+
+MOST = 24
+SIDE = 176  # pixels, twice what the page shows on an ordinary screen in two columns
+
+
+def thumbnails(config: TrainConfig, names: Sequence[str]) -> dict[str, str]:
+    """JPEG data URIs of validation images by name; those that can no longer be read are missing.
+
+    Args:
+        config: of a run, which says how to find the data.
+        names: of images of the split that the run was judged by.
+    """
+    if not names:
+        return {}
+    try:
+        data = read_data(config)
+    except XferError:
+        return {}  # the runs are older than a change of the data: the report does without pictures
+    split = next(s for s in (data.val, data.test, data.train) if s is not None)
+    places = {name: index for index, name in enumerate(split.names)}
+    found = {}
+    for name in names:
+        try:
+            found[name] = data_uri(decode(split.images[places[name]]))
+        except (BadImageError, KeyError):
+            continue
+    return found
+
+
+def data_uri(image: Image.Image) -> str:
+    """An RGB image as a JPEG data URI, its longer side at most `SIDE`; tiny ones are enlarged in whole steps."""
+    factor = SIDE // max(image.size)
+    if factor > 1:
+        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    else:
+        image = image.copy()
+        image.thumbnail((SIDE, SIDE))
+    jpeg = io.BytesIO()
+    image.save(jpeg, "JPEG", quality=82, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()

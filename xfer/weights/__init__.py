@@ -1,0 +1,10 @@
+"""Weights: found, fetched, verified and read; nothing here executes a pickle."""
+
+from xfer.weights.entry import WeightsEntry
+from xfer.weights.fetch import cache_dir, fetch
+from xfer.weights.files import read_weights
+from xfer.weights.fit import fit
+from xfer.weights.pth import read_pth
+from xfer.weights.source import Resolved, resolve
+
+__all__ = ["Resolved", "WeightsEntry", "cache_dir", "fetch", "fit", "read_pth", "read_weights", "resolve"]

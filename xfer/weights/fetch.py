@@ -1,0 +1,192 @@
+"""Downloads that are resumed, verified, and never mistaken for whole when they are not.
+
+Bytes go into `<name>.part`; only a file whose SHA-256 is right gets its name. A lock keeps two processes from writing
+the same part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import xfer
+from xfer.errors import WeightsError
+
+Progress = Callable[[int, int | None], None]
+
+MIRROR = "XFER_WEIGHTS_MIRROR"
+_CHUNK = 1 << 20
+
+
+def cache_dir() -> Path:
+    """Where downloads are kept: `$XFER_HOME`, else the system's place for caches; the folder `weights` in it."""
+    if home := os.environ.get("XFER_HOME"):
+        return Path(home).expanduser() / "weights"
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home()))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return base / "xfer" / "weights"
+
+
+def fetch(
+    url: str,
+    *,
+    sha256: str,
+    folder: Path,
+    progress: Progress | None = None,
+    timeout: float = 30.0,
+    retries: int = 3,
+) -> Path:
+    """A verified local copy of `url`, downloaded if it is not there.
+
+    Args:
+        url: http or https; `$XFER_WEIGHTS_MIRROR` replaces everything before the file's name.
+        sha256: the file's SHA-256 in hex, or at least its first 8 digits.
+        folder: where the file is kept.
+        progress: called with bytes done and bytes in all (None if unknown); by default a bar in a terminal.
+        timeout: seconds without an answer.
+        retries: how often a broken connection is taken up again.
+
+    Raises:
+        WeightsError: offline, refused by the server, cut off, wrong hash, or a folder that cannot be written.
+    """
+    name = url.rsplit("/", 1)[-1]
+    if mirror := os.environ.get(MIRROR):
+        url = f"{mirror.rstrip('/')}/{name}"
+    if not url.startswith(("http://", "https://")):
+        raise WeightsError(f"cannot download {url!r}: give an http or https address in {MIRROR}")
+    target = folder / name
+    if target.exists() and matches(target, sha256):
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder / f"{name}.lock"):
+            if not (target.exists() and matches(target, sha256)):
+                with _shown(name, progress) as report:
+                    _download(url, target, sha256, report, timeout, retries)
+    except OSError as error:
+        raise WeightsError(
+            f"cannot write {target}: {error.strerror or error}; set XFER_HOME to another folder"
+        ) from None
+    return target
+
+
+def matches(path: Path, sha256: str) -> bool:
+    """Whether a file has that SHA-256, or one that begins so."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest().startswith(sha256)
+
+
+def _download(url: str, target: Path, sha256: str, report: Progress, timeout: float, retries: int) -> None:
+    part = target.with_name(target.name + ".part")
+    note = target.with_name(target.name + ".part.json")
+    by_hand = f"put the file at {target} by hand, or give its path as weights"
+    for attempt in range(retries + 1):
+        try:
+            if _receive(url, part, note, report, timeout):
+                break
+        except urllib.error.HTTPError as error:
+            raise WeightsError(f"{url}: the server says {error.code} {error.reason}; {by_hand}") from None
+        except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
+            if attempt == retries:
+                reason = getattr(error, "reason", error)
+                raise WeightsError(f"cannot reach {url} ({reason}); {by_hand}") from None
+        time.sleep(min(0.2 * 2**attempt, 5.0))
+    else:
+        raise WeightsError(f"{url} broke off at {part.stat().st_size:,} bytes {retries + 1} times: run again to resume")
+    if not matches(part, sha256):
+        part.unlink()
+        note.unlink(missing_ok=True)
+        raise WeightsError(f"{url} is not the expected file: its SHA-256 does not begin with {sha256[:8]}; {by_hand}")
+    part.replace(target)
+    note.unlink(missing_ok=True)
+
+
+def _receive(url: str, part: Path, note: Path, report: Progress, timeout: float) -> bool:
+    """One connection: append to the part, or begin anew if the server has another file now. Whether it is whole."""
+    have = part.stat().st_size if part.exists() else 0
+    known = _read_note(note)
+    headers = {"User-Agent": f"xfer/{xfer.__version__}", "Accept-Encoding": "identity"}
+    if have and known.get("url") == url and known.get("tag"):
+        headers |= {"Range": f"bytes={have}-", "If-Range": known["tag"]}
+    else:
+        have = 0
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        part.unlink(missing_ok=True)  # the part is no beginning of the server's file
+        return False
+    with response:
+        resumed = response.status == 206
+        have = have if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+        note.write_text(json.dumps({"url": url, "tag": "" if tag.startswith("W/") else tag}))  # weak tags can't resume
+        with part.open("ab" if resumed else "wb") as file:
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+                have += len(chunk)
+                report(have, total)
+            file.flush()
+            os.fsync(file.fileno())
+    return total is None or have == total
+
+
+def _read_note(note: Path) -> dict[str, str]:
+    try:
+        found = json.loads(note.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """One process at a time; the lock goes with the process that holds it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        with path.open("a+b") as file:
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+            yield
+        return
+    import fcntl
+
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _shown(name: str, progress: Progress | None) -> Iterator[Progress]:
+    """The caller's progress, a bar in a terminal, or one line in a log."""
+    if progress is not None:
+        yield progress
+        return
+    if not sys.stderr.isatty():
+        print(f"downloading {name}", file=sys.stderr, flush=True)
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

