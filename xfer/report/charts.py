@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 50
 _LABEL = 18  # characters of a class name that an axis has room for
+_CHARACTER = 0.085  # inches
 
 # Opacity of a cell: one image is seen, and the count stays readable on a full row, by day and by night.
 _FAINTEST, _STRONGEST = 0.08, 0.55
@@ -49,7 +50,7 @@ def confusion(run: Run, index: int) -> str:
         figure, axes = _figure(side, side)
         _cells(axes, counts, svg.series(index), size=float(np.clip(side / len(run.classes) * 26, 5.5, 12)))
         names = [_short(name) for name in run.classes]
-        upright = len(names) > 4 or max(map(len, names)) > 9
+        upright = max(map(len, names)) * _CHARACTER > side / len(names)
         axes.set_xticks(range(len(names)), names, rotation=90 if upright else 0)
         axes.set_yticks(range(len(names)), names)
         axes.tick_params(length=0)
@@ -90,7 +91,7 @@ def _curve(axes: Axes, rows: Sequence[dict[str, Any]], column: str, place: int, 
         label=label,
         linestyle="--" if training else "-",
         linewidth=_WIDTHS[min(place, len(_WIDTHS) - 1)],
-        marker="" if training and len(points) > 1 else _MARKERS[place % len(_MARKERS)],
+        marker=_MARKERS[place % len(_MARKERS)] if not training else "x" if len(points) == 1 else "",
         markersize=7 if place == 0 else 4,
         markerfacecolor=svg.PAPER if place == 0 else svg.series(place),
         markeredgewidth=1.4,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from xfer.errors import XferError
-from xfer.report.figures import difference_text
 from xfer.report.runs import Run
+from xfer.report.units import difference_text
 
 # What rounding makes of the mean loss of an epoch, relative; a wrong pixel, order or initial weight makes far more.
 LOSS_TOLERANCE = {"fp64": 1e-6, "fp32": 1e-3, "bf16": 5e-2}
@@ -66,10 +66,19 @@ def _check(what: str, runs: Sequence[Run], part: Callable[[dict[str, Any]], Any]
     values = list(parts.values())
     if all(value == values[0] for value in values):
         return Check(what, True, show(values[0]))
-    shown = {backend: show(value) for backend, value in parts.items()}
+    shown = {
+        backend: _differing(value, values) if isinstance(value, dict) else show(value)
+        for backend, value in parts.items()
+    }
     if len(set(shown.values())) == 1:  # the difference lies in what is too long to show
-        return Check(what, False, "not the same; see metrics.json of each run")
+        return Check(what, False, "see metrics.json of each run")
     return Check(what, False, "; ".join(f"{backend}: {text}" for backend, text in shown.items()))
+
+
+def _differing(part: dict[str, Any], parts: Sequence[dict[str, Any]]) -> str:
+    """The entries that are not the same in all parts, lists by their length."""
+    keys = [key for key in part if any(other.get(key) != part[key] for other in parts)]
+    return ", ".join(f"{key} {len(part[key]) if isinstance(part[key], list) else part[key]}" for key in keys)
 
 
 def _settings(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import xfer
 from xfer.report.agreement import Agreement, Disagreement, agreement, disagreements
 from xfer.report.checks import Check, checks, require_same_questions
-from xfer.report.figures import bytes_text, difference_text, phases, seconds_text
 from xfer.report.runs import Run
+from xfer.report.units import bytes_text, difference_text, phases, seconds_text
 
 if TYPE_CHECKING:
     from rich.table import Table

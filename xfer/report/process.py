@@ -28,10 +28,10 @@ def run_worker(do: Literal["check", "train"], config: TrainConfig, *, progress: 
     command = [sys.executable, "-P", "-m", "xfer.report.worker"]
     done = subprocess.run(command, input=json.dumps(job).encode(), stdout=subprocess.PIPE, check=False)
     if done.returncode or not done.stdout:
-        raise XferError(f"backend {config.backend!r}: the process {_death(done.returncode)}")
+        raise XferError(f"{config.backend}: its process {_death(done.returncode)}")
     error = json.loads(done.stdout)["error"]
     if error is not None:
-        raise XferError(f"backend {config.backend!r}: {error}")
+        raise XferError(f"{config.backend}: {error}")
 
 
 def _death(code: int) -> str:

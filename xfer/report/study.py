@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ def compare(
     for config in configs[1:]:
         run_worker("check", config)
     for config in configs:
+        if progress:
+            print(f"{config.backend}:", file=sys.stderr, flush=True)
         run_worker("train", config, progress=progress)
     return summarise([config.out for config in configs], out)
 

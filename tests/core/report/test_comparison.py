@@ -1,6 +1,7 @@
 """Comparisons of hand-made runs: the numbers against brute force, and runs that cannot be compared."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_disagreements_are_all_there_widest_gap_first(two, tmp_path):
     found = summarise(two, tmp_path).disagreements
     assert {image.name: pytest.approx(image.gap) for image in found} == expected
     assert [image.gap for image in found] == sorted(expected.values(), reverse=True)
-    name, label, guess, row = next(line for line in theirs if line[0] == found[0].name)
+    _, label, guess, row = next(line for line in theirs if line[0] == found[0].name)
     assert found[0].label == label
     assert found[0].answers["tensorflow"].predicted == guess
     assert found[0].answers["tensorflow"].probability == pytest.approx(max(row))
@@ -74,7 +75,16 @@ def test_table_has_every_backend_and_the_agreement(two, tmp_path):
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     console.print(comparison.table())
     text = console.export_text()
-    for expected in ("torch", "tensorflow", "val accuracy", "macro F1", "head, s", "total, s", "peak memory", "1.50 GiB"):
+    for expected in (
+        "torch",
+        "tensorflow",
+        "val accuracy",
+        "macro F1",
+        "head, s",
+        "total, s",
+        "peak memory",
+        "1.50 GiB",
+    ):
         assert expected in text
     assert f"{comparison.agreement.same_class} of 40" in text
 
@@ -95,19 +105,24 @@ def test_equal_runs_pass_every_check(make_run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "what"),
+    ("changes", "what", "detail"),
     [
-        ({"data": {"source": "x", "train": 7, "val": 4, "skipped": []}}, "training data"),
-        ({"parameters": {"trainable": 1, "frozen": 2}}, "parameters"),
-        ({"device": "cuda:0"}, "device and precision"),
-        ({"config": TrainConfig(data="gone", lr=0.5).model_dump(mode="json")}, "configuration"),
+        (
+            {"data": {"source": "x", "train": 7, "val": 4, "skipped": []}},
+            "training data",
+            "torch: source gone, train 100; tensorflow: source x, train 7",
+        ),
+        ({"parameters": {"trainable": 1, "frozen": 2}}, "parameters", "tensorflow: trainable 1, frozen 2"),
+        ({"device": "cuda:0"}, "device and precision", "torch: cpu, fp32; tensorflow: cuda:0, fp32"),
+        ({"config": TrainConfig(data="gone", lr=0.5).model_dump(mode="json")}, "configuration", "lr 0.5"),
     ],
 )
-def test_a_condition_that_differs_is_flagged(make_run, tmp_path, changes, what):
+def test_a_condition_that_differs_is_flagged(make_run, tmp_path, changes, what, detail):
     scores, labels = np.eye(4), np.arange(4)
     runs = [make_run(backend, scores, labels, "abcd") for backend in ("torch", "tensorflow")]
     changed(runs[1], **changes)
     assert failed(runs, tmp_path) == [what]
+    assert detail in summarise(runs, tmp_path).failed_checks[0].detail
     assert "were not the same" in (tmp_path / "report.html").read_text()
 
 
@@ -188,11 +203,11 @@ def test_every_backend_has_its_process_one_after_the_other(monkeypatch, tmp_path
 
 def test_a_failing_process_speaks_for_itself(tmp_path):
     config = TrainConfig(data=str(tmp_path / "nowhere"), backend="torch", out=str(tmp_path / "run"))
-    with pytest.raises(XferError, match=r"^backend 'torch': .*nowhere does not exist[^\n]*$"):
+    with pytest.raises(XferError, match=r"^torch: .*nowhere does not exist[^\n]*$"):
         run_worker("train", config)
 
 
 def test_a_process_that_dies_is_an_error(monkeypatch):
-    monkeypatch.setattr("xfer.report.process.sys.executable", "/bin/false")
-    with pytest.raises(XferError, match="ended with exit code 1"):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(XferError, match=r"^torch: its process ended with exit code 1"):
         run_worker("train", TrainConfig(data="digits", backend="torch"))

@@ -1,0 +1,1 @@
+"""xfer on TensorFlow: Keras networks with torchvision's names behind xfer's contracts."""

@@ -1,0 +1,58 @@
+"""The TensorFlow backend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import tensorflow as tf
+
+from xfer.backend import Backend, ModelSpec
+from xfer.errors import BackendError
+from xfer.model import BaseModel
+from xfer.numerics import LossSpec, OptimizerSpec
+from xfer.zoo import cards
+from xfer_keras.families import FAMILIES
+from xfer_keras.model import KerasModel
+from xfer_keras.stepper import KerasStepper
+
+
+class KerasBackend(Backend):
+    """Keras 3 on TensorFlow."""
+
+    name = "tensorflow"
+
+    def __init__(self) -> None:
+        if keras.backend.backend() != "tensorflow":
+            raise BackendError(
+                f"Keras runs on {keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow for backend 'tensorflow'"
+            )
+        for gpu in tf.config.list_physical_devices("GPU"):
+            try:
+                tf.config.experimental.set_memory_growth(gpu, True)
+            except RuntimeError:  # the user's own code has begun to use the GPU; its setting stands
+                break
+
+    def versions(self) -> dict[str, str]:
+        return {"tensorflow": tf.__version__, "keras": keras.__version__}
+
+    def devices(self) -> Sequence[str]:
+        return [*(f"cuda:{i}" for i, _ in enumerate(tf.config.list_physical_devices("GPU"))), "cpu"]
+
+    def architectures(self) -> Sequence[str]:
+        return [card.name for card in cards() if card.family in FAMILIES]
+
+    def build(self, spec: ModelSpec) -> KerasModel:
+        if spec.card.family not in FAMILIES:
+            raise BackendError(f"backend 'tensorflow' has no {spec.card.name}: it has {', '.join(self.architectures())}")
+        return KerasModel(self, spec)
+
+    def stepper(
+        self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
+    ) -> KerasStepper:
+        assert isinstance(model, KerasModel)
+        return KerasStepper(model, optimizer, loss, clip_norm)

@@ -1,0 +1,107 @@
+"""Layers with torch's semantics, under canonical names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import layers, ops
+
+
+class BatchNorm(layers.BatchNormalization):
+    """Batch normalisation with torch's running statistics.
+
+    `running = (1 - momentum) * running + momentum * batch`, the variance unbiased (n / (n - 1)), where Keras would
+    keep the biased one. Normalisation itself uses the biased variance of the batch, as in both frameworks.
+
+    Args:
+        momentum: in torch's sense, one minus Keras's.
+        epsilon: added to the variance.
+    """
+
+    def __init__(self, momentum: float, epsilon: float, **options: Any) -> None:
+        super().__init__(momentum=1.0 - momentum, epsilon=epsilon, **options)
+        self.update = momentum
+
+    def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
+        """(..., C) to (..., C); statistics change only if the layer is trainable and in training."""
+        if not (training and self.trainable):
+            return super().call(inputs, training=False)
+        axes = list(range(len(inputs.shape) - 1))
+        dtype = self.moving_mean.dtype
+        x = ops.cast(inputs, dtype)
+        mean, variance = ops.moments(x, axes)
+        count = ops.cast(ops.prod(ops.shape(x)[:-1]), dtype)
+        unbiased = variance * (count / (count - 1))
+        self.moving_mean.assign(self.moving_mean * (1 - self.update) + mean * self.update)
+        self.moving_variance.assign(self.moving_variance * (1 - self.update) + unbiased * self.update)
+        scaled = ops.batch_normalization(x, mean, variance, -1, self.beta, self.gamma, self.epsilon)
+        return ops.cast(scaled, self.compute_dtype)
+
+
+class AdaptiveAveragePooling(layers.Layer):
+    """torch.nn.AdaptiveAvgPool2d: bin i of n covers pixels floor(i * size / n) to ceil((i + 1) * size / n)."""
+
+    def __init__(self, size: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.size = size
+
+    def call(self, inputs: Any) -> Any:
+        """(N, H, W, C) to (N, size, size, C)."""
+        rows, columns = (
+            ops.convert_to_tensor(_bins(n, self.size), dtype=self.compute_dtype) for n in inputs.shape[1:3]
+        )
+        return ops.einsum("ih,jw,nhwc->nijc", rows, columns, inputs)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (input_shape[0], self.size, self.size, input_shape[3])
+
+
+def _bins(pixels: int, size: int) -> np.ndarray:
+    weights = np.zeros((size, pixels))
+    for i in range(size):
+        start, stop = i * pixels // size, -(-(i + 1) * pixels // size)
+        weights[i, start:stop] = 1 / (stop - start)
+    return weights
+
+
+def conv(x: Any, name: str, width: int, kernel: int, stride: int = 1, *, pad: int | str = 0, bias: bool = False) -> Any:
+    """A convolution; `pad` is torch's symmetric zero padding in pixels, or "same", TensorFlow's."""
+    if isinstance(pad, int) and pad:
+        x = layers.ZeroPadding2D(pad, name=f"{name}.pad")(x)
+    padding = "valid" if isinstance(pad, int) else pad
+    return layers.Conv2D(width, kernel, stride, padding=padding, use_bias=bias, name=name)(x)
+
+
+def depthwise(x: Any, name: str, kernel: int, stride: int) -> Any:
+    """A convolution of each channel by itself, without bias, TensorFlow's "same" padding."""
+    return layers.DepthwiseConv2D(kernel, stride, padding="same", use_bias=False, name=name)(x)
+
+
+def max_pool(x: Any, name: str, kernel: int, stride: int, pad: int = 0) -> Any:
+    """Max-pooling. Padding with zeros is torch's padding with -inf here, because `x` comes out of a ReLU."""
+    if pad:
+        x = layers.ZeroPadding2D(pad, name=f"{name}.pad")(x)
+    return layers.MaxPooling2D(kernel, stride, name=name)(x)
+
+
+def norm(x: Any, name: str, card: Any) -> Any:
+    """Batch normalisation with the constants of a card."""
+    return BatchNorm(card.norm_momentum, card.norm_eps, name=name)(x)
+
+
+def relu(x: Any, name: str) -> Any:
+    """max(x, 0)."""
+    return layers.ReLU(name=name)(x)
+
+
+def relu6(x: Any, name: str) -> Any:
+    """min(max(x, 0), 6)."""
+    return layers.ReLU(6.0, name=name)(x)
+
+
+def global_average(x: Any) -> Any:
+    """(N, H, W, C) to (N, C)."""
+    return layers.GlobalAveragePooling2D(name="avgpool")(x)
+
+

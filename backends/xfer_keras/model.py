@@ -1,0 +1,129 @@
+"""BaseModel on Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from xfer.backend import Backend, ModelSpec
+from xfer.model import BaseModel, check_images
+from xfer_keras.families import FAMILIES
+from xfer_keras.head import build_head
+from xfer_keras.layout import Tensor, forward_order, tensors
+
+_POLICIES = {"fp32": "float32", "fp64": "float64", "bf16": "mixed_bfloat16"}
+
+
+class KerasModel(BaseModel):
+    """A flat functional Keras model, run stage by stage."""
+
+    def __init__(self, backend: Backend, spec: ModelSpec) -> None:
+        super().__init__(backend, spec)
+        self.device = spec.device.replace("cuda", "GPU").replace("cpu", "CPU:0")
+        self.dtype = tf.float64 if spec.precision == "fp64" else tf.float32
+        self._mean = np.array(spec.preprocessing.mean, self.dtype.as_numpy_dtype)
+        self._std = np.array(spec.preprocessing.std, self.dtype.as_numpy_dtype)
+        size = spec.preprocessing.size
+        with tf.device(self.device), self._policy():
+            self._input = x = keras.Input((size, size, 3), dtype=self.dtype.name, name="image")
+            self._ends: dict[str, Any] = {}
+            for stage, x in FAMILIES[spec.card.family](x, spec.card):
+                self._ends[stage] = x
+        self.build_head()
+
+    def build_head(self) -> None:
+        with tf.device(self.device), self._policy():
+            logits = build_head(self.spec.head, self._ends["features"], self.card.head, len(self.classes))
+        self._ends["head"] = logits
+        self.native = keras.Model(self._input, logits, name=self.name)
+        self.stages: dict[str, keras.Model] = {}
+        self._layers: dict[str, list[Any]] = {}
+        start = self._input
+        for stage, end in self._ends.items():
+            self.stages[stage] = keras.Model(start, end, name=stage)
+            self._layers[stage] = forward_order(end, start)
+            start = end
+        self._tensors = tensors(layer for found in self._layers.values() for layer in found)
+        self._compiled: dict[tuple[str, ...], Any] = {}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: tensor.shape for name, tensor in self._tensors.items()}
+
+    def read(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        return {name: self._tensors[name].from_keras(self._tensors[name].variable.numpy()) for name in names}
+
+    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
+        for name, array in arrays.items():
+            self._tensors[name].variable.assign(self._tensors[name].to_keras(array))
+
+    def apply_trainable(self) -> None:
+        live = {name.rsplit(".", 1)[0] for name in self.trainable}
+        for layers in self._layers.values():
+            for layer in layers:
+                layer.trainable = layer.name in live or not layer.weights
+
+    def outputs(self, images: np.ndarray, stages: Sequence[str]) -> dict[str, np.ndarray]:
+        check_images(images, self.spec.preprocessing.size)
+        wanted = tuple(stage for stage in self.stages if stage in stages)
+        if wanted not in self._compiled:
+            self._compiled[wanted] = tf.function(
+                lambda pixels: self._until(wanted, pixels), input_signature=[self.pixels]
+            )
+        with tf.device(self.device):
+            found = dict(zip(wanted, self._compiled[wanted](tf.constant(images)), strict=True))
+        return {name: found[name].numpy() for name in stages}
+
+    def forward(self, images: Any) -> Any:
+        """Logits (N, K) on the device, as training sees them; traced into the step."""
+        x = self.normalise(images)
+        for name, stage in self.stages.items():
+            x = stage(x, training=self._has_trainable(name))
+        return tf.cast(x, self.dtype)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The native parameters and statistics by canonical name, in forward order."""
+        return self._tensors
+
+    def seeds(self) -> list[Any]:
+        """The states of the random generators inside the network, in forward order."""
+        layers = (layer for found in self._layers.values() for layer in found)
+        return [layer.seed_generator.state for layer in layers if getattr(layer, "seed_generator", None)]
+
+    def normalise(self, images: Any) -> Any:
+        """uint8 (N, S, S, 3) to normalised (N, S, S, 3) on the device."""
+        return (tf.cast(images, self.dtype) / 255 - self._mean) / self._std
+
+    @property
+    def pixels(self) -> tf.TensorSpec:
+        """What crosses the border: uint8 (N, S, S, 3), N free."""
+        size = self.spec.preprocessing.size
+        return tf.TensorSpec([None, size, size, 3], tf.uint8)
+
+    def _until(self, wanted: tuple[str, ...], images: Any) -> list[Any]:
+        found = []
+        x = self.normalise(images)
+        for name, stage in self.stages.items():
+            x = stage(x, training=False)
+            if name in wanted:
+                found.append(tf.cast(x, self.dtype))
+            if len(found) == len(wanted):
+                break
+        return found
+
+    def _has_trainable(self, stage: str) -> bool:
+        return any(name.rsplit(".", 1)[0] in {x.name for x in self._layers[stage]} for name in self.trainable)
+
+    @contextmanager
+    def _policy(self) -> Iterator[None]:
+        """Build layers in this model's precision, and leave the user's global policy as it was."""
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(_POLICIES[self.spec.precision])
+        try:
+            yield
+        finally:
+            keras.config.set_dtype_policy(before)

@@ -1,0 +1,93 @@
+"""Update rules: torch's, in TensorFlow, their state by canonical tensor name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from xfer.numerics import OptimizerSpec
+from xfer_keras.layout import Tensor
+
+
+class Optimizer:
+    """torch.optim's SGD, Adam and AdamW (torch/optim/{sgd,adam,adamw}.py) over named tensors.
+
+    Args:
+        spec: the update rule.
+        blocks: trainable tensors by canonical name, by block.
+        order: all blocks of the model, in the order of the rates.
+    """
+
+    def __init__(
+        self, spec: OptimizerSpec, blocks: Mapping[str, Mapping[str, Tensor]], order: Sequence[str]
+    ) -> None:
+        self.spec = spec
+        self.tensors = {name: tensor for tensors in blocks.values() for name, tensor in tensors.items()}
+        self._places = [order.index(block) for block, tensors in blocks.items() for _ in tensors]
+        self._slots = {
+            slot: [tf.Variable(tf.zeros_like(tensor.variable.value)) for tensor in self.tensors.values()]
+            for slot in spec.slots
+        }
+        self._steps = tf.Variable(tf.zeros(len(self.tensors), tf.int64))
+
+    def update(self, gradients: Sequence[Any], rates: Any, clip_norm: float | None) -> None:
+        """One update; traced into the step.
+
+        Args:
+            gradients: one for each tensor, in order.
+            rates: float64, one for each block of the model.
+            clip_norm: bound of the gradients' global norm, as torch.nn.utils.clip_grad_norm_ applies it.
+        """
+        if clip_norm is not None:
+            factor = tf.minimum(clip_norm / (tf.linalg.global_norm(gradients) + 1e-6), 1.0)
+            gradients = [gradient * factor for gradient in gradients]
+        self._steps.assign_add(tf.ones_like(self._steps))
+        rule = self._sgd if self.spec.name == "sgd" else self._adam
+        for i, (tensor, gradient) in enumerate(zip(self.tensors.values(), gradients, strict=True)):
+            rule(i, tensor.variable.value, gradient, rates[self._places[i]])
+
+    def _sgd(self, i: int, weight: Any, gradient: Any, rate: Any) -> None:
+        spec = self.spec
+        if spec.decay:
+            gradient += spec.decay * weight
+        if spec.momentum:
+            momentum = self._slots["momentum_buffer"][i]
+            momentum.assign(spec.momentum * momentum + gradient)
+            gradient = gradient + spec.momentum * momentum if spec.nesterov else momentum
+        weight.assign_sub(tf.cast(rate, weight.dtype) * gradient)
+
+    def _adam(self, i: int, weight: Any, gradient: Any, rate: Any) -> None:
+        spec, (beta1, beta2), dtype = self.spec, self.spec.betas, weight.dtype
+        if spec.name == "adamw":
+            weight.assign(weight * tf.cast(1 - rate * spec.decay, dtype))
+        elif spec.decay:
+            gradient += spec.decay * weight
+        mean, square = self._slots["exp_avg"][i], self._slots["exp_avg_sq"][i]
+        mean.assign(mean + (gradient - mean) * (1 - beta1))
+        square.assign(beta2 * square + (1 - beta2) * gradient * gradient)
+        step = tf.cast(self._steps[i], tf.float64)
+        size = tf.cast(rate / (1 - tf.pow(tf.constant(beta1, tf.float64), step)), dtype)
+        correction = tf.cast(tf.sqrt(1 - tf.pow(tf.constant(beta2, tf.float64), step)), dtype)
+        weight.assign_sub(size * mean / (tf.sqrt(square) / correction + spec.eps))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Slots as `slot/tensor`, zero where there was no update yet, and `step/tensor`."""
+        result: dict[str, np.ndarray] = {}
+        for i, (name, tensor) in enumerate(self.tensors.items()):
+            for slot, variables in self._slots.items():
+                result[f"{slot}/{name}"] = tensor.from_keras(variables[i].numpy())
+            result[f"step/{name}"] = np.array(self._steps[i].numpy(), np.int64)
+        return result
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Set the slots that `state` names, of the tensors that are trainable."""
+        steps = self._steps.numpy()
+        for i, (name, tensor) in enumerate(self.tensors.items()):
+            steps[i] = state.get(f"step/{name}", steps[i])
+            for slot, variables in self._slots.items():
+                if (array := state.get(f"{slot}/{name}")) is not None:
+                    variables[i].assign(tensor.to_keras(array))
+        self._steps.assign(steps)
