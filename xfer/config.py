@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from xfer.errors import UnknownNameError, UsageError
 
@@ -53,6 +53,12 @@ class TrainConfig(BaseModel):
     seed: int = Field(0, ge=0, description="of split, order, augmentation and initial weights")
     tensorboard: bool = Field(False, description="write TensorBoard events into the run")
     out: str = Field("run", description="folder of the run")
+
+    @field_validator("hidden", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """On the command line the widths are a text: "256,128"."""
+        return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

@@ -1,0 +1,22 @@
+"""The command line: parse, call the API, print."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """The entry point `xfer`."""
+    from xfer.cli.app import app
+
+    app(args=with_default_epochs(sys.argv[1:]), prog_name="xfer")
+
+
+def with_default_epochs(arguments: list[str]) -> list[str]:
+    """`--fine-tune` may stand without a number, and means 5 epochs then."""
+    done: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        done.append(argument)
+        if argument == "--fine-tune" and not following.isdigit():
+            done.append("5")
+    return done

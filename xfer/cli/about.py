@@ -1,0 +1,90 @@
+"""Commands that say what there is: models and backends."""
+
+from __future__ import annotations
+
+import json as codec
+import subprocess
+import sys
+from typing import Any
+
+from xfer.cli.guard import guarded, print_json, show
+from xfer.cli.options import Json
+
+_PROBE = """
+import json, sys
+from xfer.backend import get_backend
+from xfer.errors import XferError
+try:
+    backend = get_backend(sys.argv[1])
+    found = {"versions": backend.versions(), "devices": list(backend.devices()), "models": len(backend.architectures())}
+except XferError as error:
+    found = {"missing": str(error)}
+print(json.dumps(found))
+"""
+
+
+@guarded
+def models(json: Json = False) -> None:
+    """The architectures, their size and their published weights."""
+    from rich.table import Table
+
+    from xfer.zoo import cards
+
+    rows = [
+        {
+            "name": card.name,
+            "parameters": card.parameters,
+            "image_size": card.preprocessing.size,
+            "feature_dim": card.feature_dim,
+            "blocks": list(card.block_names),
+            "weights": [{"name": w.name, "acc1": w.acc1, "package": w.package, "url": w.url} for w in card.weights],
+            "source": card.source,
+        }
+        for card in cards()
+    ]
+    if json:
+        print_json(rows)
+        return
+    table = Table("model", "parameters", "pixels", "features", "ImageNet top-1", "blocks")
+    table.columns[0].no_wrap = True
+    for row, card in zip(rows, cards(), strict=True):
+        published = ", ".join(f"{w.acc1:.1f} %" for w in card.weights if w.acc1 is not None)
+        table.add_row(
+            card.name,
+            f"{card.parameters:,}",
+            str(row["image_size"]),
+            str(row["feature_dim"]),
+            published or "-",
+            " ".join(card.block_names),
+        )
+    show(table)
+
+
+@guarded
+def backends(json: Json = False) -> None:
+    """The frameworks: what is installed, on which devices, and what adds what is missing."""
+    from rich.table import Table
+
+    from xfer.backend import registered
+
+    found = {name: _probe(name) for name in sorted(registered())}
+    if json:
+        print_json(found)
+        return
+    table = Table("backend", "versions", "devices", "models")
+    for name, state in found.items():
+        if "missing" in state:
+            table.add_row(name, state["missing"], "-", "-")
+        else:
+            versions = ", ".join(f"{package} {version}" for package, version in state["versions"].items())
+            table.add_row(name, versions, ", ".join(state["devices"]), str(state["models"]))
+    show(table)
+
+
+def _probe(name: str) -> dict[str, Any]:
+    """What a backend says of itself, in a process of its own: frameworks never meet in one."""
+    done = subprocess.run([sys.executable, "-P", "-c", _PROBE, name], capture_output=True, text=True, check=False)
+    try:
+        return dict(codec.loads(done.stdout.splitlines()[-1]))
+    except (IndexError, ValueError):
+        return {"missing": f"its process ended with exit code {done.returncode}"}

@@ -1,0 +1,29 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import xfer
+from xfer.cli import about, runs
+
+app = typer.Typer(
+    help="One transfer-learning workflow for images, unchanged on PyTorch and on TensorFlow/Keras.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for command in (runs.train, runs.evaluate, runs.predict, runs.compare, about.models, about.backends, runs.demo):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def xfer_(version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False) -> None:
+    """One transfer-learning workflow for images, unchanged on PyTorch and on TensorFlow/Keras."""
+    if version:
+        print(xfer.__version__)
+        raise typer.Exit

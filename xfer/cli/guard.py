@@ -1,0 +1,57 @@
+"""What every command does alike: errors in one line, exit codes, and one JSON document on stdout."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+import typer
+
+from xfer.errors import UsageError, XferError
+
+INTERRUPTED = 130
+
+
+def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Exit with 2 for wrong use, 1 for a run that failed, 130 for Ctrl-C, each with one line on stderr."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except XferError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # Whoever read has gone; without this the interpreter complains while it flushes stdout at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+
+    return run
+
+
+@contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """While work is done, what libraries print goes to stderr, so that stdout holds the result alone."""
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(document, indent=1))
+
+
+def show(table: Any) -> None:
+    """A rich table or text on stdout."""
+    from rich.console import Console
+
+    Console().print(table)

@@ -1,0 +1,162 @@
+"""Commands that train, judge and use models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xfer.cli.guard import guarded, print_json, quiet_stdout, show
+from xfer.cli.options import Config, Json, checked, train_options
+from xfer.config import read_toml
+from xfer.errors import UsageError
+
+Backend = Annotated[str | None, typer.Option(help="torch or tensorflow; default: the run's own, else the first there")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, gpu:0 or mps")]
+
+# About two minutes on two cores, most of it the fine-tuning.
+DEMO = {
+    "data": "digits",
+    "model": "efficientnet_lite0",
+    "image_size": 96,
+    "limit": 600,
+    "epochs": 3,
+    "fine_tune": 3,
+    "unfreeze": 3,
+    "lr": 3e-3,
+    "fine_tune_lr": 1e-3,
+}
+
+
+@guarded
+@train_options()
+def train(given: dict[str, Any], json: Json = False) -> None:
+    """Train a head on a frozen backbone, fine-tune if asked, and write the run."""
+    from rich.table import Table
+
+    from xfer.recipe import train as run
+
+    with quiet_stdout():
+        result = run(checked(given))
+    if json:
+        print_json(result.metrics)
+        return
+    table = Table("", "val")
+    for name, value in result.evaluation.metrics.items():
+        table.add_row(name, f"{value:.4f}")
+    table.add_row("images", str(len(result.evaluation.labels)))
+    table.add_row("seconds", f"{result.metrics['seconds']['total']:.1f}")
+    show(table)
+    if skipped := result.metrics["data"]["skipped"]:
+        print(f"{len(skipped)} files could not be read; metrics.json names them")
+    print(f"{result.model.name} on {result.model.backend.name}: {result.path}")
+
+
+@guarded
+def evaluate(
+    run: Annotated[str, typer.Argument(help="folder of a run")],
+    data: Annotated[str | None, typer.Argument(help="folder, manifest, or 'digits'")] = None,
+    backend: Backend = None,
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(help="images a forward pass", min=1)] = 32,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Judge a run on the validation split of a data set."""
+    from rich.table import Table
+
+    from xfer.loading import load
+    from xfer.recipe import read_data
+
+    settings = read_toml(config) if config else {}
+    with quiet_stdout():
+        if data is None and "data" not in settings:
+            raise UsageError("DATA is missing: give a folder, a manifest or 'digits'")
+        source = read_data(checked(settings, data=data))
+        model = load(run, backend=backend or settings.get("backend"), device=device)
+        result = model.evaluate(source, batch_size=batch_size)
+    if json:
+        skipped = [{"name": bad.name, "reason": bad.reason} for bad in result.skipped]
+        print_json({**result.metrics, "images": len(result.labels), "skipped": skipped, "backend": model.backend.name})
+        return
+    table = Table("", f"{model.name} on {model.backend.name}")
+    for name, value in result.metrics.items():
+        table.add_row(name, f"{value:.4f}")
+    table.add_row("images", str(len(result.labels)))
+    show(table)
+
+
+@guarded
+def predict(
+    model: Annotated[str, typer.Argument(help="folder of a run, or an architecture with its ImageNet head")],
+    images: Annotated[list[str], typer.Argument(help="image files, or folders of them")],
+    backend: Backend = None,
+    weights: Annotated[str, typer.Option(help="for an architecture: 'imagenet', an entry or a path")] = "imagenet",
+    device: Device = "auto",
+    top: Annotated[int, typer.Option(help="how many classes to list", min=1)] = 5,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Say what is in pictures."""
+    from xfer.data import pictures
+    from xfer.loading import load
+
+    settings = read_toml(config) if config else {}
+    with quiet_stdout():
+        # A folder among the arguments stands for the pictures in it.
+        names = [name for given in images for name in pictures(given).names]
+        loaded = load(model, backend=backend or settings.get("backend"), weights=weights, device=device)
+        found = loaded.predict(names, top=top)
+    if json:
+        print_json(
+            [
+                {
+                    "image": name,
+                    "label": prediction.label,
+                    "probability": prediction.probability,
+                    "top": [{"label": label, "probability": p} for label, p in prediction.top],
+                }
+                for name, prediction in zip(names, found, strict=True)
+            ]
+        )
+        return
+    for name, prediction in zip(names, found, strict=True):
+        print(f"{name}: " + ", ".join(f"{label} {p:.1%}" for label, p in prediction.top))
+
+
+@guarded
+@train_options(without=("backend", "out"))
+def compare(
+    given: dict[str, Any],
+    backends: Annotated[str, typer.Option(help="names with commas between")] = "torch,tensorflow",
+    out: Annotated[Path, typer.Option(help="folder of the comparison")] = Path("comparison"),
+    json: Json = False,
+) -> None:
+    """The same run on several frameworks, each in its own process; a table, compare.json and report.html."""
+    settings = {key: value for key, value in given.items() if key not in ("backend", "backends", "out")}
+    _compare(settings, str(given.get("backends", backends)).split(","), out, json)
+
+
+@guarded
+def demo(
+    out: Annotated[Path, typer.Option(help="folder of the comparison")] = Path("demo"), json: Json = False
+) -> None:
+    """Real handwriting, real ImageNet weights, both frameworks: about two minutes on two cores."""
+    _compare(DEMO, ["torch", "tensorflow"], out, json)
+
+
+def _compare(settings: dict[str, Any], backends: list[str], out: Path, as_json: bool) -> None:
+    import json
+
+    from xfer.report import compare as run
+
+    if "data" not in settings:
+        raise UsageError("DATA is missing: give a folder, a manifest or 'digits'")
+    with quiet_stdout():
+        comparison = run(backends=[name.strip() for name in backends], out=str(out), **settings)
+    if as_json:
+        print_json(json.loads(comparison.to_json()))
+        return
+    show(comparison.table())
+    print(f"report: {out / 'report.html'}")
