@@ -112,4 +112,4 @@ class TensorBoard(Callback):
                 self._writer.add_scalar(name, value, row["epoch"])
 
     def on_fit_end(self, trainer: Trainer) -> None:
-        self._writer.flush()
+        self._writer.close()  # waits until all is written; another fit opens a file of its own

@@ -1,0 +1,42 @@
+"""The NumPy backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from xfer.backend import Backend, ModelSpec
+from xfer.errors import BackendError
+from xfer.model import BaseModel
+from xfer.numerics import LossSpec, OptimizerSpec
+from xfer.testing.numpy_backend.model import NumpyModel
+from xfer.testing.numpy_backend.stepper import NumpyStepper
+
+
+class NumpyBackend(Backend):
+    """The tiny network on the CPU, in float32 or float64."""
+
+    name = "numpy"
+
+    def versions(self) -> dict[str, str]:
+        return {"numpy": np.__version__}
+
+    def devices(self) -> Sequence[str]:
+        return ["cpu"]
+
+    def architectures(self) -> Sequence[str]:
+        return ["tiny"]
+
+    def build(self, spec: ModelSpec) -> NumpyModel:
+        if spec.card.family != "tiny":
+            raise BackendError(f"backend 'numpy' has no {spec.card.name}: it has tiny")
+        if spec.precision == "bf16":
+            raise BackendError("backend 'numpy' has no bf16: give precision='fp32' or 'fp64'")
+        return NumpyModel(self, spec)
+
+    def stepper(
+        self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
+    ) -> NumpyStepper:
+        assert isinstance(model, NumpyModel)
+        return NumpyStepper(model, optimizer, loss, clip_norm)

@@ -1,0 +1,180 @@
+"""Layers with a forward and a backward pass, and nothing hidden.
+
+`forward(x, training)` keeps what `backward` needs; `backward(dy)` turns the loss's gradient with respect to the output
+into that with respect to the input, and leaves the gradients of the layer's tensors in `grads`. Activations are
+(N, H, W, C) or (N, D); tensors have torch's layouts.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class Layer(ABC):
+    """A differentiable function of its input and of the tensors that it owns."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Array] = {}
+        self.grads: dict[str, Array] = {}
+        self.live = True  # whether anything in the layer is trained; if not, it runs in inference mode
+
+    @abstractmethod
+    def forward(self, x: Array, training: bool) -> Array:
+        """The layer's output."""
+
+    @abstractmethod
+    def backward(self, dy: Array) -> Array:
+        """The gradient with respect to the last input."""
+
+
+class Linear(Layer):
+    """y = x W^T + b."""
+
+    def __init__(self, features: int, out: int, dtype: type) -> None:
+        super().__init__()
+        self.tensors = {"weight": np.zeros((out, features), dtype), "bias": np.zeros(out, dtype)}
+
+    def forward(self, x: Array, training: bool) -> Array:
+        self._x = x
+        return np.asarray(x @ self.tensors["weight"].T + self.tensors["bias"])
+
+    def backward(self, dy: Array) -> Array:
+        self.grads = {"weight": dy.T @ self._x, "bias": dy.sum(0)}
+        return np.asarray(dy @ self.tensors["weight"])
+
+
+class Conv(Layer):
+    """A convolution without bias: every output pixel is a patch of the padded input times the kernel (im2col)."""
+
+    def __init__(self, channels: int, out: int, kernel: int, stride: int, pad: int, dtype: type) -> None:
+        super().__init__()
+        self.tensors = {"weight": np.zeros((out, channels, kernel, kernel), dtype)}
+        self.kernel, self.stride, self.pad = kernel, stride, pad
+
+    def forward(self, x: Array, training: bool) -> Array:
+        self._padded = np.pad(x, ((0, 0), (self.pad, self.pad), (self.pad, self.pad), (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(self._padded, (self.kernel, self.kernel), axis=(1, 2))
+        # (N, H', W', C, k, k): one patch for every output pixel, laid out like a row of the kernel
+        self._patches = windows[:, :: self.stride, :: self.stride]
+        return np.asarray(np.einsum("nhwcij,ocij->nhwo", self._patches, self.tensors["weight"], optimize=True))
+
+    def backward(self, dy: Array) -> Array:
+        self.grads = {"weight": np.einsum("nhwo,nhwcij->ocij", dy, self._patches, optimize=True)}
+        to_patches = np.einsum("nhwo,ocij->nhwcij", dy, self.tensors["weight"], optimize=True)
+        padded = np.zeros_like(self._padded)
+        height, width = (self.stride * n for n in dy.shape[1:3])
+        for i in range(self.kernel):
+            for j in range(self.kernel):
+                padded[:, i : i + height : self.stride, j : j + width : self.stride] += to_patches[..., i, j]
+        inner = slice(self.pad, -self.pad) if self.pad else slice(None)
+        return padded[:, inner, inner]
+
+
+class BatchNorm(Layer):
+    """(x - mean) / sqrt(var + eps) * weight + bias over all axes but the last (Ioffe & Szegedy 2015).
+
+    In training, the mean and the biased variance are the batch's, and the running ones move towards them by
+    `momentum`, the variance unbiased, as in torch. In inference the running ones are used and stay.
+    """
+
+    def __init__(self, width: int, eps: float, momentum: float, dtype: type) -> None:
+        super().__init__()
+        self.tensors = {
+            "weight": np.ones(width, dtype),
+            "bias": np.zeros(width, dtype),
+            "running_mean": np.zeros(width, dtype),
+            "running_var": np.ones(width, dtype),
+        }
+        self.eps, self.momentum = eps, momentum
+
+    def forward(self, x: Array, training: bool) -> Array:
+        self._batch = training and self.live
+        axes = tuple(range(x.ndim - 1))
+        mean, var = self.tensors["running_mean"], self.tensors["running_var"]
+        if self._batch:
+            mean, var = x.mean(axes), x.var(axes)
+            count = x.size // x.shape[-1]
+            self._follow("running_mean", mean)
+            self._follow("running_var", var * (count / (count - 1)))
+        self._scale = 1 / np.sqrt(var + self.eps)
+        self._normed = (x - mean) * self._scale
+        return np.asarray(self._normed * self.tensors["weight"] + self.tensors["bias"])
+
+    def backward(self, dy: Array) -> Array:
+        axes = tuple(range(dy.ndim - 1))
+        self.grads = {"weight": (dy * self._normed).sum(axes), "bias": dy.sum(axes)}
+        d_normed = dy * self.tensors["weight"]
+        if self._batch:
+            # The batch's mean and variance depend on x too: what of d_normed moves them is taken out.
+            d_normed = d_normed - d_normed.mean(axes) - self._normed * (d_normed * self._normed).mean(axes)
+        return np.asarray(d_normed * self._scale)
+
+    def _follow(self, name: str, batch: Array) -> None:
+        self.tensors[name] = (1 - self.momentum) * self.tensors[name] + self.momentum * batch
+
+
+class LayerNorm(Layer):
+    """Normalisation of each row by its own mean and biased variance (Ba et al. 2016)."""
+
+    def __init__(self, width: int, dtype: type, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.tensors = {"weight": np.ones(width, dtype), "bias": np.zeros(width, dtype)}
+        self.eps = eps
+
+    def forward(self, x: Array, training: bool) -> Array:
+        self._scale = 1 / np.sqrt(x.var(-1, keepdims=True) + self.eps)
+        self._normed = (x - x.mean(-1, keepdims=True)) * self._scale
+        return np.asarray(self._normed * self.tensors["weight"] + self.tensors["bias"])
+
+    def backward(self, dy: Array) -> Array:
+        self.grads = {"weight": (dy * self._normed).sum(0), "bias": dy.sum(0)}
+        d_normed = dy * self.tensors["weight"]
+        shared = d_normed.mean(-1, keepdims=True) + self._normed * (d_normed * self._normed).mean(-1, keepdims=True)
+        return np.asarray((d_normed - shared) * self._scale)
+
+
+class ReLU(Layer):
+    """max(x, 0)."""
+
+    def forward(self, x: Array, training: bool) -> Array:
+        self._positive = x > 0
+        return np.where(self._positive, x, np.zeros((), x.dtype))
+
+    def backward(self, dy: Array) -> Array:
+        return np.where(self._positive, dy, np.zeros((), dy.dtype))
+
+
+class GlobalAverage(Layer):
+    """(N, H, W, C) to (N, C)."""
+
+    def forward(self, x: Array, training: bool) -> Array:
+        self._shape = x.shape
+        return np.asarray(x.mean((1, 2)))
+
+    def backward(self, dy: Array) -> Array:
+        _, height, width, _ = self._shape
+        return np.array(np.broadcast_to(dy[:, None, None] / (height * width), self._shape))
+
+
+class Dropout(Layer):
+    """In training, each unit is zero with probability p and scaled by 1 / (1 - p) otherwise (Srivastava et al. 2014).
+
+    The mask is drawn from `rng`, which the stepper sets at each step.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.rng = np.random.default_rng(0)
+
+    def forward(self, x: Array, training: bool) -> Array:
+        keep = self.rng.random(x.shape) >= self.p if training else np.ones(x.shape, bool)
+        self._factor = (keep / (1 - self.p) if training else keep).astype(x.dtype)
+        return np.asarray(x * self._factor)
+
+    def backward(self, dy: Array) -> Array:
+        return np.asarray(dy * self._factor)

@@ -1,0 +1,123 @@
+"""BaseModel in NumPy: the network of `xfer.zoo.tiny`, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from xfer.backend import Backend, ModelSpec
+from xfer.model import BaseModel, check_images
+from xfer.testing.numpy_backend.layers import (
+    BatchNorm,
+    Conv,
+    Dropout,
+    GlobalAverage,
+    Layer,
+    LayerNorm,
+    Linear,
+    ReLU,
+)
+
+Stage = dict[str, Layer]
+
+
+class NumpyModel(BaseModel):
+    """Stages of named layers; the names of those with tensors are canonical."""
+
+    def __init__(self, backend: Backend, spec: ModelSpec) -> None:
+        super().__init__(backend, spec)
+        self.dtype = np.float64 if spec.precision == "fp64" else np.float32
+        first, second = spec.card.config["widths"]
+        self.stages: dict[str, Stage] = {
+            "stem": {"conv1": self._conv(3, first), "bn1": self._norm(first), "relu": ReLU()},
+            "layer1": {
+                "layer1.conv": self._conv(first, second),
+                "layer1.bn": self._norm(second),
+                "layer1.relu": ReLU(),
+            },
+            "features": {"avgpool": GlobalAverage()},
+        }
+        self.build_head()
+
+    def build_head(self) -> None:
+        head, name, width = self.spec.head, self.card.head, self.card.feature_dim
+        layers: Stage = {f"{name}.dropout": Dropout(head.dropout)} if head.linear and head.dropout else {}
+        for i, hidden in enumerate(head.hidden):
+            layers[f"{name}.hidden{i}"] = Linear(width, hidden, self.dtype)
+            if head.norm == "batch":
+                layers[f"{name}.norm{i}"] = BatchNorm(hidden, 1e-5, 0.1, self.dtype)
+            elif head.norm == "layer":
+                layers[f"{name}.norm{i}"] = LayerNorm(hidden, self.dtype)
+            layers[f"{name}.relu{i}"] = ReLU()
+            if head.dropout:
+                layers[f"{name}.dropout{i}"] = Dropout(head.dropout)
+            width = hidden
+        layers[name if head.linear else f"{name}.out"] = Linear(width, len(self.classes), self.dtype)
+        self.stages["head"] = layers
+        self.native = self.stages
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {
+            f"{name}.{role}": tensor.shape
+            for name, layer in self.layers().items()
+            for role, tensor in layer.tensors.items()
+        }
+
+    def read(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        return {name: self._owner(name)[0].tensors[self._owner(name)[1]].copy() for name in names}
+
+    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
+        for name, array in arrays.items():
+            layer, role = self._owner(name)
+            layer.tensors[role] = array.astype(self.dtype)
+
+    def apply_trainable(self) -> None:
+        for name, layer in self.layers().items():
+            layer.live = any(f"{name}.{role}" in self.trainable for role in layer.tensors)
+
+    def outputs(self, images: np.ndarray, stages: Sequence[str]) -> dict[str, np.ndarray]:
+        check_images(images, self.spec.preprocessing.size)
+        found, x = {}, self.normalise(images)
+        for stage, layers in self.stages.items():
+            for layer in layers.values():
+                x = layer.forward(x, training=False)
+            found[stage] = x
+        return {stage: found[stage] for stage in stages}
+
+    def forward(self, images: np.ndarray) -> np.ndarray:
+        """Logits (N, K) as training sees them; a stage in which nothing is trainable runs in inference mode."""
+        x = self.normalise(images)
+        for layers in self.stages.values():
+            live = any(layer.live for layer in layers.values() if layer.tensors)
+            for layer in layers.values():
+                x = layer.forward(x, training=live)
+        return x
+
+    def backward(self, dy: np.ndarray) -> dict[str, np.ndarray]:
+        """Gradients of all tensors that have one, by canonical name, from that of the logits."""
+        found: dict[str, np.ndarray] = {}
+        for name, layer in reversed(self.layers().items()):
+            dy = layer.backward(dy)
+            found |= {f"{name}.{role}": gradient for role, gradient in layer.grads.items()}
+        return found
+
+    def normalise(self, images: np.ndarray) -> np.ndarray:
+        """uint8 (N, S, S, 3) to normalised (N, S, S, 3)."""
+        recipe = self.spec.preprocessing
+        mean, std = np.array(recipe.mean, self.dtype), np.array(recipe.std, self.dtype)
+        return np.asarray((images.astype(self.dtype) / 255 - mean) / std)
+
+    def layers(self) -> Stage:
+        """All layers by name in forward order."""
+        return {name: layer for layers in self.stages.values() for name, layer in layers.items()}
+
+    def _owner(self, tensor: str) -> tuple[Layer, str]:
+        name, role = tensor.rsplit(".", 1)
+        return self.layers()[name], role
+
+    def _conv(self, channels: int, out: int) -> Conv:
+        return Conv(channels, out, kernel=3, stride=2, pad=1, dtype=self.dtype)
+
+    def _norm(self, width: int) -> BatchNorm:
+        return BatchNorm(width, self.card.norm_eps, self.card.norm_momentum, self.dtype)

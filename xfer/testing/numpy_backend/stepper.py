@@ -1,0 +1,78 @@
+"""Stepper in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import SupportsFloat
+
+import numpy as np
+
+from xfer.model import STATISTICS
+from xfer.numerics import LossSpec, OptimizerSpec
+from xfer.stepper import Stepper
+from xfer.testing.numpy_backend.layers import Dropout
+from xfer.testing.numpy_backend.loss import cross_entropy
+from xfer.testing.numpy_backend.model import NumpyModel
+from xfer.testing.numpy_backend.optimizer import clip, update
+
+
+class NumpyStepper(Stepper):
+    """Backpropagation by the layers' own rules, and torch's update rules."""
+
+    model: NumpyModel
+
+    def __init__(
+        self, model: NumpyModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
+    ) -> None:
+        super().__init__(model, optimizer, loss, clip_norm)
+        self._slots: dict[str, dict[str, np.ndarray]] = {}
+        self._steps: dict[str, int] = {}
+
+    def rebuild(self) -> None:
+        shapes = self.model.shapes()
+        names = [name for name in shapes if name in self.model.trainable]
+        empty = {name: {s: np.zeros(shapes[name], self.model.dtype) for s in self.optimizer.slots} for name in names}
+        same = {n for n in names if n in self._slots and all(a.shape == shapes[n] for a in self._slots[n].values())}
+        self._steps = {name: self._steps[name] if name in same else 0 for name in names}
+        self._slots = {name: self._slots[name] if name in same else empty[name] for name in names}
+
+    def train_step(
+        self, images: np.ndarray, labels: np.ndarray, rates: Mapping[str, float], seed: int
+    ) -> SupportsFloat:
+        loss, gradients = self._backward(images, labels, seed)
+        if self.clip_norm is not None:
+            gradients = clip(gradients, self.clip_norm)
+        weights = self.model.read(gradients)
+        for name, gradient in gradients.items():
+            self._steps[name] += 1
+            rate = rates[self.model.card.block_of(name)]
+            slots = self._slots[name]
+            weights[name] = update(self.optimizer, weights[name], gradient, slots, self._steps[name], rate)
+        self.model.write(weights)
+        return loss
+
+    def compute_gradients(self, images: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+        statistics = self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
+        _, gradients = self._backward(images, labels, seed)
+        self.model.write(statistics)
+        return gradients
+
+    def read_state(self) -> dict[str, np.ndarray]:
+        state = {f"{slot}/{name}": a.copy() for name, slots in self._slots.items() for slot, a in slots.items()}
+        return state | {f"step/{name}": np.array(step, np.int64) for name, step in self._steps.items()}
+
+    def write_state(self, state: Mapping[str, np.ndarray]) -> None:
+        for name, slots in self._slots.items():
+            self._steps[name] = int(state.get(f"step/{name}", self._steps[name]))
+            for slot in slots:
+                slots[slot] = np.array(state.get(f"{slot}/{name}", slots[slot]), self.model.dtype)
+
+    def _backward(
+        self, images: np.ndarray, labels: np.ndarray, seed: int
+    ) -> tuple[SupportsFloat, dict[str, np.ndarray]]:
+        for i, layer in enumerate(self.model.layers().values()):
+            if isinstance(layer, Dropout):
+                layer.rng = np.random.default_rng([seed, i])
+        loss, to_logits = cross_entropy(self.loss, self.model.forward(images), labels)
+        gradients = self.model.backward(to_logits)
+        return loss, {name: gradients[name] for name in self.model.shapes() if name in self.model.trainable}

@@ -1,0 +1,15 @@
+"""The conformance suite: what xfer expects of a backend, as tests that a third party subclasses in three lines."""
+
+from __future__ import annotations
+
+from xfer.testing.suite_contracts import Contracts
+from xfer.testing.suite_numerics import Numerics
+from xfer.testing.suite_training import Training
+
+
+class BackendSuite(Contracts, Numerics, Training):
+    """Subclass it in a test file, and set `backend` to a registered name or a `Backend`.
+
+    Every test builds the `tiny` network, which a backend must have; the reference is `NumpyBackend` with the same
+    weights. A failure says which tensor differs and by how much.
+    """

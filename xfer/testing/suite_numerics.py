@@ -1,0 +1,99 @@
+"""The same mathematics as the NumPy reference, in float64 to 1e-9."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import xfer
+from xfer.numerics import LossSpec, OptimizerSpec, Rates
+from xfer.testing.suite_base import Suite, assert_close, images, labels
+
+EXACT = 1e-9
+RULES = [
+    OptimizerSpec("sgd", momentum=0.0),
+    OptimizerSpec("sgd", momentum=0.9, weight_decay=0.1),
+    OptimizerSpec("sgd", momentum=0.9, nesterov=True),
+    OptimizerSpec("adam"),
+    OptimizerSpec("adam", weight_decay=0.1, eps=1e-3),
+    OptimizerSpec("adamw", weight_decay=0.1, betas=(0.8, 0.9)),
+]
+
+
+class Numerics(Suite):
+    """Outputs, losses, gradients and updates."""
+
+    def test_block_outputs(self) -> None:
+        ours, reference = self.pair()
+        assert_close(ours.block_outputs(images(4)), reference.block_outputs(images(4)), EXACT, "float64")
+        single = self.model("fp32")
+        single.set_weights({name: array.astype(np.float32) for name, array in reference.weights().items()})
+        assert_close(single.block_outputs(images(4)), reference.block_outputs(images(4)), 1e-5, "float32")
+
+    @pytest.mark.parametrize("smoothing", [0.0, 0.2])
+    @pytest.mark.parametrize("weights", [None, (1.0, 3.0, 0.25)], ids=["equal", "weighted"])
+    def test_loss_by_hand(self, smoothing: float, weights: tuple[float, ...] | None) -> None:
+        """The formula of `LossSpec`, written out in loops, against the loss of a step."""
+        model = self.pair()[0]
+        model.freeze()
+        z, y = model.logits(images(5)), labels(5)
+        w, total, norm = weights or (1.0, 1.0, 1.0), 0.0, 0.0
+        for row, label in zip(z, y, strict=True):
+            log_p = [float(v - np.log(sum(np.exp(u) for u in row))) for v in row]
+            total += (1 - smoothing) * w[label] * -log_p[label]
+            total += smoothing / 3 * sum(w[k] * -log_p[k] for k in range(3))
+            norm += w[label]
+        stepper = self.stepper(model, loss=LossSpec(smoothing, weights))
+        loss = float(stepper.step(images(5), y, dict.fromkeys(model.blocks, 0.1)))
+        assert loss == pytest.approx(total / norm, rel=EXACT)
+
+    @pytest.mark.parametrize("frozen", [(), ("stem",), ("*bn*",), ("layer1", "fc")], ids=str)
+    def test_gradients(self, frozen: tuple[str, ...]) -> None:
+        ours, reference = self.pair()
+        for model in (ours, reference):
+            if frozen:
+                model.freeze(*frozen)
+        loss = LossSpec(0.1, (1.0, 2.0, 0.5))
+        before = ours.weights()
+        found = self.stepper(ours, loss=loss).gradients(images(6), labels(6))
+        expected = self.stepper(reference, loss=loss).gradients(images(6), labels(6))
+        assert set(found) == ours.trainable
+        assert_close(found, expected, EXACT, "gradient")
+        assert all(a.tobytes() == before[n].tobytes() for n, a in ours.weights().items()), (
+            "gradients() changed a tensor"
+        )
+
+    @pytest.mark.parametrize("rule", RULES, ids=lambda r: f"{r.name}-{r.momentum}-{r.nesterov}-{r.decay}")
+    @pytest.mark.parametrize("rates", [0.05, {"head": 0.1, "layer1": 0.01, "stem": 0.001}], ids=["one rate", "rates"])
+    def test_updates(self, rule: OptimizerSpec, rates: Rates) -> None:
+        """Weights, statistics and slots after each of four steps, clipped and smoothed."""
+        ours, reference = self.pair()
+        settings = {"optimizer": rule, "loss": LossSpec(0.1), "clip_norm": 0.3}
+        mine, theirs = self.stepper(ours, **settings), self.stepper(reference, **settings)  # type: ignore[arg-type]
+        for step in range(4):
+            a, b = self.go_on(mine, range(step, step + 1), rates), self.go_on(theirs, range(step, step + 1), rates)
+            assert a[0] == pytest.approx(b[0], rel=EXACT), f"loss of step {step}"
+            assert_close(ours.weights(), reference.weights(), EXACT, f"after step {step}")
+            assert_close(mine.state(), theirs.state(), EXACT, f"slots after step {step}")
+
+    def test_updates_of_mlp_heads(self) -> None:
+        for norm in (None, "batch", "layer"):
+            ours, reference = self.pair(head=xfer.Head((5, 4), norm=norm))  # type: ignore[arg-type]
+            self.train(ours, optimizer=OptimizerSpec("adamw"), rates=0.01)
+            self.train(reference, optimizer=OptimizerSpec("adamw"), rates=0.01)
+            assert_close(ours.weights(), reference.weights(), EXACT, f"head with norm {norm}")
+
+    def test_an_unfreeze_in_mid_run(self) -> None:
+        """What stays trainable keeps its slots, what joins starts with none and counts its own steps."""
+        ours, reference = self.pair()
+        steppers = []
+        for model in (ours, reference):
+            model.freeze()
+            stepper = self.train(model, 2, rates=0.01, optimizer=OptimizerSpec("adam"))
+            model.unfreeze(last=1)
+            self.go_on(stepper, range(2, 5), 0.01)
+            steppers.append(stepper)
+        assert_close(ours.weights(), reference.weights(), EXACT, "after the unfreeze")
+        assert_close(steppers[0].state(), steppers[1].state(), EXACT, "slots")
+        state = steppers[0].state()
+        assert (int(state["step/fc.weight"]), int(state["step/layer1.conv.weight"])) == (5, 3)
