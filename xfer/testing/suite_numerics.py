@@ -77,10 +77,11 @@ class Numerics(Suite):
             assert_close(mine.state(), theirs.state(), EXACT, f"slots after step {step}")
 
     def test_updates_of_mlp_heads(self) -> None:
+        """By SGD: a bias below batch norm has no gradient but rounding, which Adam would blow up."""
         for norm in (None, "batch", "layer"):
             ours, reference = self.pair(head=xfer.Head((5, 4), norm=norm))  # type: ignore[arg-type]
-            self.train(ours, optimizer=OptimizerSpec("adamw"), rates=0.01)
-            self.train(reference, optimizer=OptimizerSpec("adamw"), rates=0.01)
+            self.train(ours, rates=0.05)
+            self.train(reference, rates=0.05)
             assert_close(ours.weights(), reference.weights(), EXACT, f"head with norm {norm}")
 
     def test_an_unfreeze_in_mid_run(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class NumpyModel(BaseModel):
 
     def __init__(self, backend: Backend, spec: ModelSpec) -> None:
         super().__init__(backend, spec)
-        self.dtype = np.float64 if spec.precision == "fp64" else np.float32
+        self.dtype: type[Any] = np.float64 if spec.precision == "fp64" else np.float32
         first, second = spec.card.config["widths"]
         self.stages: dict[str, Stage] = {
             "stem": {"conv1": self._conv(3, first), "bn1": self._norm(first), "relu": ReLU()},
@@ -106,7 +107,8 @@ class NumpyModel(BaseModel):
         """uint8 (N, S, S, 3) to normalised (N, S, S, 3)."""
         recipe = self.spec.preprocessing
         mean, std = np.array(recipe.mean, self.dtype), np.array(recipe.std, self.dtype)
-        return np.asarray((images.astype(self.dtype) / 255 - mean) / std)
+        pixels = np.asarray(images, self.dtype)
+        return np.asarray((pixels / 255 - mean) / std)
 
     def layers(self) -> Stage:
         """All layers by name in forward order."""
