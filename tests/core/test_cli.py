@@ -1,0 +1,81 @@
+"""The command line without a framework: help, what there is, and wrong use."""
+
+import json
+
+import pytest
+
+import xfer
+from tests.command_line import document, xfer_command
+from xfer.cli import with_default_epochs
+from xfer.config import TrainConfig, train_config
+from xfer.errors import UnknownNameError, UsageError
+
+
+def test_every_field_is_an_option_of_train_and_compare():
+    for command, without in (("train", {"data"}), ("compare", {"data", "backend"})):
+        text = xfer_command(command, "--help").stdout
+        for name in set(TrainConfig.model_fields) - without:
+            assert f"--{name.replace('_', '-')}"[:14] in text, name
+
+
+def test_version_and_models():
+    assert xfer_command("--version").stdout.strip() == xfer.__version__
+    rows = document(xfer_command("models", "--json"))
+    assert [row["name"] for row in rows] == [card.name for card in xfer.zoo.cards()]
+    assert "efficientnet_lite0" in xfer_command("models").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train",), "data"),
+        (("train", "digits", "--model", "resnet5O"), "did you mean 'resnet5"),
+        (("train", "digits", "--backend", "torhc"), "did you mean 'torch'"),
+        (("train", "digits", "--optimizer", "adm"), "adm"),
+        (("train", "digits", "--epochs", "0"), "give at least one epoch"),
+        (("train", "digits", "--lr", "-1"), "option lr is -1.0"),
+        (("train", "digits", "--augment", "flop"), "did you mean 'flip'"),
+        (("train", "digits", "--config", "nowhere.toml"), "cannot read the configuration nowhere.toml"),
+        (("evaluate", "nowhere", "digits"), "unknown model 'nowhere'"),
+        (("compare", "digits", "--backends", "torch"), "two or more"),
+        (("nonsense",), "nonsense"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_use_is_exit_code_2_and_no_traceback(arguments, message, tmp_path):
+    out = ("--out", tmp_path / "run") if arguments[0] in ("train", "compare") else ()
+    result = xfer_command(*arguments, *out, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_unknown_keys_of_a_file_name_the_nearest(tmp_path):
+    (tmp_path / "xfer.toml").write_text('data = "digits"\nepoch = 3\n')
+    result = xfer_command("train", "--config", "xfer.toml", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: unknown option 'epoch'; did you mean 'epochs'")
+
+
+def test_missing_data_is_exit_code_1_for_a_run_that_failed(tmp_path):
+    result = xfer_command("train", tmp_path / "photos", "--out", tmp_path / "run")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "photos" in result.stderr
+
+
+def test_later_layers_override_and_none_is_not_given():
+    config = train_config({"data": "x", "epochs": 2, "lr": 0.5}, {"epochs": 4, "lr": None})
+    assert (config.epochs, config.lr) == (4, 0.5)
+    with pytest.raises(UnknownNameError, match="did you mean 'batch_size'"):
+        train_config({"data": "x", "batchsize": 1})
+    with pytest.raises(UsageError, match="option data: field required"):
+        train_config({})
+    assert json.loads(train_config({"data": "x", "hidden": "8,4"}).model_dump_json())["hidden"] == [8, 4]
+
+
+def test_fine_tune_may_stand_without_a_number():
+    assert with_default_epochs(["train", "x", "--fine-tune"]) == ["train", "x", "--fine-tune", "5"]
+    assert with_default_epochs(["--fine-tune", "--lr", "1"]) == ["--fine-tune", "5", "--lr", "1"]
+    assert with_default_epochs(["--fine-tune", "3", "x"]) == ["--fine-tune", "3", "x"]

@@ -1,0 +1,7 @@
+"""The command line on backend 'tensorflow'."""
+
+from tests.command_line import CommandLine
+
+
+class TestKeras(CommandLine):
+    backend = "tensorflow"
