@@ -1,0 +1,59 @@
+"""A run moves between frameworks: trained on one, judged and served by the other."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.command_line import SMALL, document, xfer_command
+
+OTHER = {"torch": "tensorflow", "tensorflow": "torch"}
+
+
+@pytest.fixture(scope="module", params=["torch", "tensorflow"])
+def run(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("portable") / request.param
+    options = ("--hidden", "16", "--dropout", "0.1", "--fine-tune", "1")
+    result = xfer_command("train", "digits", *SMALL, *options, "--backend", request.param, "--out", folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def probabilities(path: Path) -> np.ndarray:
+    return np.genfromtxt(path, delimiter=",", skip_header=1)[:, 3:]
+
+
+def test_the_other_framework_gives_the_same_figures(run, tmp_path):
+    metrics = json.loads((run / "metrics.json").read_text())
+    (tmp_path / "same.toml").write_text('data = "digits"\nlimit = 60\n')
+    command = ("evaluate", run, "--config", tmp_path / "same.toml", "--backend", OTHER[run.name], "--json")
+    found = document(xfer_command(*command))
+    assert found["backend"] == OTHER[run.name]
+    assert found["accuracy"] == metrics["val"]["accuracy"]
+    assert found["loss"] == pytest.approx(metrics["val"]["loss"], rel=1e-5)
+
+
+def test_the_other_framework_gives_the_same_probabilities(run, tmp_path):
+    code = (
+        "import sys, numpy as np, xfer\n"
+        "data = xfer.data.digits()\n"
+        "model = xfer.load(sys.argv[1], backend=sys.argv[2])\n"
+        "np.save(sys.argv[3], model.predict_proba(data.val.limit(60, 0)))"
+    )
+    out = tmp_path / "p.npy"
+    subprocess.run([sys.executable, "-c", code, run, OTHER[run.name], out], check=True)
+    np.testing.assert_allclose(np.load(out), probabilities(run / "predictions.csv"), rtol=1e-5, atol=1e-7)
+
+
+def test_the_same_run_on_both_has_the_same_first_losses(tmp_path):
+    """Weights, pixels, order, augmentation and update rule are one: in float64 to 1e-9, over two epochs."""
+    losses = {}
+    for backend in OTHER:
+        options = ("--precision", "fp64", "--augment", "light,rotate=10", "--optimizer", "adamw", "--clip-norm", "1")
+        command = ("train", "digits", *SMALL, *options, "--fine-tune", "2", "--backend", backend, "--json")
+        metrics = document(xfer_command(*command, "--out", tmp_path / backend))
+        losses[backend] = [(row["loss"], row["val_loss"]) for row in metrics["epochs"]]
+    np.testing.assert_allclose(losses["torch"], losses["tensorflow"], rtol=1e-9)
