@@ -60,6 +60,14 @@ class Stepper(ABC):
         self._rebuild_if_stale()
         self.write_state(state)
 
+    def trainable_by_block(self) -> dict[str, list[str]]:
+        """Names of the trainable tensors in forward order, by block."""
+        found: dict[str, list[str]] = {}
+        for name in self.model.parameters:
+            if name in self.model.trainable:
+                found.setdefault(self.model.card.block_of(name), []).append(name)
+        return found
+
     def _rebuild_if_stale(self) -> None:
         if self._built_for is not self.model.trainable:
             self.rebuild()

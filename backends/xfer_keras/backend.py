@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from xfer_keras.quiet import quiet_start
 
-import keras
-import tensorflow as tf
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+with quiet_start():
+    import keras
+    import tensorflow as tf
+
+    tf.config.list_physical_devices("GPU")
 
 from xfer.backend import Backend, ModelSpec
 from xfer.errors import BackendError
@@ -48,7 +51,9 @@ class KerasBackend(Backend):
 
     def build(self, spec: ModelSpec) -> KerasModel:
         if spec.card.family not in FAMILIES:
-            raise BackendError(f"backend 'tensorflow' has no {spec.card.name}: it has {', '.join(self.architectures())}")
+            raise BackendError(
+                f"backend 'tensorflow' has no {spec.card.name}: it has {', '.join(self.architectures())}"
+            )
         return KerasModel(self, spec)
 
     def stepper(

@@ -103,5 +103,3 @@ def relu6(x: Any, name: str) -> Any:
 def global_average(x: Any) -> Any:
     """(N, H, W, C) to (N, C)."""
     return layers.GlobalAveragePooling2D(name="avgpool")(x)
-
-

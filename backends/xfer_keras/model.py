@@ -30,10 +30,10 @@ class KerasModel(BaseModel):
         self._std = np.array(spec.preprocessing.std, self.dtype.as_numpy_dtype)
         size = spec.preprocessing.size
         with tf.device(self.device), self._policy():
-            self._input = x = keras.Input((size, size, 3), dtype=self.dtype.name, name="image")
+            self._input = keras.Input((size, size, 3), dtype=self.dtype.name, name="image")
             self._ends: dict[str, Any] = {}
-            for stage, x in FAMILIES[spec.card.family](x, spec.card):
-                self._ends[stage] = x
+            for stage, end in FAMILIES[spec.card.family](self._input, spec.card):
+                self._ends[stage] = end
         self.build_head()
 
     def build_head(self) -> None:
@@ -74,9 +74,11 @@ class KerasModel(BaseModel):
             self._compiled[wanted] = tf.function(
                 lambda pixels: self._until(wanted, pixels), input_signature=[self.pixels]
             )
+        # Some of TensorFlow's kernels fail on no image at all: it gets a blank one, whose row is cut off again.
+        batch = images if len(images) else np.zeros((1, *images.shape[1:]), np.uint8)
         with tf.device(self.device):
-            found = dict(zip(wanted, self._compiled[wanted](tf.constant(images)), strict=True))
-        return {name: found[name].numpy() for name in stages}
+            found = dict(zip(wanted, self._compiled[wanted](tf.constant(batch)), strict=True))
+        return {name: found[name].numpy()[: len(images)] for name in stages}
 
     def forward(self, images: Any) -> Any:
         """Logits (N, K) on the device, as training sees them; traced into the step."""

@@ -21,9 +21,7 @@ class Optimizer:
         order: all blocks of the model, in the order of the rates.
     """
 
-    def __init__(
-        self, spec: OptimizerSpec, blocks: Mapping[str, Mapping[str, Tensor]], order: Sequence[str]
-    ) -> None:
+    def __init__(self, spec: OptimizerSpec, blocks: Mapping[str, Mapping[str, Tensor]], order: Sequence[str]) -> None:
         self.spec = spec
         self.tensors = {name: tensor for tensors in blocks.values() for name, tensor in tensors.items()}
         self._places = [order.index(block) for block, tensors in blocks.items() for _ in tensors]

@@ -11,7 +11,6 @@ import tensorflow as tf
 from xfer.model import STATISTICS
 from xfer.numerics import LossSpec, OptimizerSpec
 from xfer.stepper import Stepper
-from xfer_keras.layout import Tensor
 from xfer_keras.loss import cross_entropy
 from xfer_keras.model import KerasModel
 from xfer_keras.optimizer import Optimizer
@@ -30,10 +29,8 @@ class KerasStepper(Stepper):
 
     def rebuild(self) -> None:
         kept = self._rule.state() if self._rule else {}
-        blocks: dict[str, dict[str, Tensor]] = {}
-        for name, tensor in self.model.tensors().items():
-            if name in self.model.trainable:
-                blocks.setdefault(self.model.card.block_of(name), {})[name] = tensor
+        tensors = self.model.tensors()
+        blocks = {block: {name: tensors[name] for name in names} for block, names in self.trainable_by_block().items()}
         with tf.device(self.model.device):
             self._rule = Optimizer(self.optimizer, blocks, self.model.blocks)
         if kept:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+
+from xfer.backend import Backend, ModelSpec
+from xfer.errors import BackendError
+
+if "tensorflow" in sys.modules and "torch" not in sys.modules:
+    # The second LLVM in one process ends it, and only in this order (pytorch#93884).
+    raise BackendError(
+        "backend 'torch' would crash this process, because TensorFlow is loaded: import torch before it, "
+        "or use another process"
+    )
 
 import torch
 import torchvision
 
-from xfer.backend import Backend, ModelSpec
-from xfer.errors import BackendError
 from xfer.model import BaseModel
 from xfer.numerics import LossSpec, OptimizerSpec
 from xfer.zoo import cards

@@ -29,10 +29,8 @@ class TorchStepper(Stepper):
 
     def rebuild(self) -> None:
         kept = self._rule.state() if self._rule else {}
-        blocks: dict[str, dict[str, Tensor]] = {}
-        for name, tensor in self.model.tensors().items():
-            if name in self.model.trainable:
-                blocks.setdefault(self.model.card.block_of(name), {})[name] = tensor
+        tensors = self.model.tensors()
+        blocks = {block: {name: tensors[name] for name in names} for block, names in self.trainable_by_block().items()}
         self._rule = Optimizer(self.optimizer, blocks)
         if kept:
             self._rule.load_state(kept)

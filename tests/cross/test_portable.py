@@ -57,3 +57,25 @@ def test_the_same_run_on_both_has_the_same_first_losses(tmp_path):
         metrics = document(xfer_command(*command, "--out", tmp_path / backend))
         losses[backend] = [(row["loss"], row["val_loss"]) for row in metrics["epochs"]]
     np.testing.assert_allclose(losses["torch"], losses["tensorflow"], rtol=1e-9)
+
+
+def test_both_in_one_process():
+    """torch first works; TensorFlow first would end the process, and is refused in one line."""
+    code = (
+        "import sys, xfer\n"
+        "try:\n"
+        "    for name in sys.argv[1:]:\n"
+        "        model = xfer.load('tiny', backend=name, weights=None, classes=10)\n"
+        "        xfer.Trainer(model, progress=False).fit(xfer.data.digits(), 1)\n"
+        "        print('trained', name)\n"
+        "except xfer.XferError as error:\n"
+        "    print(error)"
+    )
+    said = {}
+    for order in (("torch", "tensorflow"), ("tensorflow", "torch")):
+        result = subprocess.run([sys.executable, "-c", code, *order], capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        said[order] = result.stdout.splitlines()
+    assert said["torch", "tensorflow"] == ["trained torch", "trained tensorflow"]
+    assert said["tensorflow", "torch"][0] == "trained tensorflow"
+    assert "import torch before it" in said["tensorflow", "torch"][1]

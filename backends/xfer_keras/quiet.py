@@ -1,0 +1,34 @@
+"""TensorFlow's start-up, without the lines that no log level silences."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quiet_start() -> Iterator[None]:
+    """Hold back what C++ code writes to stderr meanwhile; it is shown after all if an error is raised.
+
+    TensorFlow's libraries log before their log level is read. Who sets `TF_CPP_MIN_LOG_LEVEL` sees everything.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
