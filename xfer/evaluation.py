@@ -50,7 +50,7 @@ class Evaluation:
 
     def write_csv(self, path: Path) -> None:
         """One line an image: name, label, predicted, and the probability of every class."""
-        with path.open("w", newline="", encoding="utf-8") as file:
+        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             out = csv.writer(file)
             out.writerow(["name", "label", "predicted", *self.classes])
             for name, label, guess, row in zip(

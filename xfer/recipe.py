@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from xfer.checkpoint import write_atomically
 from xfer.config import TrainConfig
@@ -52,6 +56,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
         data = read_data(config)
     with phases.phase("load"):
         model = _model(config, data)
+        initial = digest(model.weights())
     trainer = _trainer(config, model, progress)
     if config.epochs:
         with phases.phase("head"):
@@ -68,8 +73,17 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
         trainer.save(out)
         evaluation.write_csv(out / PREDICTIONS)
     metrics = _metrics(config, data, model, trainer, evaluation, phases)
+    metrics["parameters"]["initial_sha256"] = initial
     write_atomically(out / METRICS, json.dumps(metrics, indent=1).encode())
     return Result(model, evaluation, metrics, out)
+
+
+def digest(weights: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over the names and bytes of tensors, in order: equal on two backends if and only if they start equal."""
+    found = hashlib.sha256()
+    for name, array in weights.items():
+        found.update(name.encode() + b"\0" + array.tobytes())
+    return found.hexdigest()
 
 
 def read_data(config: TrainConfig) -> Data:
@@ -144,6 +158,7 @@ def _metrics(
             "source": data.source,
             "train": len(data.train),
             "val": len(evaluation.labels),
+            "sha256": {name: split.fingerprint() for name, split in data.splits.items()},
             "skipped": [{"name": bad.name, "reason": bad.reason} for bad in (*trainer.skipped, *evaluation.skipped)],
         },
         "config": config.model_dump(mode="json"),

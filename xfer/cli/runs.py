@@ -20,12 +20,11 @@ DEMO = {
     "data": "digits",
     "model": "efficientnet_lite0",
     "image_size": 96,
-    "limit": 600,
     "epochs": 3,
-    "fine_tune": 3,
+    "fine_tune": 4,
     "unfreeze": 3,
     "lr": 3e-3,
-    "fine_tune_lr": 1e-3,
+    "schedule": "cosine",
 }
 
 

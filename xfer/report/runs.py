@@ -62,7 +62,7 @@ def read_run(folder: Path) -> Run:
 def _read_predictions(path: Path, classes: list[str]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
     index = {name: i for i, name in enumerate(classes)}
     names, labels, predicted, probabilities = [], [], [], []
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         lines = csv.reader(file)
         if next(lines, [])[3:] != classes:
             raise ValueError(f"{path.name} has other classes than {METRICS}")
