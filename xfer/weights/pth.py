@@ -168,11 +168,11 @@ def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
     size = file.seek(0, io.SEEK_END)
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
-        if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size > size for entry in entries.values()):
-            raise MalformedError("its records are compressed or larger than the file, which torch never writes")
         pickles = [name for name in entries if name.endswith("/data.pkl")]
         if any("/code/" in name or name.endswith("constants.pkl") for name in entries):
             raise MalformedError("it is a TorchScript archive, which holds code: save the state_dict instead")
+        if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size > size for entry in entries.values()):
+            raise MalformedError("its records are compressed or larger than the file, which torch never writes")
         if len(pickles) != 1:
             raise MalformedError(f"it has {len(pickles)} records named data.pkl, expected one")
         if entries[pickles[0]].file_size > MAX_PICKLE:
