@@ -18,6 +18,7 @@ def main(backend: str = "torch", epochs: int = 3, **options) -> list[dict]:
     trainer.fit(data, epochs, phase="head")
 
     model.unfreeze(last=1)  # one block below the head; names, globs and "re:..." work as well
+    model.freezer.freeze_norm()  # batch norm keeps the statistics of the pretraining
     body = model.blocks[-2]
     trainer.fit(data, epochs, lr={"head": 1e-3, body: 1e-4}, phase="fine-tune")
 

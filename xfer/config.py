@@ -30,6 +30,9 @@ class TrainConfig(BaseModel):
     fine_tune_lr: float | None = Field(
         None, gt=0, description="rate in fine-tuning; default: a tenth of lr, less for each block below"
     )
+    train_norm: bool | None = Field(
+        None, description="fine-tune batch norm as well; default: only without pretrained weights"
+    )
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     nesterov: bool = False

@@ -84,6 +84,12 @@ class Freezer:
             chosen = set(every)
         return self._apply(set(self._model.trainable) | {p for p in self._model.parameters if _layer(p) in chosen})
 
+    def freeze_norm(self) -> FreezeReport:
+        """Freeze every batch normalisation of the backbone, in addition to what is frozen; its statistics stay."""
+        shapes = self._model.shapes()
+        norms = [x for x in self._layers() if f"{x}.running_mean" in shapes and self._model.card.block_of(x) != "head"]
+        return self.freeze(*norms) if norms else self.report()
+
     def restore(self, trainable: Iterable[str]) -> FreezeReport:
         """Set the plan by tensor names, as a checkpoint keeps it."""
         return self._apply(set(trainable))

@@ -65,7 +65,12 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
     if config.fine_tune:
         with phases.phase("fine_tune"):
             trainer.fine_tune(
-                data, head_epochs=0, epochs=config.fine_tune, unfreeze=config.unfreeze, lr=config.fine_tune_lr
+                data,
+                head_epochs=0,
+                epochs=config.fine_tune,
+                unfreeze=config.unfreeze,
+                lr=config.fine_tune_lr,
+                train_norm=config.weights == "none" if config.train_norm is None else config.train_norm,
             )
     with phases.phase("evaluate"):
         evaluation = model.evaluate(data, batch_size=config.batch_size, workers=config.workers)

@@ -145,6 +145,7 @@ class Trainer:
         epochs: int = 5,
         unfreeze: int = 1,
         lr: Rates | None = None,
+        train_norm: bool = False,
     ) -> History:
         """The two-phase recipe: train the head on a frozen backbone, then the last blocks with lower rates.
 
@@ -155,6 +156,8 @@ class Trainer:
             unfreeze: how many blocks below the head to train in the second phase.
             lr: rates of the second phase; by default a tenth of the head's for the head, and 2.6 times less for each
                 block below (Howard & Ruder 2018).
+            train_norm: train the backbone's batch normalisation as well. By default it keeps the statistics of the
+                pretraining, which those of a few small batches would spoil.
 
         Returns:
             The rows of both phases.
@@ -164,6 +167,8 @@ class Trainer:
             self.model.freeze()
             rows += self.fit(data, head_epochs, phase="head")
         self.model.unfreeze(last=unfreeze)
+        if not train_norm:
+            self.model.freezer.freeze_norm()
         rows += self.fit(data, epochs, lr=lr if lr is not None else self.lower_rates(), phase="fine-tune")
         return rows
 

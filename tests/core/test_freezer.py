@@ -2,6 +2,7 @@
 
 import pytest
 
+import xfer
 from xfer.errors import FrozenError, UnknownNameError, UsageError
 
 BACKBONE = {"conv1.weight", "bn1.weight", "bn1.bias", "layer1.conv.weight", "layer1.bn.weight", "layer1.bn.bias"}
@@ -58,6 +59,14 @@ def test_statistics_are_frozen_with_their_layer(model):
     model.freeze("layer1")
     assert "layer1.bn.running_var" in model.freezer.frozen()
     assert "bn1.running_var" not in model.freezer.frozen()
+
+
+def test_freeze_norm_takes_batch_norm_of_the_backbone_only(model):
+    model.replace_head(3, xfer.Head((4,), norm="batch"))
+    model.freezer.freeze_norm()
+    assert model.trainable >= {"fc.norm0.weight", "conv1.weight", "layer1.conv.weight"}
+    assert not {"bn1.weight", "bn1.bias", "layer1.bn.weight"} & model.trainable
+    assert "bn1.running_var" in model.freezer.frozen()
 
 
 def test_verify_names_what_changed(model):

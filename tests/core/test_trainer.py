@@ -102,10 +102,14 @@ def test_fine_tune_is_two_phases_with_lower_rates(model, data):
     run.callbacks.append(Rates())
     rows = run.fine_tune(data, head_epochs=1, epochs=1, unfreeze=1)
     assert rows.column("phase") == ["head", "fine-tune"]
-    assert "layer1.conv.weight" in model.trainable
-    assert "conv1.weight" not in model.trainable
+    assert model.trainable == {"layer1.conv.weight", "fc.weight", "fc.bias"}, "batch norm keeps its statistics"
     assert rates[1][1]["head"] == pytest.approx(1e-3)
     assert rates[1][1]["layer1"] == pytest.approx(1e-3 / 2.6)
+
+
+def test_fine_tune_trains_batch_norm_when_asked(model, data):
+    trainer(model).fine_tune(data, head_epochs=0, epochs=1, unfreeze=1, train_norm=True)
+    assert {"layer1.bn.weight", "layer1.bn.bias"} < model.trainable
 
 
 def test_schedule_reaches_the_updates(model, data):
