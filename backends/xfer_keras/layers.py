@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import layers, ops
 
 
+@keras.saving.register_keras_serializable("xfer")
 class BatchNorm(layers.BatchNormalization):
     """Batch normalisation with torch's running statistics.
 
-    `running = (1 - momentum) * running + momentum * batch`, the variance unbiased (n / (n - 1)), where Keras would
+    `running = (1 - update) * running + update * batch`, the variance unbiased (n / (n - 1)), where Keras would
     keep the biased one. Normalisation itself uses the biased variance of the batch, as in both frameworks.
 
     Args:
-        momentum: in torch's sense, one minus Keras's.
+        update: torch's momentum, one minus Keras's.
         epsilon: added to the variance.
     """
 
-    def __init__(self, momentum: float, epsilon: float, **options: Any) -> None:
-        super().__init__(momentum=1.0 - momentum, epsilon=epsilon, **options)
-        self.update = momentum
+    def __init__(self, update: float, epsilon: float, **options: Any) -> None:
+        super().__init__(**(options | {"momentum": 1.0 - update, "epsilon": epsilon}))
+        self.update = update
+
+    def get_config(self) -> dict[str, Any]:
+        """What `keras.Model.save` writes."""
+        return {**super().get_config(), "update": self.update}
 
     def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
         """(..., C) to (..., C); statistics change only if the layer is trainable and in training."""
@@ -39,6 +45,7 @@ class BatchNorm(layers.BatchNormalization):
         return ops.cast(scaled, self.compute_dtype)
 
 
+@keras.saving.register_keras_serializable("xfer")
 class AdaptiveAveragePooling(layers.Layer):
     """torch.nn.AdaptiveAvgPool2d: bin i of n covers pixels floor(i * size / n) to ceil((i + 1) * size / n)."""
 
@@ -52,6 +59,10 @@ class AdaptiveAveragePooling(layers.Layer):
             ops.convert_to_tensor(_bins(n, self.size), dtype=self.compute_dtype) for n in inputs.shape[1:3]
         )
         return ops.einsum("ih,jw,nhwc->nijc", rows, columns, inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `keras.Model.save` writes."""
+        return {**super().get_config(), "size": self.size}
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], self.size, self.size, input_shape[3])
