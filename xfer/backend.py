@@ -84,7 +84,7 @@ def registered() -> dict[str, EntryPoint]:
 
 
 def get_backend(backend: str | Backend) -> Backend:
-    """The backend of that name (`torch`, `tensorflow`, an alias, or a third party's), or `backend` itself.
+    """The backend of that name (`torch`, `tensorflow`, an alias, a third party's, `module:Class`), or `backend` itself.
 
     Raises:
         UnknownNameError: no backend of that name is registered.
@@ -94,22 +94,24 @@ def get_backend(backend: str | Backend) -> Backend:
         return backend
     points = registered()
     name = ALIASES.get(backend, backend)
+    if ":" in name:
+        points = {name: EntryPoint(name, name, GROUP)}
     if name not in points:
         raise UnknownNameError("backend", backend, [*points, *ALIASES])
     try:
         made = points[name].load()()
     except ModuleNotFoundError as missing:
-        raise BackendError(f"backend {name!r} needs {missing.name}: {install_hint(name)}") from None
+        raise BackendError(f"backend {name!r} needs {missing.name}: {install_hint(name, str(missing.name))}") from None
     except ImportError as broken:
         raise BackendError(f"backend {name!r} is installed but does not import: {broken}") from broken
     assert isinstance(made, Backend), f"entry point {name!r} of group {GROUP!r} is not an xfer.Backend"
     return made
 
 
-def install_hint(name: str) -> str:
-    """The command that installs what backend `name` needs."""
-    dist = registered()[name].dist
-    return f'pip install "{dist.name if dist else "xfer-learn"}[{name}]"'
+def install_hint(name: str, missing: str) -> str:
+    """The command that installs what backend `name` needs: the extra of its distribution, or the missing module."""
+    point = registered().get(name)
+    return f'pip install "{point.dist.name}[{name}]"' if point and point.dist else f"pip install {missing}"
 
 
 def backends() -> tuple[str, ...]:

@@ -213,7 +213,7 @@ class BaseModel(ABC):
 
         Args:
             images: uint8 (N, S, S, 3); N may be 0.
-            stages: block names, or "features".
+            stages: block names, "features", or "input", which is the normalised images (N, S, S, 3).
         """
 
 

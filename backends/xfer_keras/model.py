@@ -26,10 +26,13 @@ class KerasModel(BaseModel):
         super().__init__(backend, spec)
         self.device = spec.device.replace("cuda", "GPU").replace("cpu", "CPU:0")
         self.dtype = tf.float64 if spec.precision == "fp64" else tf.float32
-        self._mean = np.array(spec.preprocessing.mean, self.dtype.as_numpy_dtype)
-        self._std = np.array(spec.preprocessing.std, self.dtype.as_numpy_dtype)
         size = spec.preprocessing.size
         with tf.device(self.device), self._policy():
+            # Variables: TensorFlow would turn a division by a constant into a product, which rounds otherwise.
+            self._white, self._mean, self._std = (
+                tf.Variable(numbers, trainable=False, dtype=self.dtype)
+                for numbers in (255.0, spec.preprocessing.mean, spec.preprocessing.std)
+            )
             self._input = keras.Input((size, size, 3), dtype=self.dtype.name, name="image")
             self._ends: dict[str, Any] = {}
             for stage, end in FAMILIES[spec.card.family](self._input, spec.card):
@@ -69,7 +72,7 @@ class KerasModel(BaseModel):
 
     def outputs(self, images: np.ndarray, stages: Sequence[str]) -> dict[str, np.ndarray]:
         check_images(images, self.spec.preprocessing.size)
-        wanted = tuple(stage for stage in self.stages if stage in stages)
+        wanted = tuple(stage for stage in ("input", *self.stages) if stage in stages)
         if wanted not in self._compiled:
             self._compiled[wanted] = tf.function(
                 lambda pixels: self._until(wanted, pixels), input_signature=[self.pixels]
@@ -98,7 +101,7 @@ class KerasModel(BaseModel):
 
     def normalise(self, images: Any) -> Any:
         """uint8 (N, S, S, 3) to normalised (N, S, S, 3) on the device."""
-        return (tf.cast(images, self.dtype) / 255 - self._mean) / self._std
+        return (tf.cast(images, self.dtype) / self._white - self._mean) / self._std
 
     @property
     def pixels(self) -> tf.TensorSpec:
@@ -107,14 +110,14 @@ class KerasModel(BaseModel):
         return tf.TensorSpec([None, size, size, 3], tf.uint8)
 
     def _until(self, wanted: tuple[str, ...], images: Any) -> list[Any]:
-        found = []
         x = self.normalise(images)
+        found = [x] if "input" in wanted else []
         for name, stage in self.stages.items():
+            if len(found) == len(wanted):
+                break
             x = stage(x, training=False)
             if name in wanted:
                 found.append(tf.cast(x, self.dtype))
-            if len(found) == len(wanted):
-                break
         return found
 
     def _has_trainable(self, stage: str) -> bool:

@@ -64,7 +64,7 @@ class TorchModel(BaseModel):
         found: dict[str, np.ndarray] = {}
         with torch.inference_mode(), self.autocast():
             x = self.normalise(images)
-            for name, stage in self.stages.items():
+            for name, stage in {"input": nn.Identity(), **self.stages}.items():
                 x = stage(x)
                 if name in stages:
                     found[name] = to_numpy(x.permute(0, 2, 3, 1) if x.ndim == 4 else x, self.dtype)

@@ -71,8 +71,10 @@ class Contracts(Suite):
     @pytest.mark.parametrize("number", [0, 1, 5])
     def test_shapes_and_types_of_outputs(self, number: int) -> None:
         for precision, dtype in (("fp32", np.float32), ("fp64", np.float64)):
-            outputs = self.model(precision).block_outputs(images(number))
+            model = self.model(precision)
+            outputs = model.outputs(images(number), ["input"]) | model.block_outputs(images(number))
             expected = {
+                "input": (number, SIZE, SIZE, 3),
                 "stem": (number, SIZE // 2, SIZE // 2, 8),
                 "layer1": (number, SIZE // 4, SIZE // 4, 16),
                 "features": (number, 16),

@@ -79,7 +79,8 @@ class NumpyModel(BaseModel):
 
     def outputs(self, images: np.ndarray, stages: Sequence[str]) -> dict[str, np.ndarray]:
         check_images(images, self.spec.preprocessing.size)
-        found, x = {}, self.normalise(images)
+        x = self.normalise(images)
+        found = {"input": x}
         for stage, layers in self.stages.items():
             for layer in layers.values():
                 x = layer.forward(x, training=False)
