@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xfer import zoo as zoo
     from xfer.backend import Backend as Backend
     from xfer.backend import backends as backends
+    from xfer.certify import parity as parity
     from xfer.checkpoint import Checkpoint as Checkpoint
     from xfer.data import Data as Data
     from xfer.errors import XferError as XferError
@@ -51,6 +52,7 @@ _WHERE = {
     "Preprocessing": "xfer.numerics",
     "Schedule": "xfer.numerics",
     "compare": "xfer.report",
+    "parity": "xfer.certify",
     "Trainer": "xfer.trainer",
 }
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import xfer
-from xfer.cli import about, runs
+from xfer.cli import about, certify, runs
 
 app = typer.Typer(
     help="One transfer-learning workflow for images, unchanged on PyTorch and on TensorFlow/Keras.",
@@ -17,7 +17,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (runs.train, runs.evaluate, runs.predict, runs.compare, about.models, about.backends, runs.demo):
+for command in (
+    runs.train,
+    runs.evaluate,
+    runs.predict,
+    runs.compare,
+    certify.parity,
+    about.models,
+    about.backends,
+    runs.demo,
+):
     app.command()(command)
 
 

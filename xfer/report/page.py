@@ -28,14 +28,12 @@ def render(comparison: Comparison, runs: Sequence[Run], pictures: Mapping[str, s
         runs: the same, with their predictions.
         pictures: data URIs of the images to show, by name.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"difference": difference_text, "seconds": seconds_text, "bytes": bytes_text}
-    template = environment.from_string(files("xfer.report").joinpath("template.html").read_text("utf-8"))
     readable = len(runs[0].classes) <= charts.MOST_CLASSES
-    text = template.render(
+    return fill(
+        "xfer.report",
+        "template.html",
         comparison=comparison,
         runs=comparison.runs,
         first=runs[0].metrics,
@@ -50,6 +48,17 @@ def render(comparison: Comparison, runs: Sequence[Run], pictures: Mapping[str, s
         pictures=pictures,
         settings=_settings(runs),
     )
+
+
+def fill(package: str, template: str, **values: Any) -> bytes:
+    """A template of a package in the style of xfer's pages, all values escaped, as UTF-8."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"difference": difference_text, "seconds": seconds_text, "bytes": bytes_text}
+    style = Markup(files("xfer.report").joinpath("style.css").read_text("utf-8"))
+    text = environment.from_string(files(package).joinpath(template).read_text("utf-8")).render(style=style, **values)
     # A file name may hold bytes that are no UTF-8; the page shows a replacement character for them.
     return text.encode("utf-8", "xmlcharrefreplace")
 

@@ -1,0 +1,53 @@
+"""What a certificate covers: a training run in a few words, and the runs that together cover everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from xfer.numerics import LossSpec, OptimizerSpec, Schedule
+
+SMOOTH = LossSpec(label_smoothing=0.1)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A short training run that both backends make.
+
+    Args:
+        name: in tables.
+        optimizer, schedule, loss, clip_norm: as in `xfer.Trainer`; `weighted` adds class weights to the loss.
+        rate: base learning rate; `decay` divides it for each block below the head.
+        unfrozen: blocks below the head that are trained; None trains all.
+        norm: whether the backbone's batch normalisation is trained.
+        unfreeze_at: the step (0-based) before which one more block is unfrozen; None for never.
+    """
+
+    name: str
+    optimizer: OptimizerSpec
+    schedule: Schedule = field(default_factory=Schedule)
+    loss: LossSpec = field(default_factory=LossSpec)
+    weighted: bool = False
+    clip_norm: float | None = None
+    rate: float = 1e-2
+    decay: float = 1.0
+    unfrozen: int | None = None
+    norm: bool = True
+    unfreeze_at: int | None = None
+
+
+SCENARIOS = (
+    Scenario("sgd, all trainable", OptimizerSpec("sgd", momentum=0.9), clip_norm=1.0),
+    Scenario(
+        "sgd, coupled decay, cosine after warm-up",
+        OptimizerSpec("sgd", momentum=0.9, weight_decay=1e-2),
+        schedule=Schedule("cosine", warmup=3),
+        loss=SMOOTH,
+    ),
+    Scenario("nesterov, class weights", OptimizerSpec("sgd", nesterov=True), loss=SMOOTH, weighted=True, clip_norm=1.0),
+    Scenario("adam, coupled decay", OptimizerSpec("adam", weight_decay=1e-2), rate=1e-3),
+    Scenario("adamw, rates by block, one-cycle", OptimizerSpec("adamw"), Schedule("onecycle"), rate=1e-3, decay=2.6),
+    Scenario("adamw, head only", OptimizerSpec("adamw", weight_decay=0.1), unfrozen=0),
+    Scenario("sgd, last block, norm trained", OptimizerSpec("sgd"), unfrozen=1, weighted=True),
+    Scenario("adam, last block, norm frozen", OptimizerSpec("adam"), rate=1e-3, unfrozen=1, norm=False),
+    Scenario("adamw, unfreeze in mid-run", OptimizerSpec("adamw"), rate=1e-3, unfrozen=0, unfreeze_at=5),
+)

@@ -1,0 +1,135 @@
+"""One backend in a process of its own: does what it is told and leaves the arrays in files.
+
+usage: python -P -m xfer.certify.worker BACKEND FOLDER SETTINGS
+
+One JSON request a line on stdin, one answer a line on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+from safetensors.numpy import save_file
+
+from xfer.certify.scenario import Scenario
+from xfer.errors import XferError
+from xfer.loading import load
+from xfer.model import STATISTICS, BaseModel
+from xfer.numerics import LossSpec
+from xfer.stepper import Stepper
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Worker:
+    """The run under way on one backend."""
+
+    model: BaseModel
+    stepper: Stepper
+    scenario: Scenario
+    start: dict[str, np.ndarray]
+
+    def __init__(self, backend: str, classes: int, batch: int, seed: int) -> None:
+        self.backend, self.classes, self.batch, self.seed = backend, classes, batch, seed
+
+    def build(self, model: str, weights: str | None, precision: str, image_size: int) -> Arrays:
+        """Make the model and give its weights, to be compared bit by bit before anything is computed."""
+        options: dict[str, Any] = {"precision": precision, "image_size": image_size, "seed": self.seed}
+        self.model = load(model, backend=self.backend, weights=weights, classes=self.classes, device="cpu", **options)
+        if weights is None:
+            self.model.set_weights(lively(self.model.weights(), self.seed))
+        self.start = self.model.weights()
+        return self.start
+
+    def outputs(self) -> Arrays:
+        """The normalised input and the output of every block."""
+        images, _ = self._data(0)
+        return self.model.outputs(images, ["input"]) | self.model.block_outputs(images)
+
+    def begin(self, scenario: dict[str, Any], steps: int) -> Arrays:
+        """Back to the first weights, with this scenario's plan and optimizer; the gradients of the first step."""
+        self.scenario, self.steps = TypeAdapter(Scenario).validate_python(scenario), steps
+        self.model.set_weights(self.start)
+        self._plan(self.scenario.unfrozen)
+        weights = tuple(1.0 + k % 3 for k in range(self.classes)) if self.scenario.weighted else None
+        loss = LossSpec(self.scenario.loss.label_smoothing, weights)
+        backend = self.model.backend
+        self.stepper = backend.stepper(self.model, self.scenario.optimizer, loss, self.scenario.clip_norm)
+        return self.stepper.gradients(*self._data(0))
+
+    def step(self, number: int) -> Arrays:
+        """One update; the loss, what may have changed as `weight/` and `statistic/`, and the slots."""
+        if number == self.scenario.unfreeze_at:
+            self._plan((self.scenario.unfrozen or 0) + 1)
+        scenario, blocks = self.scenario, self.model.blocks
+        factor = scenario.rate * scenario.schedule.factor(number, self.steps)
+        rates = {block: factor / scenario.decay**depth for depth, block in enumerate(reversed(blocks))}
+        loss = float(self.stepper.step(*self._data(number), rates, seed=number))
+        frozen = set(self.model.freezer.frozen())
+        live = self.model.read(name for name in self.model.shapes() if name not in frozen)
+        weights = {f"{_kind(name)}/{name}": array for name, array in live.items()}
+        return {"loss": np.array(loss), **weights, **self.stepper.state()}
+
+    def evaluate(self) -> Arrays:
+        """Logits of images that were not trained on; and the proof that what is frozen has not changed."""
+        self.model.freezer.verify()
+        return {"logits": self.model.logits(self._data(10_000)[0])}
+
+    def _plan(self, unfrozen: int | None) -> None:
+        self.model.unfreeze()
+        if unfrozen is not None:
+            self.model.freeze()
+            self.model.unfreeze(last=unfrozen)
+        if not self.scenario.norm:
+            self.model.freezer.freeze_norm()
+
+    def _data(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Batch `number` of the stream: uint8 images and labels."""
+        rng = np.random.default_rng([self.seed, number])
+        size = self.model.spec.preprocessing.size
+        images = rng.integers(0, 256, (self.batch, size, size, 3)).astype(np.uint8)
+        return images, rng.integers(0, self.classes, self.batch)
+
+
+def lively(weights: Arrays, seed: int) -> dict[str, np.ndarray]:
+    """Weights whose normalisation is not the identity, so that every constant in it shows."""
+    rng = np.random.default_rng(seed)
+    result = {}
+    for name, array in weights.items():
+        spread = 0.2 if array.ndim == 1 and not name.endswith(".running_var") else 0.0
+        result[name] = array + spread * rng.standard_normal(array.shape).astype(array.dtype)
+        if name.endswith(".running_var"):
+            result[name] = array * rng.uniform(0.5, 1.5, array.shape).astype(array.dtype)
+    return result
+
+
+def _kind(name: str) -> str:
+    return "statistic" if name.endswith(STATISTICS) else "weight"
+
+
+def main(backend: str, folder: str, settings: str) -> None:
+    """Answer requests until stdin ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print goes to stderr; stdout is for answers
+    worker = Worker(backend, **json.loads(settings))
+    for number, line in enumerate(sys.stdin):
+        request = json.loads(line)
+        path = Path(folder, f"{number}.safetensors")
+        try:
+            arrays = getattr(worker, request.pop("do"))(**request)
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+            answer = {"file": str(path), "versions": worker.model.backend.versions()}
+        except XferError as error:
+            answer = {"error": str(error)}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
