@@ -29,6 +29,15 @@ MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
+class FitPlan:
+    """A fit under way: the epoch it began at, how many it takes, and its word in the history."""
+
+    first: int
+    epochs: int
+    phase: str = ""
+
+
+@dataclass(frozen=True)
 class TrainingState:
     """Where a training run stands: what it computes, and the next epoch and batch it would take."""
 
@@ -42,6 +51,7 @@ class TrainingState:
     seed: int
     epoch: int
     step: int
+    fit: FitPlan | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +186,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def _write_tensors(folder: Path, kind: str, arrays: Mapping[str, np.ndarray]) -> StoredFile:
     from safetensors.numpy import save as encode
 
-    content = encode({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    content = encode({name: np.asarray(array, order="C") for name, array in arrays.items()})
     digest = hashlib.sha256(content).hexdigest()
     name = f"{kind}-{digest[:12]}.safetensors"
     write_atomically(folder / name, content)

@@ -25,6 +25,12 @@ class History(list[Row]):
         rows = [row for row in self if name in row]
         return (max if higher else min)(rows, key=lambda row: row[name])
 
+    def read(self, folder: Path) -> None:
+        """Take over the rows of `history.json`, if the folder has it."""
+        path = folder / "history.json"
+        if path.exists():
+            self[:] = json.loads(path.read_text("utf-8"))
+
     def write(self, folder: Path) -> None:
         """Write `history.json` and `history.csv`."""
         write_atomically(folder / "history.json", json.dumps(list(self), indent=1).encode())

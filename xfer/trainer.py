@@ -7,16 +7,17 @@ import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, Self, SupportsFloat
 
 from xfer import checkpoint, evaluation
 from xfer.callbacks import BestWeights, Callback, EarlyStopping
-from xfer.errors import DataError, UsageError, XferError
+from xfer.errors import CheckpointError, DataError, UsageError, XferError
 from xfer.history import History, Row
 from xfer.numerics import LossSpec, OptimizerName, OptimizerSpec, Rates, Schedule, ScheduleName, block_rates
 from xfer.progress import Progress
 
 if TYPE_CHECKING:
+    from xfer.backend import Backend
     from xfer.data import Augment, Data, Loader, Skipped
     from xfer.model import BaseModel
 
@@ -92,16 +93,58 @@ class Trainer:
         self.skipped: list[Skipped] = []
         self.epoch = self.batch = 0
         self.stop = False
+        self._plan: checkpoint.FitPlan | None = None
 
-    def fit(self, data: Any, epochs: int, *, lr: Rates | None = None, phase: str = "") -> History:
+    @classmethod
+    def resume(
+        cls, run: str | Path, *, backend: str | Backend | None = None, device: str = "auto", **options: Any
+    ) -> Self:
+        """A trainer that stands where the one stood that saved `run`, on the same backend or another.
+
+        Weights, freeze plan, optimizer slots, rates, schedule, seeds and the position in the data come from the run.
+        `fit(data)` without epochs then finishes the fit that was under way. Early stopping and the search for the best
+        weights begin anew.
+
+        Args:
+            run: a folder that `save` wrote.
+            backend, device: as in `xfer.load`.
+            options: `workers`, `early_stopping`, `restore_best`, `monitor`, `callbacks`, `progress`, as in `Trainer`.
+
+        Raises:
+            CheckpointError: the run holds no training state.
+        """
+        from xfer.loading import load
+
+        opened = checkpoint.open_checkpoint(run)
+        state = opened.manifest.training
+        if state is None:
+            raise CheckpointError(f"{run} holds a model but no training state: save it with trainer.save()")
+        trainer = cls(
+            load(run, backend=backend, device=device),
+            lr=state.rates,
+            optimizer=state.optimizer,
+            schedule=state.schedule,
+            loss=state.loss,
+            clip_norm=state.clip_norm,
+            batch_size=state.batch_size,
+            seed=state.seed,
+            augment=state.augment,
+            **options,
+        )
+        trainer.stepper.load_state(opened.optimizer_state())
+        trainer.epoch, trainer.batch, trainer._plan = state.epoch, state.step, state.fit
+        trainer.history.read(Path(run))
+        return trainer
+
+    def fit(self, data: Any, epochs: int | None = None, *, lr: Rates | None = None, phase: str = "") -> History:
         """Train for `epochs` more epochs and validate after each.
 
         The schedule runs over the updates of this fit. Order and augmentation depend on (seed, epoch, index) alone, so
-        a fit that starts from a position set before (`epoch`, `batch`) goes on as if it had never stopped.
+        a fit that was interrupted goes on as if it had never stopped.
 
         Args:
             data: a `Data`, or whatever `xfer.data.load` takes; its classes must be the model's, matched by name.
-            epochs: how many, at least 1.
+            epochs: how many, at least 1; None finishes the fit that was interrupted.
             lr: replaces the trainer's rates from now on.
             phase: a word for the history.
 
@@ -114,7 +157,9 @@ class Trainer:
         """
         from xfer.data import load
 
-        if epochs < 1:
+        if epochs is None and self._plan is None:
+            raise UsageError("no fit was interrupted: say for how many epochs to train")
+        if epochs is not None and epochs < 1:
             raise UsageError(f"epochs={epochs}: give at least 1")
         if not self.model.trainable:
             raise UsageError("nothing is trainable: call model.unfreeze() first")
@@ -123,15 +168,20 @@ class Trainer:
         source = load(data)
         train, validation = self._train_loader(source), self._validation_loader(source)
         watchers = self._watchers(validated=validation is not None)
-        first, total = self.epoch, epochs * len(train)
+        if epochs is not None:
+            self.batch, self._plan = 0, checkpoint.FitPlan(self.epoch, epochs, phase)
+        plan = self._plan
+        assert plan is not None
+        last = plan.first + plan.epochs
         self.stop = False
         rows = History()
         try:
-            self._each("on_fit_begin", watchers, epochs)
-            while self.epoch < first + epochs and not self.stop:
-                row = self._epoch(train, validation, watchers, first, total, phase)
+            self._each("on_fit_begin", watchers, last - self.epoch)
+            while self.epoch < last and not self.stop:
+                row = self._epoch(train, validation, watchers, plan)
                 rows.append(row)
                 self._each("on_epoch_end", watchers, row)
+            self._plan = None
         finally:
             self.skipped = list(train.skipped)
             self._each("on_fit_end", watchers)
@@ -196,6 +246,7 @@ class Trainer:
             seed=self.seed,
             epoch=self.epoch,
             step=self.batch,
+            fit=self._plan,
         )
 
     def _epoch(
@@ -203,15 +254,13 @@ class Trainer:
         train: Loader,
         validation: Loader | None,
         watchers: Sequence[Callback],
-        first: int,
-        total: int,
-        phase: str,
+        plan: checkpoint.FitPlan,
     ) -> Row:
-        started = time.perf_counter()
+        started, total = time.perf_counter(), plan.epochs * len(train)
         losses: list[tuple[SupportsFloat, int]] = []
         self._each("on_epoch_begin", watchers, self.epoch, len(train))
         for batch in train.epoch(self.epoch, self.batch):
-            done = (self.epoch - first) * len(train) + batch.number
+            done = (self.epoch - plan.first) * len(train) + batch.number
             factor = self.schedule.factor(done, total)
             rates = {block: rate * factor for block, rate in self.rates.items()}
             loss = self.stepper.step(batch.images, batch.labels, rates, self._step_seed(batch.number))
@@ -223,7 +272,7 @@ class Trainer:
         if not math.isfinite(mean):
             raise TrainingError(f"the loss is {mean} in epoch {self.epoch + 1}: lower lr, or set clip_norm=1.0")
         self.epoch, self.batch = self.epoch + 1, 0
-        row: Row = {"epoch": self.epoch, "phase": phase, "lr": rates["head"], "loss": mean, "images": images}
+        row: Row = {"epoch": self.epoch, "phase": plan.phase, "lr": rates["head"], "loss": mean, "images": images}
         if validation is not None:
             result = evaluation.run(self.model, validation)
             row |= {f"val_{name}": value for name, value in result.metrics.items()}

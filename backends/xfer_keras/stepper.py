@@ -37,8 +37,9 @@ class KerasStepper(Stepper):
             self._rule.load_state(kept)
         batch = [self.model.pixels, tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int64)]
         rates = tf.TensorSpec([len(self.model.blocks)], tf.float64)
-        self._backward = tf.function(self._loss_and_gradients, input_signature=batch)
-        self._train = tf.function(self._update, input_signature=[*batch, rates])
+        # Functions of their own for every plan: TensorFlow takes new traces of one function for a mistake, and warns.
+        self._backward = tf.function(lambda *args: self._loss_and_gradients(*args), input_signature=batch)
+        self._train = tf.function(lambda *args: self._update(*args), input_signature=[*batch, rates])
 
     def train_step(
         self, images: np.ndarray, labels: np.ndarray, rates: Mapping[str, float], seed: int

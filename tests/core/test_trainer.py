@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score, log_loss, top_k_accuracy_score
 
 import xfer
 from xfer.callbacks import Callback
-from xfer.errors import DataError, UsageError
+from xfer.errors import CheckpointError, DataError, UsageError
 from xfer.metrics import classification_metrics, confusion_matrix
 from xfer.trainer import TrainingError
 
@@ -56,7 +56,7 @@ def test_two_fits_are_one(model, data):
     assert all(model.weights()[name].tobytes() == array.tobytes() for name, array in whole.items())
 
 
-def test_starting_from_any_position(model, data):
+def test_an_interrupted_fit_is_finished_as_if_never_stopped(model, data, tmp_path):
     """Stop after two batches of the second epoch, move everything to a new trainer, and go on."""
 
     class StopAt(Callback):
@@ -65,20 +65,29 @@ def test_starting_from_any_position(model, data):
                 raise KeyboardInterrupt
 
     start = model.weights()
-    whole = trainer(model, restore_best=False)
+    whole = trainer(model, restore_best=False, schedule="cosine", augment="flip")
     whole.fit(data, 2)
     expected = model.weights()
 
     model.set_weights(start)
-    first = trainer(model, restore_best=False, callbacks=[StopAt()])
+    first = trainer(model, restore_best=False, schedule="cosine", augment="flip", callbacks=[StopAt()])
     with pytest.raises(KeyboardInterrupt):
         first.fit(data, 2)
     assert (first.epoch, first.batch) == (1, 2)
-    second = trainer(model, restore_best=False)
-    second.stepper.load_state(first.stepper.state())
-    second.epoch, second.batch = first.epoch, first.batch
-    second.fit(data, 1)
-    assert all(model.weights()[name].tobytes() == array.tobytes() for name, array in expected.items())
+    first.save(tmp_path)
+    second = xfer.Trainer.resume(tmp_path, backend=model.backend, progress=False, restore_best=False)
+    assert (second.epoch, second.batch, len(second.history)) == (1, 2, 1)
+    rows = second.fit(data)
+    assert (rows[-1]["epoch"], second.epoch, second.batch) == (2, 2, 0)
+    assert all(second.model.weights()[name].tobytes() == array.tobytes() for name, array in expected.items())
+    with pytest.raises(UsageError, match="no fit was interrupted"):
+        second.fit(data)
+
+
+def test_a_run_without_training_state_cannot_be_resumed(model, tmp_path):
+    model.save(tmp_path)
+    with pytest.raises(CheckpointError, match="holds a model but no training state"):
+        xfer.Trainer.resume(tmp_path, backend=model.backend)
 
 
 def test_early_stopping_and_best_weights(model, data):

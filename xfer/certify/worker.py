@@ -124,7 +124,7 @@ def main(backend: str, folder: str, settings: str) -> None:
         path = Path(folder, f"{number}.safetensors")
         try:
             arrays = getattr(worker, request.pop("do"))(**request)
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+            save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
             answer = {"file": str(path), "versions": worker.model.backend.versions()}
         except XferError as error:
             answer = {"error": str(error)}
