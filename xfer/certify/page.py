@@ -35,12 +35,20 @@ def render(certificate: Certificate) -> bytes:
     from markupsafe import Markup
 
     charts = [(trial, Markup(drift(trial, f"trial{i}"))) for i, trial in enumerate(certificate.trials)]
-    return fill("xfer.certify", "parity.html", certificate=certificate, charts=charts)
+    return fill("xfer.certify", "parity.html", certificate=certificate, charts=charts, number=_number)
+
+
+def _number(error: float | None) -> str:
+    """An error or a bound, short."""
+    if error is None:
+        return "none"
+    return "bitwise" if error == 0 else f"{error:.2g}"
 
 
 def drift(trial: Trial, name: str) -> str:
     """Errors of losses, weights, statistics and slots over the steps of a trial, on a logarithmic scale."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     with drawing():
         figure = Figure(figsize=(4.6, 2.4))
@@ -53,7 +61,8 @@ def drift(trial: Trial, name: str) -> str:
                 )
         axes.set_yscale("symlog", linthresh=1e-17)
         axes.set_ylim(0, 1)
-        axes.set_yticks([1e-16, 1e-12, 1e-8, 1e-4, 1])
+        axes.set_yticks([1e-16, 1e-12, 1e-8, 1e-4, 1], ["1e-16", "1e-12", "1e-8", "1e-4", "1"])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         bound = next((s.bound for s in trial.stages if s.bound and s.name.startswith("step")), None)
         if bound:
             axes.axhline(bound, color="#000002", linewidth=0.8, linestyle="--")
