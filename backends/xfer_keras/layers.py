@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -76,17 +76,32 @@ def _bins(pixels: int, size: int) -> np.ndarray:
     return weights
 
 
-def conv(x: Any, name: str, width: int, kernel: int, stride: int = 1, *, pad: int | str = 0, bias: bool = False) -> Any:
+def conv(
+    x: Any,
+    name: str,
+    width: int,
+    kernel: int,
+    stride: int = 1,
+    *,
+    pad: int | Literal["same"] = 0,
+    bias: bool = False,
+    groups: int = 1,
+) -> Any:
     """A convolution; `pad` is torch's symmetric zero padding in pixels, or "same", TensorFlow's."""
-    if isinstance(pad, int) and pad:
-        x = layers.ZeroPadding2D(pad, name=f"{name}.pad")(x)
-    padding = "valid" if isinstance(pad, int) else pad
-    return layers.Conv2D(width, kernel, stride, padding=padding, use_bias=bias, name=name)(x)
+    x, padding = _padded(x, name, pad)
+    return layers.Conv2D(width, kernel, stride, padding=padding, groups=groups, use_bias=bias, name=name)(x)
 
 
-def depthwise(x: Any, name: str, kernel: int, stride: int) -> Any:
-    """A convolution of each channel by itself, without bias, TensorFlow's "same" padding."""
-    return layers.DepthwiseConv2D(kernel, stride, padding="same", use_bias=False, name=name)(x)
+def depthwise(x: Any, name: str, kernel: int, stride: int, *, pad: int | Literal["same"] = 0) -> Any:
+    """A convolution of each channel by itself, without bias; `pad` as in `conv`."""
+    x, padding = _padded(x, name, pad)
+    return layers.DepthwiseConv2D(kernel, stride, padding=padding, use_bias=False, name=name)(x)
+
+
+def _padded(x: Any, name: str, pad: int | Literal["same"]) -> tuple[Any, str]:
+    if pad == "same":
+        return x, "same"
+    return (layers.ZeroPadding2D(pad, name=f"{name}.pad")(x) if pad else x), "valid"
 
 
 def max_pool(x: Any, name: str, kernel: int, stride: int, pad: int = 0) -> Any:
@@ -114,3 +129,8 @@ def relu6(x: Any, name: str) -> Any:
 def global_average(x: Any) -> Any:
     """(N, H, W, C) to (N, C)."""
     return layers.GlobalAveragePooling2D(name="avgpool")(x)
+
+
+def flatten(x: Any) -> Any:
+    """(N, H, W, C) to (N, C * H * W), channels first as in torch, so that a dense weight moves by a transposition."""
+    return layers.Flatten(name="flatten")(layers.Permute((3, 1, 2), name="channels_first")(x))

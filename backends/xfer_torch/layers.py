@@ -1,9 +1,11 @@
-"""Layers that torch lacks."""
+"""Layers that torch lacks, and stages cut out of a sequence."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional
+
+from xfer.zoo import Card
 
 
 class SameConv2d(nn.Conv2d):
@@ -29,3 +31,11 @@ class SameConv2d(nn.Conv2d):
 def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
+
+
+def numbered(card: Card, layers: nn.Sequential) -> dict[str, nn.Module]:
+    """The blocks of a card whose prefixes are `features.N`, as runs of a sequence of layers."""
+    return {
+        block: nn.Sequential(*(layers[int(prefix.rpartition(".")[2])] for prefix in prefixes))
+        for block, prefixes in card.blocks.items()
+    }

@@ -28,6 +28,6 @@ class WeightsEntry:
     acc1: float | None = None
 
     @classmethod
-    def torchvision(cls, name: str, model: str, sha256: str, acc1: float) -> WeightsEntry:
-        """The entry of torchvision's official file for a model."""
-        return cls(name, f"{TORCHVISION}/{model}-{sha256}.pth", sha256, acc1=acc1)
+    def torchvision(cls, name: str, file: str, acc1: float) -> WeightsEntry:
+        """The entry of an official file of torchvision, by its name without ".pth", which ends with the hash."""
+        return cls(name, f"{TORCHVISION}/{file}.pth", file.rpartition("-")[2], acc1=acc1)

@@ -1,12 +1,13 @@
 """The zoo: one card an architecture."""
 
 from xfer.errors import UnknownNameError
-from xfer.zoo import efficientnet_lite, resnet, tiny, vgg
+from xfer.zoo import alexnet, densenet, efficientnet_lite, mnasnet, mobilenet_v2, resnet, tiny, vgg
 from xfer.zoo.card import Card, imagenet_classes
 
 __all__ = ["Card", "card", "cards", "imagenet_classes"]
 
-_CARDS = {card.name: card for card in (*resnet.CARDS, *vgg.CARDS, *efficientnet_lite.CARDS, *tiny.CARDS)}
+_FAMILIES = (resnet, vgg, alexnet, densenet, mobilenet_v2, mnasnet, efficientnet_lite, tiny)
+_CARDS: dict[str, Card] = {card.name: card for family in _FAMILIES for card in family.CARDS}
 
 
 def card(name: str) -> Card:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from xfer.numerics import Preprocessing
-from xfer.weights.entry import WeightsEntry
 from xfer.zoo.card import Card
+from xfer.zoo.published import published
 
 _REPEATS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
@@ -31,11 +30,10 @@ def _card(depth: int, norm: bool, parameters: int, sha256: str, acc1: float) -> 
         blocks=_blocks(_REPEATS[depth], norm),
         head="classifier.6",
         feature_dim=4096,
-        preprocessing=Preprocessing(size=224, resize=256),
-        weights=(WeightsEntry.torchvision("IMAGENET1K_V1", name, sha256, acc1),),
         config={"repeats": _REPEATS[depth], "norm": norm},
         parameters=parameters,
         source="https://arxiv.org/abs/1409.1556",
+        **published(("IMAGENET1K_V1", f"{name}-{sha256}", acc1, 256)),
     )
 
 

@@ -8,7 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from xfer.zoo import Card
+from xfer_keras.families.alexnet import alexnet
+from xfer_keras.families.densenet import densenet
 from xfer_keras.families.efficientnet_lite import efficientnet_lite
+from xfer_keras.families.mnasnet import mnasnet
+from xfer_keras.families.mobilenet_v2 import mobilenet_v2
 from xfer_keras.families.resnet import resnet
 from xfer_keras.families.tiny import tiny
 from xfer_keras.families.vgg import vgg
@@ -19,5 +23,9 @@ FAMILIES: dict[str, Family] = {
     "resnet": resnet,
     "vgg": vgg,
     "efficientnet_lite": efficientnet_lite,
+    "alexnet": alexnet,
+    "densenet": densenet,
+    "mobilenet_v2": mobilenet_v2,
+    "mnasnet": mnasnet,
     "tiny": tiny,
 }

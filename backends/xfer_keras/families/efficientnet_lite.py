@@ -32,7 +32,7 @@ def inverted_residual(x: Any, name: str, width: int, expansion: int, stride: int
         y = conv(y, f"{name}.conv_pw", expansion * x.shape[-1], 1)
         y = relu6(norm(y, f"{name}.bn1", card), f"{name}.act1")
         bn = 2
-    y = depthwise(y, f"{name}.conv_dw", kernel, stride)
+    y = depthwise(y, f"{name}.conv_dw", kernel, stride, pad="same")
     y = relu6(norm(y, f"{name}.bn{bn}", card), f"{name}.act{bn}")
     y = conv(y, f"{name}.conv_pwl" if expansion > 1 else f"{name}.conv_pw", width, 1)
     y = norm(y, f"{name}.bn{bn + 1}", card)

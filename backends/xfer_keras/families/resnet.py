@@ -1,4 +1,4 @@
-"""ResNet, torchvision's v1.5."""
+"""ResNet, ResNeXt and Wide ResNet, torchvision's v1.5."""
 
 from __future__ import annotations
 
@@ -32,9 +32,12 @@ def basic(x: Any, name: str, width: int, stride: int, card: Card) -> Any:
 
 
 def bottleneck(x: Any, name: str, width: int, stride: int, card: Card) -> Any:
-    """1x1 down, 3x3, 1x1 up to four times the width, beside a shortcut."""
-    y = relu(norm(conv(x, f"{name}.conv1", width, 1), f"{name}.bn1", card), f"{name}.relu1")
-    y = relu(norm(conv(y, f"{name}.conv2", width, 3, stride, pad=1), f"{name}.bn2", card), f"{name}.relu2")
+    """1x1 down, 3x3 in groups, 1x1 up to four times the width, beside a shortcut."""
+    groups = card.config["groups"]
+    inner = width * card.config["width"] // 64 * groups
+    y = relu(norm(conv(x, f"{name}.conv1", inner, 1), f"{name}.bn1", card), f"{name}.relu1")
+    y = conv(y, f"{name}.conv2", inner, 3, stride, pad=1, groups=groups)
+    y = relu(norm(y, f"{name}.bn2", card), f"{name}.relu2")
     y = norm(conv(y, f"{name}.conv3", 4 * width, 1), f"{name}.bn3", card)
     return join(x, y, name, stride, card)
 

@@ -8,7 +8,7 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
-from xfer_keras.layers import AdaptiveAveragePooling, conv, max_pool, norm, relu
+from xfer_keras.layers import AdaptiveAveragePooling, conv, flatten, max_pool, norm, relu
 
 
 def vgg(x: Any, card: Card) -> Iterator[tuple[str, Any]]:
@@ -24,9 +24,7 @@ def vgg(x: Any, card: Card) -> Iterator[tuple[str, Any]]:
             index += 2
         yield f"block{block}", (x := max_pool(x, f"features.{index}", 2, 2))
         index += 1
-    x = AdaptiveAveragePooling(7, name="avgpool")(x)
-    # torch flattens channels first; so does this, and a dense weight moves by a plain transposition.
-    x = layers.Flatten(name="flatten")(layers.Permute((3, 1, 2), name="channels_first")(x))
+    x = flatten(AdaptiveAveragePooling(7, name="avgpool")(x))
     for i in (0, 3):
         x = relu(layers.Dense(4096, name=f"classifier.{i}")(x), f"classifier.{i + 1}")
         x = layers.Dropout(0.5, name=f"classifier.{i + 2}")(x)

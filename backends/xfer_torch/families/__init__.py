@@ -9,7 +9,11 @@ from collections.abc import Callable
 from torch import nn
 
 from xfer.zoo import Card
+from xfer_torch.families.alexnet import alexnet
+from xfer_torch.families.densenet import densenet
 from xfer_torch.families.efficientnet_lite import efficientnet_lite
+from xfer_torch.families.mnasnet import mnasnet
+from xfer_torch.families.mobilenet_v2 import mobilenet_v2
 from xfer_torch.families.resnet import resnet
 from xfer_torch.families.tiny import tiny
 from xfer_torch.families.vgg import vgg
@@ -20,5 +24,9 @@ FAMILIES: dict[str, Family] = {
     "resnet": resnet,
     "vgg": vgg,
     "efficientnet_lite": efficientnet_lite,
+    "alexnet": alexnet,
+    "densenet": densenet,
+    "mobilenet_v2": mobilenet_v2,
+    "mnasnet": mnasnet,
     "tiny": tiny,
 }

@@ -1,4 +1,4 @@
-"""ResNet, torchvision's own module."""
+"""ResNet, ResNeXt and Wide ResNet, torchvision's own modules."""
 
 from __future__ import annotations
 
