@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import layers, ops
+
+from xfer.zoo import Card
+
+Activation = Callable[[Any, str], Any]
+Padding = int | tuple[int, int] | Literal["same"]
 
 
 @keras.saving.register_keras_serializable("xfer")
@@ -76,14 +82,32 @@ def _bins(pixels: int, size: int) -> np.ndarray:
     return weights
 
 
+@keras.saving.register_keras_serializable("xfer")
+class Scale(layers.Layer):
+    """Channels times a learned factor each: `layer_scale` (C, 1, 1), as torchvision keeps it."""
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.factor = self.add_weight(name="layer_scale", shape=(input_shape[-1], 1, 1))
+
+    def call(self, inputs: Any) -> Any:
+        """(..., C) to (..., C)."""
+        return inputs * ops.reshape(self.factor, (-1,))
+
+
+@keras.saving.register_keras_serializable("xfer")
+def exact_gelu(x: Any) -> Any:
+    """GELU to the last digit of x's dtype: `tf.nn.gelu` rounds its constant to float32 even for float64."""
+    return 0.5 * x * (1.0 + ops.erf(x * 0.5**0.5))
+
+
 def conv(
     x: Any,
     name: str,
     width: int,
-    kernel: int,
+    kernel: int | tuple[int, int],
     stride: int = 1,
     *,
-    pad: int | Literal["same"] = 0,
+    pad: Padding = 0,
     bias: bool = False,
     groups: int = 1,
 ) -> Any:
@@ -92,16 +116,43 @@ def conv(
     return layers.Conv2D(width, kernel, stride, padding=padding, groups=groups, use_bias=bias, name=name)(x)
 
 
-def depthwise(x: Any, name: str, kernel: int, stride: int, *, pad: int | Literal["same"] = 0) -> Any:
-    """A convolution of each channel by itself, without bias; `pad` as in `conv`."""
+def depthwise(x: Any, name: str, kernel: int, stride: int = 1, *, pad: Padding = 0, bias: bool = False) -> Any:
+    """A convolution of each channel by itself; `pad` as in `conv`."""
     x, padding = _padded(x, name, pad)
-    return layers.DepthwiseConv2D(kernel, stride, padding=padding, use_bias=False, name=name)(x)
+    return layers.DepthwiseConv2D(kernel, stride, padding=padding, use_bias=bias, name=name)(x)
 
 
-def _padded(x: Any, name: str, pad: int | Literal["same"]) -> tuple[Any, str]:
+def _padded(x: Any, name: str, pad: Padding) -> tuple[Any, str]:
     if pad == "same":
         return x, "same"
     return (layers.ZeroPadding2D(pad, name=f"{name}.pad")(x) if pad else x), "valid"
+
+
+def conv_norm(
+    x: Any, name: str, width: int, kernel: int, stride: int = 1, *, card: Card, act: Activation | None, groups: int = 1
+) -> Any:
+    """torchvision's Conv2dNormActivation: `name.0` without bias and padded by half a kernel, `name.1`, `name.2`."""
+    if groups == x.shape[-1] == width > 1:
+        x = depthwise(x, f"{name}.0", kernel, stride, pad=kernel // 2)
+    else:
+        x = conv(x, f"{name}.0", width, kernel, stride, pad=kernel // 2, groups=groups)
+    x = norm(x, f"{name}.1", card)
+    return act(x, f"{name}.2") if act else x
+
+
+def squeeze_excite(x: Any, name: str, width: int, act: Activation, gate: Activation) -> Any:
+    """Channels weighted by what is in the image as a whole (Hu et al. 2017, arXiv:1709.01507)."""
+    y = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}.avgpool")(x)
+    y = act(conv(y, f"{name}.fc1", width, 1, bias=True), f"{name}.activation")
+    y = gate(conv(y, f"{name}.fc2", x.shape[-1], 1, bias=True), f"{name}.scale_activation")
+    return layers.Multiply(name=name)([x, y])
+
+
+def stochastic_depth(x: Any, name: str, rate: float) -> Any:
+    """A residual branch left out for `rate` of the images while training (Huang et al. 2016, arXiv:1603.09382)."""
+    if not rate:
+        return x
+    return layers.Dropout(rate, noise_shape=(None, *(1 for _ in x.shape[1:])), name=f"{name}.stochastic_depth")(x)
 
 
 def max_pool(x: Any, name: str, kernel: int, stride: int, pad: int = 0) -> Any:
@@ -111,9 +162,14 @@ def max_pool(x: Any, name: str, kernel: int, stride: int, pad: int = 0) -> Any:
     return layers.MaxPooling2D(kernel, stride, name=name)(x)
 
 
-def norm(x: Any, name: str, card: Any) -> Any:
+def norm(x: Any, name: str, card: Card) -> Any:
     """Batch normalisation with the constants of a card."""
     return BatchNorm(card.norm_momentum, card.norm_eps, name=name)(x)
+
+
+def layer_norm(x: Any, name: str, eps: float) -> Any:
+    """Normalisation of each pixel or token over its channels."""
+    return layers.LayerNormalization(epsilon=eps, name=name)(x)
 
 
 def relu(x: Any, name: str) -> Any:
@@ -124,6 +180,31 @@ def relu(x: Any, name: str) -> Any:
 def relu6(x: Any, name: str) -> Any:
     """min(max(x, 0), 6)."""
     return layers.ReLU(6.0, name=name)(x)
+
+
+def silu(x: Any, name: str) -> Any:
+    """x * sigmoid(x)."""
+    return layers.Activation("silu", name=name)(x)
+
+
+def sigmoid(x: Any, name: str) -> Any:
+    """1 / (1 + exp(-x))."""
+    return layers.Activation("sigmoid", name=name)(x)
+
+
+def hard_sigmoid(x: Any, name: str) -> Any:
+    """min(max(x + 3, 0), 6) / 6."""
+    return layers.Activation("hard_sigmoid", name=name)(x)
+
+
+def hard_swish(x: Any, name: str) -> Any:
+    """x * hard_sigmoid(x)."""
+    return layers.Activation("hard_silu", name=name)(x)
+
+
+def gelu(x: Any, name: str) -> Any:
+    """x times the normal distribution's probability below x, not its approximation by tanh."""
+    return layers.Activation(exact_gelu, name=name)(x)
 
 
 def global_average(x: Any) -> Any:

@@ -11,6 +11,7 @@ from keras import layers
 
 # Axes of a Keras kernel in torch's order: (kh, kw, in, out) to (out, in, kh, kw), (in, out) to (out, in).
 _AXES = {"conv": (3, 2, 0, 1), "depthwise": (2, 3, 0, 1), "dense": (1, 0)}
+# Keras's names of its variables; the layers of xfer_keras.layers give theirs torch's names and layouts.
 _ROLES = {
     "kernel": "weight",
     "gamma": "weight",
@@ -47,11 +48,10 @@ def tensors(net_layers: Iterable[Any]) -> dict[str, Tensor]:
     """All weights and statistics of Keras layers by canonical name, in the order of the layers."""
     found = {}
     for layer in net_layers:
-        named = {_ROLES[v.name]: v for v in layer.weights if v.name in _ROLES}
-        for role in ("weight", "bias", "running_mean", "running_var"):
-            if role in named:
-                axes = _axes(layer) if len(named[role].shape) > 1 else None
-                found[f"{layer.name}.{role}"] = Tensor(named[role], axes)
+        for variable in layer.weights:
+            role = _ROLES.get(variable.name, variable.name)
+            axes = _axes(layer) if variable.name == "kernel" else None
+            found[f"{layer.name}.{role}"] = Tensor(variable, axes)
     return found
 
 
@@ -76,4 +76,4 @@ def forward_order(end: Any, start: Any) -> list[Any]:
         found.setdefault(id(layer), layer)
 
     visit(end)
-    return list(found.values())
+    return [operation for operation in found.values() if isinstance(operation, layers.Layer)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import keras
@@ -74,9 +75,8 @@ class KerasModel(BaseModel):
         check_images(images, self.spec.preprocessing.size)
         wanted = tuple(stage for stage in ("input", *self.stages) if stage in stages)
         if wanted not in self._compiled:
-            self._compiled[wanted] = tf.function(
-                lambda pixels: self._until(wanted, pixels), input_signature=[self.pixels]
-            )
+            # A partial: TensorFlow takes new traces of one Python function for a mistake, and warns.
+            self._compiled[wanted] = tf.function(partial(self._until, wanted), input_signature=[self.pixels])
         # Some of TensorFlow's kernels fail on no image at all: it gets a blank one, whose row is cut off again.
         batch = images if len(images) else np.zeros((1, *images.shape[1:]), np.uint8)
         with tf.device(self.device):

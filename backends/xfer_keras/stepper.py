@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, SupportsFloat
 
 import numpy as np
@@ -37,9 +38,9 @@ class KerasStepper(Stepper):
             self._rule.load_state(kept)
         batch = [self.model.pixels, tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int64)]
         rates = tf.TensorSpec([len(self.model.blocks)], tf.float64)
-        # Functions of their own for every plan: TensorFlow takes new traces of one function for a mistake, and warns.
-        self._backward = tf.function(lambda *args: self._loss_and_gradients(*args), input_signature=batch)
-        self._train = tf.function(lambda *args: self._update(*args), input_signature=[*batch, rates])
+        # Partials: TensorFlow takes new traces of one Python function for a mistake, and warns.
+        self._backward = tf.function(partial(self._loss_and_gradients), input_signature=batch)
+        self._train = tf.function(partial(self._update), input_signature=[*batch, rates])
 
     def train_step(
         self, images: np.ndarray, labels: np.ndarray, rates: Mapping[str, float], seed: int

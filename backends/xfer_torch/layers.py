@@ -39,3 +39,8 @@ def numbered(card: Card, layers: nn.Sequential) -> dict[str, nn.Module]:
         block: nn.Sequential(*(layers[int(prefix.rpartition(".")[2])] for prefix in prefixes))
         for block, prefixes in card.blocks.items()
     }
+
+
+def global_average() -> nn.Module:
+    """(N, C, H, W) to (N, C)."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())

@@ -21,7 +21,7 @@ def random_weights(shapes, seed=0):
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         u = rng.random(shape, np.float32)
         if len(shape) > 1:
-            arrays[name] = (u - 0.5) * np.float32((24.0 / np.prod(shape[1:])) ** 0.5)
+            arrays[name] = (u - 0.5) * np.float32((12.0 / np.prod(shape[1:])) ** 0.5)
         elif name.endswith((".running_var", ".weight")):
             arrays[name] = 0.5 + u
         else:

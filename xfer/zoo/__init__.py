@@ -1,12 +1,40 @@
 """The zoo: one card an architecture."""
 
 from xfer.errors import UnknownNameError
-from xfer.zoo import alexnet, densenet, efficientnet_lite, mnasnet, mobilenet_v2, resnet, tiny, vgg
+from xfer.zoo import (
+    alexnet,
+    convnext,
+    densenet,
+    efficientnet,
+    efficientnet_lite,
+    mnasnet,
+    mobilenet_v2,
+    mobilenet_v3,
+    regnet,
+    resnet,
+    shufflenet_v2,
+    tiny,
+    vgg,
+)
 from xfer.zoo.card import Card, imagenet_classes
 
 __all__ = ["Card", "card", "cards", "imagenet_classes"]
 
-_FAMILIES = (resnet, vgg, alexnet, densenet, mobilenet_v2, mnasnet, efficientnet_lite, tiny)
+_FAMILIES = (
+    resnet,
+    vgg,
+    alexnet,
+    densenet,
+    mobilenet_v2,
+    mobilenet_v3,
+    mnasnet,
+    shufflenet_v2,
+    efficientnet,
+    efficientnet_lite,
+    regnet,
+    convnext,
+    tiny,
+)
 _CARDS: dict[str, Card] = {card.name: card for family in _FAMILIES for card in family.CARDS}
 
 

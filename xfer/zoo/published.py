@@ -19,10 +19,13 @@ class Published(NamedTuple):
     interpolation: Interpolation = "bilinear"
 
 
-def published(*rows: Published | tuple[Any, ...]) -> dict[str, Any]:
-    """The fields `weights`, `preprocessing` and `variants` of a card, from its entries, best first."""
+def published(*rows: Published | tuple[Any, ...], **normalisation: tuple[float, float, float]) -> dict[str, Any]:
+    """The fields `weights`, `preprocessing` and `variants` of a card, from its entries, best first.
+
+    `normalisation`: `mean` and `std`, where they are not ImageNet's.
+    """
     entries = [Published(*row) for row in rows]
-    recipes = {row.entry: Preprocessing(row.size, row.resize, row.interpolation) for row in entries}
+    recipes = {row.entry: Preprocessing(row.size, row.resize, row.interpolation, **normalisation) for row in entries}
     return {
         "weights": tuple(WeightsEntry.torchvision(row.entry, row.file, row.acc1) for row in entries),
         "preprocessing": recipes[entries[0].entry],

@@ -9,11 +9,16 @@ from typing import Any
 
 from xfer.zoo import Card
 from xfer_keras.families.alexnet import alexnet
+from xfer_keras.families.convnext import convnext
 from xfer_keras.families.densenet import densenet
+from xfer_keras.families.efficientnet import efficientnet
 from xfer_keras.families.efficientnet_lite import efficientnet_lite
 from xfer_keras.families.mnasnet import mnasnet
 from xfer_keras.families.mobilenet_v2 import mobilenet_v2
+from xfer_keras.families.mobilenet_v3 import mobilenet_v3
+from xfer_keras.families.regnet import regnet
 from xfer_keras.families.resnet import resnet
+from xfer_keras.families.shufflenet_v2 import shufflenet_v2
 from xfer_keras.families.tiny import tiny
 from xfer_keras.families.vgg import vgg
 
@@ -22,10 +27,15 @@ Family = Callable[[Any, Card], Iterator[tuple[str, Any]]]
 FAMILIES: dict[str, Family] = {
     "resnet": resnet,
     "vgg": vgg,
-    "efficientnet_lite": efficientnet_lite,
     "alexnet": alexnet,
     "densenet": densenet,
     "mobilenet_v2": mobilenet_v2,
+    "mobilenet_v3": mobilenet_v3,
     "mnasnet": mnasnet,
+    "shufflenet_v2": shufflenet_v2,
+    "efficientnet": efficientnet,
+    "efficientnet_lite": efficientnet_lite,
+    "regnet": regnet,
+    "convnext": convnext,
     "tiny": tiny,
 }

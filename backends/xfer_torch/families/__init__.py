@@ -10,11 +10,16 @@ from torch import nn
 
 from xfer.zoo import Card
 from xfer_torch.families.alexnet import alexnet
+from xfer_torch.families.convnext import convnext
 from xfer_torch.families.densenet import densenet
+from xfer_torch.families.efficientnet import efficientnet
 from xfer_torch.families.efficientnet_lite import efficientnet_lite
 from xfer_torch.families.mnasnet import mnasnet
 from xfer_torch.families.mobilenet_v2 import mobilenet_v2
+from xfer_torch.families.mobilenet_v3 import mobilenet_v3
+from xfer_torch.families.regnet import regnet
 from xfer_torch.families.resnet import resnet
+from xfer_torch.families.shufflenet_v2 import shufflenet_v2
 from xfer_torch.families.tiny import tiny
 from xfer_torch.families.vgg import vgg
 
@@ -23,10 +28,15 @@ Family = Callable[[Card], tuple[nn.Module, dict[str, nn.Module]]]
 FAMILIES: dict[str, Family] = {
     "resnet": resnet,
     "vgg": vgg,
-    "efficientnet_lite": efficientnet_lite,
     "alexnet": alexnet,
     "densenet": densenet,
     "mobilenet_v2": mobilenet_v2,
+    "mobilenet_v3": mobilenet_v3,
     "mnasnet": mnasnet,
+    "shufflenet_v2": shufflenet_v2,
+    "efficientnet": efficientnet,
+    "efficientnet_lite": efficientnet_lite,
+    "regnet": regnet,
+    "convnext": convnext,
     "tiny": tiny,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from xfer.zoo import Card
-from xfer_torch.layers import SameConv2d
+from xfer_torch.layers import SameConv2d, global_average
 
 
 class EfficientNetLite(nn.Module):
@@ -26,7 +26,7 @@ class EfficientNetLite(nn.Module):
         self.conv_head = SameConv2d(width, card.config["top"], 1)
         self.bn2 = _norm(card, card.config["top"])
         self.act = nn.ReLU6(inplace=True)
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.pool = global_average()
         self.classifier: nn.Module = nn.Linear(card.feature_dim, 1000)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torchvision
 from torch import nn
 
 from xfer.zoo import Card
+from xfer_torch.layers import global_average
 
 
 def mnasnet(card: Card) -> tuple[nn.Module, dict[str, nn.Module]]:
@@ -15,5 +16,5 @@ def mnasnet(card: Card) -> tuple[nn.Module, dict[str, nn.Module]]:
         "stem": net.layers[:8],
         **{f"stack{i}": net.layers[7 + i] for i in range(1, 7)},
         "top": net.layers[14:],
-        "features": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        "features": global_average(),
     }
