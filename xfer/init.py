@@ -22,7 +22,8 @@ def initial_weights(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dic
     """Weights to train a network from scratch, as torchvision initialises its ResNets and VGGs.
 
     Convolutions are He-normal by fan-out (He et al. 2015, arXiv:1502.01852; for a depthwise kernel the fan-out of one
-    group), linear layers normal with standard deviation 0.01, normalisation 1 and 0, biases 0.
+    group), linear layers normal with standard deviation 0.01, normalisation 1 and 0, biases 0; what transformers have
+    beside these as torchvision initialises it.
 
     Args:
         shapes: canonical names with torch's layouts: (out, in / groups, kh, kw) and (out, in).
@@ -31,7 +32,15 @@ def initial_weights(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dic
     return {name: _tensor(name, shape, seed) for name, shape in shapes.items()}
 
 
+_CONSTANTS = {"class_token": 0.0, "layer_scale": 1e-6, "logit_scale": np.log(10.0)}
+
+
 def _tensor(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    role = name.rpartition(".")[2]
+    if role in _CONSTANTS:
+        return np.full(shape, _CONSTANTS[role], np.float32)
+    if role in ("pos_embedding", "relative_position_bias_table"):
+        return np.asarray(_rng(name, seed).standard_normal(shape) * 0.02, np.float32)
     if len(shape) == 4:
         out, per_group, height, width = shape
         fan_out = height * width * (out if per_group > 1 else 1)

@@ -64,7 +64,7 @@ def load(
         if run.manifest.model != card.name:
             raise WeightsError(f"{run.path} holds a {run.manifest.model}, not a {card.name}: load it by that name")
         return _load_run(run, engine, classes, head, device, precision, image_size, seed)
-    arrays, preprocessing = _backbone(card, weights)
+    arrays, preprocessing = _backbone(card, weights, image_size)
     spec = ModelSpec(
         card=card,
         head=Head() if weights is not None or head is None else head,
@@ -129,18 +129,27 @@ def _ready(
     return model
 
 
-def _backbone(card: Card, weights: str | Path | None) -> tuple[dict[str, np.ndarray] | None, Preprocessing]:
+def _backbone(
+    card: Card, weights: str | Path | None, size: int | None
+) -> tuple[dict[str, np.ndarray] | None, Preprocessing]:
     """Tensors by canonical name and the preprocessing they were trained for; None to draw them."""
     if weights is None:
         return None, card.preprocessing
     from xfer.weights import read_weights, resolve
 
     found = resolve(weights, card.weights, model=card.name)
+    preprocessing = card.preprocessing_for(found.entry.name if found.entry else "")
+    if card.size_of_weights and found.entry and size not in (None, preprocessing.size):
+        raise UsageError(
+            f"the weights {found.entry.name} of {card.name} work at {preprocessing.size} pixels, not at {size}: "
+            "leave image_size out, or give weights=None"
+        )
     arrays = read_weights(found.path)
     if card.rename is not None:
         arrays = {card.rename(name): array for name, array in arrays.items()}
-    entry = found.entry.name if found.entry else ""
-    return arrays, card.preprocessing_for(entry)
+    if not card.head_bias and (head := arrays.get(f"{card.head}.weight")) is not None:
+        arrays.setdefault(f"{card.head}.bias", np.zeros(len(head), head.dtype))
+    return arrays, preprocessing
 
 
 def _initial_classes(

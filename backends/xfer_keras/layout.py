@@ -24,8 +24,9 @@ _ROLES = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """A Keras variable and how its axes lie."""
+    """A Keras variable, the layer that owns it, and how its axes lie."""
 
+    layer: Any
     variable: Any
     axes: tuple[int, ...] | None
 
@@ -51,7 +52,9 @@ def tensors(net_layers: Iterable[Any]) -> dict[str, Tensor]:
         for variable in layer.weights:
             role = _ROLES.get(variable.name, variable.name)
             axes = _axes(layer) if variable.name == "kernel" else None
-            found[f"{layer.name}.{role}"] = Tensor(variable, axes)
+            # A weight of torch's root module has no module before its name; here its layer bears the name.
+            name = role if role == layer.name else f"{layer.name}.{role}"
+            found[name] = Tensor(layer, variable, axes)
     return found
 
 

@@ -36,7 +36,7 @@ class KerasModel(BaseModel):
             )
             self._input = keras.Input((size, size, 3), dtype=self.dtype.name, name="image")
             self._ends: dict[str, Any] = {}
-            for stage, end in FAMILIES[spec.card.family](self._input, spec.card):
+            for stage, end in FAMILIES[spec.card.family](self._input, spec.card.at(size)):
                 self._ends[stage] = end
         self.build_head()
 
@@ -66,10 +66,10 @@ class KerasModel(BaseModel):
             self._tensors[name].variable.assign(self._tensors[name].to_keras(array))
 
     def apply_trainable(self) -> None:
-        live = {name.rsplit(".", 1)[0] for name in self.trainable}
+        live = {id(self._tensors[name].layer) for name in self.trainable}
         for layers in self._layers.values():
             for layer in layers:
-                layer.trainable = layer.name in live or not layer.weights
+                layer.trainable = id(layer) in live or not layer.weights
 
     def outputs(self, images: np.ndarray, stages: Sequence[str]) -> dict[str, np.ndarray]:
         check_images(images, self.spec.preprocessing.size)
@@ -121,7 +121,8 @@ class KerasModel(BaseModel):
         return found
 
     def _has_trainable(self, stage: str) -> bool:
-        return any(name.rsplit(".", 1)[0] in {x.name for x in self._layers[stage]} for name in self.trainable)
+        layers = {id(layer) for layer in self._layers[stage]}
+        return any(id(self._tensors[name].layer) in layers for name in self.trainable)
 
     @contextmanager
     def _policy(self) -> Iterator[None]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from xfer.zoo import Card
 
@@ -38,9 +41,18 @@ def numbered(card: Card, layers: nn.Sequential) -> dict[str, nn.Module]:
     return {
         block: nn.Sequential(*(layers[int(prefix.rpartition(".")[2])] for prefix in prefixes))
         for block, prefixes in card.blocks.items()
+        if prefixes[0].startswith("features.")
     }
 
 
 def global_average() -> nn.Module:
     """(N, C, H, W) to (N, C)."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class Undrawn(TorchFunctionMode):
+    """A context in which modules are built with zeros where they would draw weights, which are about to be written."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Zeros, which every distribution of torch.nn.init accepts, instead of random numbers."""
+        return args[0].zero_() if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from xfer.backend import Backend, ModelSpec
-from xfer.model import BaseModel, check_images
+from xfer.model import STATISTICS, BaseModel, check_images
 from xfer_torch.families import FAMILIES
 from xfer_torch.head import build_head
+from xfer_torch.layers import Undrawn
 
 
 class TorchModel(BaseModel):
@@ -23,17 +24,17 @@ class TorchModel(BaseModel):
         super().__init__(backend, spec)
         self.device = torch.device(spec.device)
         self.dtype = torch.float64 if spec.precision == "fp64" else torch.float32
-        with torch.device("meta"):
-            self.native, self.stages = FAMILIES[spec.card.family](spec.card)
-        self._take(self.native)
+        with torch.device(self.device), Undrawn():
+            self.native, self.stages = FAMILIES[spec.card.family](spec.card.at(spec.preprocessing.size))
+        self.native.to(dtype=self.dtype, memory_format=torch.channels_last)
         self._mean = torch.tensor(spec.preprocessing.mean, dtype=self.dtype, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(spec.preprocessing.std, dtype=self.dtype, device=self.device).view(3, 1, 1)
         self.build_head()
 
     def build_head(self) -> None:
-        with torch.device("meta"):
+        with torch.device(self.device), Undrawn():
             head = build_head(self.spec.head, self.card.feature_dim, len(self.classes))
-        self._take(head)
+        head.to(dtype=self.dtype, memory_format=torch.channels_last)
         self.native.set_submodule(self.card.head, head)
         self.stages["head"] = head
         self.native.eval()
@@ -87,9 +88,8 @@ class TorchModel(BaseModel):
 
     def tensors(self) -> dict[str, Tensor]:
         """The native parameters and statistics by canonical name, in forward order."""
-        return {
-            k: v for k, v in self.native.state_dict(keep_vars=True).items() if not k.endswith("num_batches_tracked")
-        }
+        state = self.native.state_dict(keep_vars=True)
+        return {k: v for k, v in state.items() if isinstance(v, nn.Parameter) or k.endswith(STATISTICS)}
 
     def set_training(self, training: bool) -> None:
         """Put every layer into the mode that `apply_trainable` promises for training, or into inference mode."""
@@ -116,13 +116,6 @@ class TorchModel(BaseModel):
         if self.spec.precision != "bf16":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
-
-    def _take(self, module: nn.Module) -> None:
-        """Give a module memory on the device; its weights are undefined until they are written."""
-        module.to_empty(device=self.device).to(dtype=self.dtype, memory_format=torch.channels_last)
-        for name, buffer in module.named_buffers():
-            if name.endswith("num_batches_tracked"):
-                buffer.zero_()
 
     @staticmethod
     def _has_trainable(module: nn.Module) -> bool:

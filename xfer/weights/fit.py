@@ -9,6 +9,8 @@ import numpy as np
 from xfer.errors import WeightsError
 
 _SHOWN = 3
+# What torch keeps beside weights and statistics: counters, and tables that the architecture alone decides.
+_BESIDE = ("num_batches_tracked", "relative_position_index", "relative_coords_table")
 
 
 def fit(
@@ -17,7 +19,7 @@ def fit(
     """The tensors that a model wants, checked one by one.
 
     Args:
-        arrays: tensors of a file by canonical name; torch's counters `num_batches_tracked` are left out.
+        arrays: tensors of a file by canonical name; torch's counters and constant tables are left out.
         shapes: the model's tensors.
         source: of the arrays, for messages.
         model: the architecture's name, for messages.
@@ -25,7 +27,7 @@ def fit(
     Raises:
         WeightsError: of another architecture; missing, extra or differently shaped tensors; values that are not finite.
     """
-    given = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
+    given = {name: array for name, array in arrays.items() if not name.endswith(_BESIDE)}
     missing = [name for name in shapes if name not in given]
     extra = [name for name in given if name not in shapes]
     if len(missing) * 2 > len(shapes):

@@ -7,14 +7,17 @@ from xfer.zoo import (
     densenet,
     efficientnet,
     efficientnet_lite,
+    maxvit,
     mnasnet,
     mobilenet_v2,
     mobilenet_v3,
     regnet,
     resnet,
     shufflenet_v2,
+    swin,
     tiny,
     vgg,
+    vit,
 )
 from xfer.zoo.card import Card, imagenet_classes
 
@@ -33,6 +36,9 @@ _FAMILIES = (
     efficientnet_lite,
     regnet,
     convnext,
+    vit,
+    swin,
+    maxvit,
     tiny,
 )
 _CARDS: dict[str, Card] = {card.name: card for family in _FAMILIES for card in family.CARDS}

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from xfer.errors import UsageError
 from xfer.numerics import Preprocessing
 from xfer.weights.entry import WeightsEntry
 
@@ -29,6 +30,9 @@ class Card:
         norm_eps, norm_momentum: of batch normalisation, in torch's sense of momentum.
         variants: preprocessing of published weights that differ from `preprocessing`, by entry name.
         rename: from a tensor's name in the weight file to the canonical one, where they differ.
+        head_bias: whether the published head has a bias; ours has, and begins with zeros where it is not.
+        size_multiple: the input size must be a multiple of it.
+        size_of_weights: weights work at the input size that they were trained for and at no other.
         source: where the architecture is described.
     """
 
@@ -45,6 +49,9 @@ class Card:
     norm_momentum: float = 0.1
     variants: Mapping[str, Preprocessing] = field(default_factory=dict)
     rename: Callable[[str], str] | None = None
+    head_bias: bool = True
+    size_multiple: int = 1
+    size_of_weights: bool = False
     source: str = ""
 
     @property
@@ -62,6 +69,20 @@ class Card:
     def preprocessing_for(self, entry: str) -> Preprocessing:
         """The preprocessing that published weights were trained for."""
         return self.variants.get(entry, self.preprocessing)
+
+    def at(self, size: int) -> Card:
+        """The card for an input size in pixels, which `config` then holds as `size`.
+
+        Raises:
+            UsageError: not a multiple of what the architecture needs.
+        """
+        if size % self.size_multiple:
+            lower, upper = (size // self.size_multiple + i for i in (0, 1))
+            near = " or ".join(str(n * self.size_multiple) for n in (lower, upper) if n)
+            raise UsageError(
+                f"{self.name} needs image sizes that are multiples of {self.size_multiple}, not {size}: give {near}"
+            )
+        return replace(self, config={**self.config, "size": size})
 
     def with_weights(self, *weights: WeightsEntry) -> Card:
         """The same architecture with other published weights."""

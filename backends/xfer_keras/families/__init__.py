@@ -13,14 +13,17 @@ from xfer_keras.families.convnext import convnext
 from xfer_keras.families.densenet import densenet
 from xfer_keras.families.efficientnet import efficientnet
 from xfer_keras.families.efficientnet_lite import efficientnet_lite
+from xfer_keras.families.maxvit import maxvit
 from xfer_keras.families.mnasnet import mnasnet
 from xfer_keras.families.mobilenet_v2 import mobilenet_v2
 from xfer_keras.families.mobilenet_v3 import mobilenet_v3
 from xfer_keras.families.regnet import regnet
 from xfer_keras.families.resnet import resnet
 from xfer_keras.families.shufflenet_v2 import shufflenet_v2
+from xfer_keras.families.swin import swin
 from xfer_keras.families.tiny import tiny
 from xfer_keras.families.vgg import vgg
+from xfer_keras.families.vit import vit
 
 Family = Callable[[Any, Card], Iterator[tuple[str, Any]]]
 
@@ -37,5 +40,8 @@ FAMILIES: dict[str, Family] = {
     "efficientnet_lite": efficientnet_lite,
     "regnet": regnet,
     "convnext": convnext,
+    "vit": vit,
+    "swin": swin,
+    "maxvit": maxvit,
     "tiny": tiny,
 }

@@ -14,14 +14,17 @@ from xfer_torch.families.convnext import convnext
 from xfer_torch.families.densenet import densenet
 from xfer_torch.families.efficientnet import efficientnet
 from xfer_torch.families.efficientnet_lite import efficientnet_lite
+from xfer_torch.families.maxvit import maxvit
 from xfer_torch.families.mnasnet import mnasnet
 from xfer_torch.families.mobilenet_v2 import mobilenet_v2
 from xfer_torch.families.mobilenet_v3 import mobilenet_v3
 from xfer_torch.families.regnet import regnet
 from xfer_torch.families.resnet import resnet
 from xfer_torch.families.shufflenet_v2 import shufflenet_v2
+from xfer_torch.families.swin import swin
 from xfer_torch.families.tiny import tiny
 from xfer_torch.families.vgg import vgg
+from xfer_torch.families.vit import vit
 
 Family = Callable[[Card], tuple[nn.Module, dict[str, nn.Module]]]
 
@@ -38,5 +41,8 @@ FAMILIES: dict[str, Family] = {
     "efficientnet_lite": efficientnet_lite,
     "regnet": regnet,
     "convnext": convnext,
+    "vit": vit,
+    "swin": swin,
+    "maxvit": maxvit,
     "tiny": tiny,
 }

@@ -1,0 +1,35 @@
+"""MaxViT: Tu et al. 2022, "MaxViT: Multi-Axis Vision Transformer" (arXiv:2204.01697)."""
+
+from __future__ import annotations
+
+from xfer.zoo.card import Card
+from xfer.zoo.published import published
+
+CARDS = (
+    Card(
+        name="maxvit_t",
+        family="maxvit",
+        blocks={
+            "stem": ("stem",),
+            **{f"block{i}": (f"blocks.{i - 1}",) for i in (1, 2, 3, 4)},
+            "classifier": ("classifier.2", "classifier.3"),
+        },
+        head="classifier.5",
+        feature_dim=512,
+        config={
+            "stem": 64,
+            "widths": (64, 128, 256, 512),
+            "repeats": (2, 2, 5, 2),
+            "head_width": 32,
+            "partition": 7,
+            "stochastic_depth": 0.2,
+        },
+        parameters=30_919_624,
+        norm_eps=1e-3,
+        norm_momentum=0.01,
+        head_bias=False,
+        size_multiple=224,
+        source="https://arxiv.org/abs/2204.01697",
+        **published(("IMAGENET1K_V1", "maxvit_t-bc5ab103", 83.700, 224, 224, "bicubic")),
+    ),
+)
