@@ -30,12 +30,13 @@ class ModelSpec:
     """Everything a backend needs to build a network; the weights come afterwards.
 
     Args:
-        card: the architecture.
+        card: the architecture, which becomes that at the input size.
         head: the head's shape.
         classes: names of the classes, in the order of the logits.
         preprocessing: input size in pixels, and the normalisation that the model computes on its device.
         precision: of the forward and backward pass; "fp64" makes weights and results float64.
         device: canonical name of a device that is there.
+        dropout: whether the network's own dropout and stochastic depth are there in training.
     """
 
     card: Card
@@ -44,6 +45,10 @@ class ModelSpec:
     preprocessing: Preprocessing
     precision: Precision = "fp32"
     device: str = "cpu"
+    dropout: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "card", self.card.at(self.preprocessing.size))
 
 
 class Backend(ABC):

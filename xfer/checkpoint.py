@@ -79,6 +79,7 @@ class Manifest:
     tensors: StoredFile
     optimizer: StoredFile | None = None
     training: TrainingState | None = None
+    dropout: bool = True
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -128,6 +129,7 @@ def save(
             head=model.spec.head,
             preprocessing=model.spec.preprocessing,
             precision=model.spec.precision,
+            dropout=model.spec.dropout,
             trainable=tuple(sorted(model.trainable)),
             backend=model.backend.name,
             versions=model.backend.versions(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ def load(
     device: str = "auto",
     precision: str | None = None,
     image_size: int | None = None,
+    dropout: bool = True,
     seed: int = 0,
 ) -> BaseModel:
     """A model, ready to predict, freeze and train.
@@ -46,6 +47,7 @@ def load(
         device: "auto", "cpu", "cuda", "cuda:1", "gpu:0" or "mps".
         precision: "fp32", "fp64", "bf16", or "auto", which is "fp32"; a run brings its own.
         image_size: input size in pixels, by default that of the weights.
+        dropout: False leaves out the network's own dropout and stochastic depth (the head's is its own matter).
         seed: of the weights that are drawn.
 
     Raises:
@@ -54,7 +56,7 @@ def load(
     if head is not None and classes is None:
         raise UsageError("head is given without classes: say which classes the new head tells apart")
     if is_checkpoint(model):
-        return _load_run(open_checkpoint(model), backend, classes, head, device, precision, image_size, seed)
+        return _load_run(open_checkpoint(model), backend, classes, head, device, precision, image_size, dropout, seed)
     if isinstance(model, Path) or "/" in model:
         raise UsageError(f"{str(model)!r} is no run: expected a folder with a manifest.json, or a model's name")
     card = find_card(model)
@@ -63,7 +65,7 @@ def load(
     if run is not None:
         if run.manifest.model != card.name:
             raise WeightsError(f"{run.path} holds a {run.manifest.model}, not a {card.name}: load it by that name")
-        return _load_run(run, engine, classes, head, device, precision, image_size, seed)
+        return _load_run(run, engine, classes, head, device, precision, image_size, dropout, seed)
     arrays, preprocessing = _backbone(card, weights, image_size)
     spec = ModelSpec(
         card=card,
@@ -72,6 +74,7 @@ def load(
         preprocessing=preprocessing.at(image_size) if image_size else preprocessing,
         precision=_precision(precision),
         device=engine.resolve_device(device),
+        dropout=dropout,
     )
     return _ready(engine, spec, arrays, str(weights), classes, head, seed)
 
@@ -84,6 +87,7 @@ def _load_run(
     device: str,
     precision: str | None,
     image_size: int | None,
+    dropout: bool,
     seed: int,
 ) -> BaseModel:
     manifest = run.manifest
@@ -96,6 +100,7 @@ def _load_run(
         preprocessing=preprocessing.at(image_size) if image_size else preprocessing,
         precision=_precision(precision or manifest.precision),
         device=engine.resolve_device(device),
+        dropout=dropout and manifest.dropout,
     )
     model = _ready(engine, spec, run.weights(), str(run.path), classes, head, seed)
     if classes is None:
@@ -116,17 +121,30 @@ def _ready(
     model = engine.build(spec)
     shapes = model.shapes()
     if arrays is None:
-        head_arrays = spec.head.initial(spec.card.head, spec.card.feature_dim, len(spec.classes), seed)
-        backbone = {name: shape for name, shape in shapes.items() if name not in head_arrays}
-        model.write(initial_weights(backbone, seed) | head_arrays)
+        heads = spec.card.initial_heads(spec.head, len(spec.classes), seed)
+        backbone = {name: shape for name, shape in shapes.items() if name not in heads}
+        model.write(initial_weights(backbone, seed) | heads)
     else:
         from xfer.weights import fit
 
-        model.write(fit(arrays, shapes, source=source, model=spec.card.name))
+        model.write(fit(_with_auxiliary(arrays, spec, shapes, seed), shapes, source=source, model=spec.card.name))
     model.set_trainable(frozenset(name for name in shapes if not name.endswith(STATISTICS)))
     if classes is not None and arrays is not None:
         model.replace_head(classes, head, seed)
     return model
+
+
+def _with_auxiliary(
+    arrays: dict[str, np.ndarray], spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int
+) -> dict[str, np.ndarray]:
+    """Files may lack auxiliary classifiers, or have those that this input size is too small for."""
+    names = [branch.name for branch in find_card(spec.card.name).auxiliary]
+    of_branches = {name for name in (*arrays, *shapes) if any(name.startswith(f"{n}.") for n in names)}
+    extra = of_branches - shapes.keys()
+    lacking = {name: shapes[name] for name in of_branches & shapes.keys() - arrays.keys()}
+    kept = {name: array for name, array in arrays.items() if name not in extra}
+    heads = spec.card.initial_heads(spec.head, len(spec.classes), seed)
+    return initial_weights(lacking, seed) | {n: a for n, a in heads.items() if n in lacking} | kept
 
 
 def _backbone(
@@ -144,12 +162,7 @@ def _backbone(
             f"the weights {found.entry.name} of {card.name} work at {preprocessing.size} pixels, not at {size}: "
             "leave image_size out, or give weights=None"
         )
-    arrays = read_weights(found.path)
-    if card.rename is not None:
-        arrays = {card.rename(name): array for name, array in arrays.items()}
-    if not card.head_bias and (head := arrays.get(f"{card.head}.weight")) is not None:
-        arrays.setdefault(f"{card.head}.bias", np.zeros(len(head), head.dtype))
-    return arrays, preprocessing
+    return card.canonical(read_weights(found.path)), preprocessing
 
 
 def _initial_classes(

@@ -117,7 +117,7 @@ class BaseModel(ABC):
         backbone = {name for name in self.trainable if self.card.block_of(name) != "head"}
         self.spec = replace(self.spec, head=head, classes=names)
         self.build_head()
-        self.write(head.initial(self.card.head, self.card.feature_dim, len(names), seed))
+        self.write(self.card.initial_heads(head, len(names), seed))
         self.freezer.restore(backbone | {n for n in self.parameters if self.card.block_of(n) == "head"})
 
     def logits(self, images: np.ndarray) -> np.ndarray:
@@ -129,7 +129,10 @@ class BaseModel(ABC):
         return self.outputs(images, [*self.blocks[:-1], "features", "head"])
 
     def features(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
-        """What the head reads, (N, D), for files, pictures, arrays or a data split; see `predict`."""
+        """What the head reads, for files, pictures, arrays or a data split as in `predict`.
+
+        (N, D); where the head reads every place of a map (SqueezeNet), (N, P, D).
+        """
         return self._stack("features", images, batch_size, (self.card.feature_dim,))
 
     def predict_proba(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
@@ -205,7 +208,7 @@ class BaseModel(ABC):
 
     @abstractmethod
     def build_head(self) -> None:
-        """Replace the head by the one that `spec` describes, with undefined weights."""
+        """Replace the head, and the last layers of auxiliary classifiers, as `spec` says, with undefined weights."""
 
     @abstractmethod
     def outputs(self, images: np.ndarray, stages: Sequence[str]) -> dict[str, np.ndarray]:

@@ -155,11 +155,39 @@ def stochastic_depth(x: Any, name: str, rate: float) -> Any:
     return layers.Dropout(rate, noise_shape=(None, *(1 for _ in x.shape[1:])), name=f"{name}.stochastic_depth")(x)
 
 
-def max_pool(x: Any, name: str, kernel: int, stride: int, pad: int = 0) -> Any:
-    """Max-pooling. Padding with zeros is torch's padding with -inf here, because `x` comes out of a ReLU."""
-    if pad:
+def basic_conv(
+    x: Any,
+    name: str,
+    width: int,
+    kernel: int | tuple[int, int],
+    stride: int = 1,
+    *,
+    pad: int | tuple[int, int] = 0,
+    card: Card,
+) -> Any:
+    """torchvision's BasicConv2d: `name.conv` without bias, `name.bn`, ReLU."""
+    return relu(norm(conv(x, f"{name}.conv", width, kernel, stride, pad=pad), f"{name}.bn", card), f"{name}.relu")
+
+
+def max_pool(x: Any, name: str, kernel: int, stride: int, pad: int = 0, *, ceil: bool = False) -> Any:
+    """Max-pooling. Padding with zeros is torch's padding with -inf here, because `x` comes out of a ReLU.
+
+    `ceil`: a last window that only begins inside the picture counts too.
+    """
+    if ceil:
+        height, width = (-(side - kernel) % stride for side in x.shape[1:3])
+        if height or width:
+            x = layers.ZeroPadding2D(((0, height), (0, width)), name=f"{name}.pad")(x)
+    elif pad:
         x = layers.ZeroPadding2D(pad, name=f"{name}.pad")(x)
     return layers.MaxPooling2D(kernel, stride, name=name)(x)
+
+
+def average_pool(x: Any, name: str, kernel: int, stride: int, pad: int = 0) -> Any:
+    """Average pooling that counts the padding's zeros, as torch does."""
+    if pad:
+        x = layers.ZeroPadding2D(pad, name=f"{name}.pad")(x)
+    return layers.AveragePooling2D(kernel, stride, name=name)(x)
 
 
 def norm(x: Any, name: str, card: Card) -> Any:
@@ -212,6 +240,6 @@ def global_average(x: Any) -> Any:
     return layers.GlobalAveragePooling2D(name="avgpool")(x)
 
 
-def flatten(x: Any) -> Any:
+def flatten(x: Any, name: str = "flatten") -> Any:
     """(N, H, W, C) to (N, C * H * W), channels first as in torch, so that a dense weight moves by a transposition."""
-    return layers.Flatten(name="flatten")(layers.Permute((3, 1, 2), name="channels_first")(x))
+    return layers.Flatten(name=f"{name}.flatten")(layers.Permute((3, 1, 2), name=f"{name}.channels_first")(x))

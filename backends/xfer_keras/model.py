@@ -10,11 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.layers import Dense, Dropout, GlobalAveragePooling1D
 
 from xfer.backend import Backend, ModelSpec
 from xfer.model import BaseModel, check_images
 from xfer_keras.families import FAMILIES
 from xfer_keras.head import build_head
+from xfer_keras.layers import relu
 from xfer_keras.layout import Tensor, forward_order, tensors
 
 _POLICIES = {"fp32": "float32", "fp64": "float64", "bf16": "mixed_bfloat16"}
@@ -36,22 +38,34 @@ class KerasModel(BaseModel):
             )
             self._input = keras.Input((size, size, 3), dtype=self.dtype.name, name="image")
             self._ends: dict[str, Any] = {}
-            for stage, end in FAMILIES[spec.card.family](self._input, spec.card.at(size)):
+            for stage, end in FAMILIES[spec.card.family](self._input, spec.card):
                 self._ends[stage] = end
         self.build_head()
 
     def build_head(self) -> None:
+        classes, branches = len(self.classes), {branch.name: branch for branch in self.card.auxiliary}
         with tf.device(self.device), self._policy():
-            logits = build_head(self.spec.head, self._ends["features"], self.card.head, len(self.classes))
-        self._ends["head"] = logits
+            logits = build_head(self.spec.head, self._ends["features"], self.card.head, classes)
+            if self.card.head_per_place:
+                logits = GlobalAveragePooling1D(name="mean_place")(relu(logits, "relu"))
+            last = {name: Dense(classes, name=b.head)(self._ends[name]) for name, b in branches.items()}
         self.native = keras.Model(self._input, logits, name=self.name)
         self.stages: dict[str, keras.Model] = {}
+        self._branches: dict[str, tuple[float, keras.Model]] = {}
         self._layers: dict[str, list[Any]] = {}
         start = self._input
-        for stage, end in self._ends.items():
+        for stage, end in {**self._ends, "head": logits}.items():
+            if stage in branches:
+                after, weight = branches[stage].after, branches[stage].weight
+                self._branches[after] = (weight, keras.Model(start, last[stage], name=stage))
+                self._layers[stage] = forward_order(last[stage], start)
+                continue
             self.stages[stage] = keras.Model(start, end, name=stage)
             self._layers[stage] = forward_order(end, start)
             start = end
+        for layer in (layer for found in self._layers.values() for layer in found):
+            if isinstance(layer, Dropout) and not (self.spec.dropout or layer.name.startswith(self.card.head)):
+                layer.rate = 0.0
         self._tensors = tensors(layer for found in self._layers.values() for layer in found)
         self._compiled: dict[tuple[str, ...], Any] = {}
 
@@ -83,12 +97,19 @@ class KerasModel(BaseModel):
             found = dict(zip(wanted, self._compiled[wanted](tf.constant(batch)), strict=True))
         return {name: found[name].numpy()[: len(images)] for name in stages}
 
-    def forward(self, images: Any) -> Any:
-        """Logits (N, K) on the device, as training sees them; traced into the step."""
+    def forward(self, images: Any) -> list[tuple[float, Any]]:
+        """Logits (N, K) on the device as training sees them, each with the weight of its loss, the head's last.
+
+        Traced into the step.
+        """
         x = self.normalise(images)
+        outputs: list[tuple[float, Any]] = []
         for name, stage in self.stages.items():
             x = stage(x, training=self._has_trainable(name))
-        return tf.cast(x, self.dtype)
+            weight, branch = self._branches.get(name, (0.0, None))
+            if branch is not None and self._has_trainable(branch.name):
+                outputs.append((weight, tf.cast(branch(x, training=True), self.dtype)))
+        return [*outputs, (1.0, tf.cast(x, self.dtype))]
 
     def tensors(self) -> dict[str, Tensor]:
         """The native parameters and statistics by canonical name, in forward order."""

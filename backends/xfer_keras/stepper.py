@@ -75,8 +75,10 @@ class KerasStepper(Stepper):
         weights = [tensor.variable.value for tensor in self._optimizer.tensors.values()]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
-            loss = cross_entropy(self.loss, self.model.forward(images), labels)
-        return loss, tape.gradient(loss, weights)
+            outputs = self.model.forward(images)
+            loss = tf.add_n([weight * cross_entropy(self.loss, logits, labels) for weight, logits in outputs])
+        gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
     def _update(self, images: Any, labels: Any, seed: Any, rates: Any) -> Any:
         loss, gradients = self._loss_and_gradients(images, labels, seed)

@@ -50,6 +50,22 @@ def global_average() -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+class HardSigmoid(nn.Module):
+    """min(max(x + 3, 0), 6) / 6 to the last digit: torch's own has a gradient of float32's precision in float64."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, unchanged."""
+        return functional.relu6(x + 3) / 6
+
+
+class MeanPlace(nn.Module):
+    """The average over the places of a map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, P, K) to (N, K)."""
+        return x.mean(1)
+
+
 class Undrawn(TorchFunctionMode):
     """A context in which modules are built with zeros where they would draw weights, which are about to be written."""
 

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision.ops import StochasticDepth
 
 from xfer.backend import Backend, ModelSpec
 from xfer.model import STATISTICS, BaseModel, check_images
 from xfer_torch.families import FAMILIES
 from xfer_torch.head import build_head
-from xfer_torch.layers import Undrawn
+from xfer_torch.layers import MeanPlace, Undrawn
 
 
 class TorchModel(BaseModel):
@@ -25,18 +26,25 @@ class TorchModel(BaseModel):
         self.device = torch.device(spec.device)
         self.dtype = torch.float64 if spec.precision == "fp64" else torch.float32
         with torch.device(self.device), Undrawn():
-            self.native, self.stages = FAMILIES[spec.card.family](spec.card.at(spec.preprocessing.size))
+            self.native, self.stages = FAMILIES[spec.card.family](spec.card)
         self.native.to(dtype=self.dtype, memory_format=torch.channels_last)
         self._mean = torch.tensor(spec.preprocessing.mean, dtype=self.dtype, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(spec.preprocessing.std, dtype=self.dtype, device=self.device).view(3, 1, 1)
         self.build_head()
 
     def build_head(self) -> None:
+        classes = len(self.classes)
         with torch.device(self.device), Undrawn():
-            head = build_head(self.spec.head, self.card.feature_dim, len(self.classes))
-        head.to(dtype=self.dtype, memory_format=torch.channels_last)
-        self.native.set_submodule(self.card.head, head)
-        self.stages["head"] = head
+            head = build_head(self.spec.head, self.card.feature_dim, classes)
+            last = {branch.head: nn.Linear(branch.feature_dim, classes) for branch in self.card.auxiliary}
+        for name, module in {self.card.head: head, **last}.items():
+            self.native.set_submodule(name, module.to(dtype=self.dtype, memory_format=torch.channels_last))
+        self.stages["head"] = nn.Sequential(head, nn.ReLU(), MeanPlace()) if self.card.head_per_place else head
+        self._branches = {b.after: (b.weight, self.native.get_submodule(b.name)) for b in self.card.auxiliary}
+        of_head = set(head.modules())
+        for module in self.native.modules():
+            if isinstance(module, nn.Dropout | StochasticDepth) and not (self.spec.dropout or module in of_head):
+                module.p = 0.0
         self.native.eval()
         self._training = False
 
@@ -73,18 +81,25 @@ class TorchModel(BaseModel):
                     break
         return {name: found[name] for name in stages}
 
-    def forward(self, images: np.ndarray) -> Tensor:
-        """Logits (N, K) on the device, as training sees them; the graph begins at the first trainable stage."""
+    def forward(self, images: np.ndarray) -> list[tuple[float, Tensor]]:
+        """Logits (N, K) on the device as training sees them, each with the weight of its loss, the head's last.
+
+        The graph begins at the first trainable stage.
+        """
         self.set_training(True)
+        outputs: list[tuple[float, Tensor]] = []
         with self.autocast():
             with torch.no_grad():
                 x = self.normalise(images)
             live = False
-            for stage in self.stages.values():
+            for name, stage in self.stages.items():
                 live = live or self._has_trainable(stage)
                 with nullcontext() if live else torch.no_grad():
                     x = stage(x)
-        return x.to(self.dtype)
+                weight, branch = self._branches.get(name, (0.0, None))
+                if branch is not None and self._has_trainable(branch):
+                    outputs.append((weight, branch(x).to(self.dtype)))
+        return [*outputs, (1.0, x.to(self.dtype))]
 
     def tensors(self) -> dict[str, Tensor]:
         """The native parameters and statistics by canonical name, in forward order."""
@@ -99,7 +114,7 @@ class TorchModel(BaseModel):
         self.native.eval()
         if not training:
             return
-        for stage in self.stages.values():
+        for stage in (*self.stages.values(), *(branch for _, branch in self._branches.values())):
             if self._has_trainable(stage):
                 stage.train()
                 for layer in stage.modules():

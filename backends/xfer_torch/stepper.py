@@ -66,6 +66,7 @@ class TorchStepper(Stepper):
         device = self.model.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            loss = cross_entropy(self.loss, self.model.forward(images), labels)
+            outputs = self.model.forward(images)
+            loss = torch.stack([weight * cross_entropy(self.loss, logits, labels) for weight, logits in outputs]).sum()
         loss.backward()
         return loss.detach()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-FLOOR = 1e-6
+FLOOR = 1e-5
 
 
 @dataclass(frozen=True)

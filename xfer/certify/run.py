@@ -18,7 +18,7 @@ import numpy as np
 from xfer.certify.certificate import Certificate, Stage, Trial, compare
 from xfer.certify.scenario import SCENARIOS, Scenario
 from xfer.errors import UnknownNameError, UsageError, XferError
-from xfer.zoo import card
+from xfer.zoo import Card, card
 
 BOUNDS: dict[str, dict[str, float | None]] = {
     # In float64 everything is held at every step. In float32 the logits are; training is shown as it drifts, because
@@ -58,9 +58,9 @@ def parity(
         steps: updates of each scenario in float64; float32 makes the first scenario only.
         optimizer: only the scenarios of this update rule.
         precisions: "fp64" is the proof, "fp32" the practice.
-        scenarios: what to train; see `SCENARIOS`.
+        scenarios: what to train; see `SCENARIOS`. With none, the forward stages alone are compared.
         batch_size: images an update, at least 2.
-        image_size: in pixels; by default 64, or what the model needs.
+        image_size: in pixels; by default 64, or the least that the model needs.
         seed: of weights and images.
         progress: called with a line now and then.
 
@@ -75,10 +75,10 @@ def parity(
     if unknown:
         raise UnknownNameError("precision", unknown[0], BOUNDS)
     chosen = [s for s in scenarios if optimizer in (None, s.optimizer.name)]
-    if not chosen:
+    if scenarios and not chosen:
         raise UnknownNameError("optimizer", optimizer, {s.optimizer.name for s in scenarios})
     say = progress or (lambda line: None)
-    size = image_size or min(64, card(model).preprocessing.size)
+    size = image_size or _smallest(card(model))
     settings = {"classes": CLASSES, "batch": batch_size, "seed": seed}
     trials = []
     with ExitStack() as stack:
@@ -89,6 +89,8 @@ def parity(
             ours, theirs = pair.ask("build", model=model, weights=weights, precision=precision, image_size=size)
             first = [compare("initial weights", ours, theirs, 0.0)]
             first += _forward(*pair.ask("outputs"), card(model).block_names, bounds)
+            if not chosen:
+                trials.append(Trial("forward", precision, tuple(first)))
             for i, scenario in enumerate(chosen if precision == "fp64" else chosen[:1]):
                 say(f"{precision}: {scenario.name}")
                 stages = [*(first if i == 0 else []), *_train(pair, scenario, steps, bounds)]
@@ -100,6 +102,13 @@ def parity(
         settings={"weights": weights, "steps": steps, "image_size": size, **settings},
         trials=tuple(trials),
     )
+
+
+def _smallest(card: Card) -> int:
+    """A small input size at which the whole network is there, auxiliary classifiers too."""
+    multiple = card.size_multiple
+    size = -(-min(64, card.preprocessing.size) // multiple) * multiple
+    return max(size, *(branch.smallest for branch in card.auxiliary), 0)
 
 
 def _forward(ours: Arrays, theirs: Arrays, blocks: Sequence[str], bounds: dict[str, float | None]) -> list[Stage]:

@@ -7,6 +7,8 @@ from xfer.zoo import (
     densenet,
     efficientnet,
     efficientnet_lite,
+    googlenet,
+    inception,
     maxvit,
     mnasnet,
     mobilenet_v2,
@@ -14,19 +16,23 @@ from xfer.zoo import (
     regnet,
     resnet,
     shufflenet_v2,
+    squeezenet,
     swin,
     tiny,
     vgg,
     vit,
 )
-from xfer.zoo.card import Card, imagenet_classes
+from xfer.zoo.card import Auxiliary, Card, imagenet_classes
 
-__all__ = ["Card", "card", "cards", "imagenet_classes"]
+__all__ = ["Auxiliary", "Card", "card", "cards", "imagenet_classes"]
 
 _FAMILIES = (
-    resnet,
-    vgg,
     alexnet,
+    vgg,
+    googlenet,
+    inception,
+    resnet,
+    squeezenet,
     densenet,
     mobilenet_v2,
     mobilenet_v3,

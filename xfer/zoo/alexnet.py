@@ -17,6 +17,7 @@ CARDS = (
         feature_dim=4096,
         config={},
         parameters=61_100_840,
+        size_smallest=63,
         source="https://arxiv.org/abs/1404.5997",
         **published(("IMAGENET1K_V1", "alexnet-owt-7be5be79", 56.522, 256)),
     ),

@@ -8,9 +8,35 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
+
 from xfer.errors import UsageError
+from xfer.head import Head
 from xfer.numerics import Preprocessing
 from xfer.weights.entry import WeightsEntry
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """A second classifier in mid-network: while training, its loss is added to that of the head; else it rests.
+
+    It belongs to the block whose output it reads, and is trained with it; frozen, it has no loss.
+
+    Args:
+        name: canonical name of its layers.
+        after: the block whose output it reads.
+        head: canonical name of its last layer, which is replaced together with the head.
+        feature_dim: what that layer reads.
+        weight: of its loss.
+        smallest: input size in pixels below which the network does without it.
+    """
+
+    name: str
+    after: str
+    head: str
+    feature_dim: int
+    weight: float
+    smallest: int = 0
 
 
 @dataclass(frozen=True)
@@ -30,7 +56,10 @@ class Card:
         norm_eps, norm_momentum: of batch normalisation, in torch's sense of momentum.
         variants: preprocessing of published weights that differ from `preprocessing`, by entry name.
         rename: from a tensor's name in the weight file to the canonical one, where they differ.
+        auxiliary: classifiers that help training.
+        head_per_place: the head reads every place of a map, (N, P, D), and the logits are the average of its ReLU.
         head_bias: whether the published head has a bias; ours has, and begins with zeros where it is not.
+        size_smallest: the input size in pixels below which nothing is left of the map.
         size_multiple: the input size must be a multiple of it.
         size_of_weights: weights work at the input size that they were trained for and at no other.
         source: where the architecture is described.
@@ -49,7 +78,10 @@ class Card:
     norm_momentum: float = 0.1
     variants: Mapping[str, Preprocessing] = field(default_factory=dict)
     rename: Callable[[str], str] | None = None
+    auxiliary: tuple[Auxiliary, ...] = ()
+    head_per_place: bool = False
     head_bias: bool = True
+    size_smallest: int = 1
     size_multiple: int = 1
     size_of_weights: bool = False
     source: str = ""
@@ -74,15 +106,34 @@ class Card:
         """The card for an input size in pixels, which `config` then holds as `size`.
 
         Raises:
-            UsageError: not a multiple of what the architecture needs.
+            UsageError: too small, or not a multiple of what the architecture needs.
         """
+        if size < self.size_smallest:
+            raise UsageError(f"{self.name} takes images of at least {self.size_smallest} pixels, not {size}")
         if size % self.size_multiple:
-            lower, upper = (size // self.size_multiple + i for i in (0, 1))
-            near = " or ".join(str(n * self.size_multiple) for n in (lower, upper) if n)
+            nearest = max(round(size / self.size_multiple), 1) * self.size_multiple
             raise UsageError(
-                f"{self.name} needs image sizes that are multiples of {self.size_multiple}, not {size}: give {near}"
+                f"{self.name} takes images whose size is a multiple of {self.size_multiple}, not {size}: give {nearest}"
             )
-        return replace(self, config={**self.config, "size": size})
+        auxiliary = tuple(branch for branch in self.auxiliary if size >= branch.smallest)
+        return replace(self, config={**self.config, "size": size}, auxiliary=auxiliary)
+
+    def canonical(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The tensors of a published file under canonical names and in the shapes of our head."""
+        named = {self.rename(name) if self.rename else name: array for name, array in arrays.items()}
+        weight, bias = f"{self.head}.weight", f"{self.head}.bias"
+        if weight in named and self.head_per_place:
+            named[weight] = named[weight].reshape(named[weight].shape[:2])
+        if weight in named and not self.head_bias:
+            named.setdefault(bias, np.zeros(len(named[weight]), named[weight].dtype))
+        return named
+
+    def initial_heads(self, head: Head, classes: int, seed: int) -> dict[str, np.ndarray]:
+        """Seeded weights of a new head, and of the auxiliary classifiers' last layers, which are linear."""
+        arrays = head.initial(self.head, self.feature_dim, classes, seed)
+        for branch in self.auxiliary:
+            arrays |= Head().initial(branch.head, branch.feature_dim, classes, seed)
+        return arrays
 
     def with_weights(self, *weights: WeightsEntry) -> Card:
         """The same architecture with other published weights."""

@@ -23,6 +23,7 @@ def _card(size: str, repeats: tuple[int, ...], width: int, drop: float, paramete
         config={"repeats": repeats, "width": width, "stochastic_depth": drop},
         parameters=parameters,
         norm_eps=1e-6,
+        size_smallest=32,
         source="https://arxiv.org/abs/2201.03545",
         **published(("IMAGENET1K_V1", *row)),
     )

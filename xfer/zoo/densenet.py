@@ -33,6 +33,7 @@ def _card(
         config={"repeats": repeats, "growth": growth, "stem": stem},
         parameters=parameters,
         rename=_canonical,
+        size_smallest=29,
         source="https://arxiv.org/abs/1608.06993",
         **published(("IMAGENET1K_V1", f"{name}-{sha256}", acc1, 256)),
     )

@@ -32,6 +32,7 @@ def _card(depth: int, norm: bool, parameters: int, sha256: str, acc1: float) -> 
         feature_dim=4096,
         config={"repeats": _REPEATS[depth], "norm": norm},
         parameters=parameters,
+        size_smallest=32,
         source="https://arxiv.org/abs/1409.1556",
         **published(("IMAGENET1K_V1", f"{name}-{sha256}", acc1, 256)),
     )

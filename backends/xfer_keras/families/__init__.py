@@ -13,6 +13,8 @@ from xfer_keras.families.convnext import convnext
 from xfer_keras.families.densenet import densenet
 from xfer_keras.families.efficientnet import efficientnet
 from xfer_keras.families.efficientnet_lite import efficientnet_lite
+from xfer_keras.families.googlenet import googlenet
+from xfer_keras.families.inception import inception
 from xfer_keras.families.maxvit import maxvit
 from xfer_keras.families.mnasnet import mnasnet
 from xfer_keras.families.mobilenet_v2 import mobilenet_v2
@@ -20,6 +22,7 @@ from xfer_keras.families.mobilenet_v3 import mobilenet_v3
 from xfer_keras.families.regnet import regnet
 from xfer_keras.families.resnet import resnet
 from xfer_keras.families.shufflenet_v2 import shufflenet_v2
+from xfer_keras.families.squeezenet import squeezenet
 from xfer_keras.families.swin import swin
 from xfer_keras.families.tiny import tiny
 from xfer_keras.families.vgg import vgg
@@ -28,9 +31,12 @@ from xfer_keras.families.vit import vit
 Family = Callable[[Any, Card], Iterator[tuple[str, Any]]]
 
 FAMILIES: dict[str, Family] = {
-    "resnet": resnet,
-    "vgg": vgg,
     "alexnet": alexnet,
+    "vgg": vgg,
+    "googlenet": googlenet,
+    "inception": inception,
+    "resnet": resnet,
+    "squeezenet": squeezenet,
     "densenet": densenet,
     "mobilenet_v2": mobilenet_v2,
     "mobilenet_v3": mobilenet_v3,

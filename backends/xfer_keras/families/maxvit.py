@@ -10,6 +10,7 @@ from keras import layers
 from xfer.zoo import Card
 from xfer_keras.attention import Departition, Partition, WindowAttention
 from xfer_keras.layers import (
+    average_pool,
     conv,
     conv_norm,
     gelu,
@@ -56,9 +57,7 @@ def mbconv(x: Any, name: str, width: int, stride: int, drop: float, card: Card) 
     y = squeeze_excite(y, f"{inside}.squeeze_excitation", width // 4, silu, sigmoid)
     y = stochastic_depth(conv(y, f"{inside}.conv_c", width, 1, bias=True), name, drop)
     if stride > 1:
-        x = layers.ZeroPadding2D(1, name=f"{name}.proj.pad")(x)
-        x = layers.AveragePooling2D(3, stride, name=f"{name}.proj.0")(x)
-        x = conv(x, f"{name}.proj.1", width, 1, bias=True)
+        x = conv(average_pool(x, f"{name}.proj.0", 3, stride, pad=1), f"{name}.proj.1", width, 1, bias=True)
     return layers.Add(name=f"{name}.add")([x, y])
 
 

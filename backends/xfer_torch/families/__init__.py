@@ -14,6 +14,8 @@ from xfer_torch.families.convnext import convnext
 from xfer_torch.families.densenet import densenet
 from xfer_torch.families.efficientnet import efficientnet
 from xfer_torch.families.efficientnet_lite import efficientnet_lite
+from xfer_torch.families.googlenet import googlenet
+from xfer_torch.families.inception import inception
 from xfer_torch.families.maxvit import maxvit
 from xfer_torch.families.mnasnet import mnasnet
 from xfer_torch.families.mobilenet_v2 import mobilenet_v2
@@ -21,6 +23,7 @@ from xfer_torch.families.mobilenet_v3 import mobilenet_v3
 from xfer_torch.families.regnet import regnet
 from xfer_torch.families.resnet import resnet
 from xfer_torch.families.shufflenet_v2 import shufflenet_v2
+from xfer_torch.families.squeezenet import squeezenet
 from xfer_torch.families.swin import swin
 from xfer_torch.families.tiny import tiny
 from xfer_torch.families.vgg import vgg
@@ -29,9 +32,12 @@ from xfer_torch.families.vit import vit
 Family = Callable[[Card], tuple[nn.Module, dict[str, nn.Module]]]
 
 FAMILIES: dict[str, Family] = {
-    "resnet": resnet,
-    "vgg": vgg,
     "alexnet": alexnet,
+    "vgg": vgg,
+    "googlenet": googlenet,
+    "inception": inception,
+    "resnet": resnet,
+    "squeezenet": squeezenet,
     "densenet": densenet,
     "mobilenet_v2": mobilenet_v2,
     "mobilenet_v3": mobilenet_v3,
