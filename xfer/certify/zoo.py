@@ -1,9 +1,9 @@
 """Every model of the zoo on two backends, as a table: `python -m xfer.certify.zoo docs/zoo.md [MODEL ...]`.
 
-For each model: all forward stages in float64 and float32, and in float64 one step of SGD with momentum and clipping with
-everything trainable: gradients, loss, weights, statistics and slots. What a machine with 24 GB of memory can't hold is
-left out, and the table says so. Results are kept in `xfer/zoo/parity.json`, model by model; those that are there are not
-made again unless they are named, so that an interrupted run goes on.
+For each model: all forward stages in float64 and float32, and in float64 one step of SGD with momentum and clipping
+with everything trainable: gradients, loss, weights, statistics and slots. What a machine with 24 GB of memory can't
+hold is left out, and the table says so. Results are kept in `xfer/zoo/parity.json`, model by model; those that are
+there are not made again unless they are named, so that an interrupted run goes on.
 """
 
 from __future__ import annotations

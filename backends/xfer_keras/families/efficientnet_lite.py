@@ -12,7 +12,7 @@ from xfer_keras.layers import conv, depthwise, global_average, norm, relu6
 
 
 def efficientnet_lite(x: Any, card: Card) -> Iterator[tuple[str, Any]]:
-    """EfficientNet-Lite0 (github.com/tensorflow/tpu, models/official/efficientnet/lite), ReLU6, "same" padding."""
+    """EfficientNet-Lite (github.com/tensorflow/tpu, models/official/efficientnet/lite), ReLU6, "same" padding."""
     x = conv(x, "conv_stem", card.config["stem"], 3, 2, pad="same")
     yield "stem", (x := relu6(norm(x, "bn1", card), "act1"))
     for stage, (expansion, width, repeats, stride, kernel) in enumerate(card.config["stages"]):

@@ -71,7 +71,7 @@ def _norm(card: Card, width: int) -> nn.BatchNorm2d:
 
 
 def efficientnet_lite(card: Card) -> tuple[nn.Module, dict[str, nn.Module]]:
-    """EfficientNet-Lite0 (github.com/tensorflow/tpu, models/official/efficientnet/lite)."""
+    """EfficientNet-Lite (github.com/tensorflow/tpu, models/official/efficientnet/lite)."""
     net = EfficientNetLite(card)
     return net, {
         "stem": nn.Sequential(net.conv_stem, net.bn1, net.act),
