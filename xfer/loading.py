@@ -14,7 +14,7 @@ from xfer.head import Head
 from xfer.init import initial_weights
 from xfer.model import STATISTICS, BaseModel, class_names
 from xfer.numerics import Precision, Preprocessing
-from xfer.zoo import Card, imagenet_classes
+from xfer.zoo import Card, imagenet_classes, keras_card
 from xfer.zoo import card as find_card
 
 PRECISIONS = ("fp32", "fp64", "bf16")
@@ -40,7 +40,8 @@ def load(
         backend: "torch", "tensorflow" (alias "keras"), another registered name, or a `Backend`. By default the run's
             own if it is installed, else the first that is.
         weights: "imagenet" (the best published), the name of a published entry ("IMAGENET1K_V1"), "package", a path
-            (`.safetensors`, `.pth`, a run), or None to start from seeded random weights. A run brings its own.
+            (`.safetensors`, `.pth`, a run), "keras" or the path of a `.h5` file for keras.applications' network of that
+            name, or None to start from seeded random weights. A run brings its own.
         classes: names or a number, for a new head with seeded weights; None keeps the head that the weights have
             (ImageNet's 1,000 classes, or the run's).
         head: the new head's shape; linear by default.
@@ -60,6 +61,8 @@ def load(
     if isinstance(model, Path) or "/" in model:
         raise UsageError(f"{str(model)!r} is no run: expected a folder with a manifest.json, or a model's name")
     card = find_card(model)
+    if weights == "keras" or str(weights).endswith((".h5", ".hdf5")):
+        card, weights = keras_card(model), "imagenet" if weights == "keras" else weights
     engine = get_backend(backend) if backend is not None else _first_backend()
     run = open_checkpoint(weights) if weights is not None and is_checkpoint(weights) else None
     if run is not None:

@@ -183,8 +183,10 @@ def max_pool(x: Any, name: str, kernel: int, stride: int, pad: int = 0, *, ceil:
     return layers.MaxPooling2D(kernel, stride, name=name)(x)
 
 
-def average_pool(x: Any, name: str, kernel: int, stride: int, pad: int = 0) -> Any:
-    """Average pooling that counts the padding's zeros, as torch does."""
+def average_pool(x: Any, name: str, kernel: int, stride: int, pad: Padding = 0) -> Any:
+    """Average pooling that counts the padding's zeros, as torch does; with "same", as TensorFlow does, it doesn't."""
+    if pad == "same":
+        return layers.AveragePooling2D(kernel, stride, padding="same", name=name)(x)
     if pad:
         x = layers.ZeroPadding2D(pad, name=f"{name}.pad")(x)
     return layers.AveragePooling2D(kernel, stride, name=name)(x)

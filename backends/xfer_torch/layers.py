@@ -45,6 +45,13 @@ def numbered(card: Card, layers: nn.Sequential) -> dict[str, nn.Module]:
     }
 
 
+def keras_norm(net: nn.Module, card: Card) -> None:
+    """Give torchvision's network the constants that Keras's batch normalisation has."""
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eps, layer.momentum = card.norm_eps, card.norm_momentum
+
+
 def global_average() -> nn.Module:
     """(N, C, H, W) to (N, C)."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())

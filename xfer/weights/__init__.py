@@ -4,7 +4,8 @@ from xfer.weights.entry import WeightsEntry
 from xfer.weights.fetch import cache_dir, fetch
 from xfer.weights.files import read_weights
 from xfer.weights.fit import fit
+from xfer.weights.h5 import read_h5
 from xfer.weights.pth import read_pth
 from xfer.weights.source import Resolved, resolve
 
-__all__ = ["Resolved", "WeightsEntry", "cache_dir", "fetch", "fit", "read_pth", "read_weights", "resolve"]
+__all__ = ["Resolved", "WeightsEntry", "cache_dir", "fetch", "fit", "read_h5", "read_pth", "read_weights", "resolve"]

@@ -14,7 +14,8 @@ class WeightsEntry:
     Args:
         name: such as "IMAGENET1K_V2".
         url: where the file is; None for a package.
-        sha256: the file's SHA-256 in hex, or its first 8 digits or more, as torchvision's file names carry them.
+        digest: SHA-256 in hex, or its first 8 digits or more, as torchvision's file names carry them; or "md5:"
+            and an MD5.
         package: name of the distribution on the package index that carries the file.
         member: glob of the file's name within the package.
         acc1: published ImageNet top-1 accuracy in percent.
@@ -22,7 +23,7 @@ class WeightsEntry:
 
     name: str
     url: str | None
-    sha256: str
+    digest: str
     package: str | None = None
     member: str | None = None
     acc1: float | None = None

@@ -43,7 +43,7 @@ def cache_dir() -> Path:
 def fetch(
     url: str,
     *,
-    sha256: str,
+    digest: str,
     folder: Path,
     progress: Progress | None = None,
     timeout: float = 30.0,
@@ -53,7 +53,7 @@ def fetch(
 
     Args:
         url: http or https; `$XFER_WEIGHTS_MIRROR` replaces everything before the file's name.
-        sha256: the file's SHA-256 in hex, or at least its first 8 digits.
+        digest: the file's SHA-256 in hex, or at least its first 8 digits; or "md5:" and its MD5.
         folder: where the file is kept.
         progress: called with bytes done and bytes in all (None if unknown); by default a bar in a terminal.
         timeout: seconds without an answer.
@@ -68,14 +68,14 @@ def fetch(
     if not url.startswith(("http://", "https://")):
         raise WeightsError(f"cannot download {url!r}: give an http or https address in {MIRROR}")
     target = folder / name
-    if target.exists() and matches(target, sha256):
+    if target.exists() and matches(target, digest):
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder / f"{name}.lock"):
-            if not (target.exists() and matches(target, sha256)):
+            if not (target.exists() and matches(target, digest)):
                 with _shown(name, progress) as report:
-                    _download(url, target, sha256, report, timeout, retries)
+                    _download(url, target, digest, report, timeout, retries)
     except OSError as error:
         raise WeightsError(
             f"cannot write {target}: {error.strerror or error}; set XFER_HOME to another folder"
@@ -83,13 +83,14 @@ def fetch(
     return target
 
 
-def matches(path: Path, sha256: str) -> bool:
-    """Whether a file has that SHA-256, or one that begins so."""
+def matches(path: Path, digest: str) -> bool:
+    """Whether a file has that SHA-256, or one that begins so; with "md5:" before it, that MD5."""
+    kind, _, digits = digest.rpartition(":")
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().startswith(sha256)
+        return hashlib.file_digest(file, kind or "sha256").hexdigest().startswith(digits)
 
 
-def _download(url: str, target: Path, sha256: str, report: Progress, timeout: float, retries: int) -> None:
+def _download(url: str, target: Path, digest: str, report: Progress, timeout: float, retries: int) -> None:
     part = target.with_name(target.name + ".part")
     note = target.with_name(target.name + ".part.json")
     by_hand = f"put the file at {target} by hand, or give its path as weights"
@@ -106,10 +107,11 @@ def _download(url: str, target: Path, sha256: str, report: Progress, timeout: fl
         time.sleep(min(0.2 * 2**attempt, 5.0))
     else:
         raise WeightsError(f"{url} broke off at {part.stat().st_size:,} bytes {retries + 1} times: run again to resume")
-    if not matches(part, sha256):
+    if not matches(part, digest):
         part.unlink()
         note.unlink(missing_ok=True)
-        raise WeightsError(f"{url} is not the expected file: its SHA-256 does not begin with {sha256[:8]}; {by_hand}")
+        kind, digits = ("MD5", digest[4:]) if digest.startswith("md5:") else ("SHA-256", digest)
+        raise WeightsError(f"{url} is not the expected file: its {kind} does not begin with {digits[:8]}; {by_hand}")
     part.replace(target)
     note.unlink(missing_ok=True)
 

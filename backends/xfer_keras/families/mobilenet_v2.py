@@ -1,4 +1,4 @@
-"""MobileNet v2, torchvision's."""
+"""MobileNet v2, torchvision's; and Keras's, which pads as TensorFlow does."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from xfer_keras.layers import conv, depthwise, global_average, norm, relu6
 
 def mobilenet_v2(x: Any, card: Card) -> Iterator[tuple[str, Any]]:
     """Sandler et al. 2018 (arXiv:1801.04381); torchvision numbers all layers alike as `features.N`."""
-    x = relu6(norm(conv(x, "features.0.0", card.config["stem"], 3, 2, pad=1), "features.0.1", card), "features.0.2")
-    yield "stem", x
+    x = conv(x, "features.0.0", card.config["stem"], 3, 2, pad=card.config["pad"])
+    yield "stem", (x := relu6(norm(x, "features.0.1", card), "features.0.2"))
     index = 1
     for stage, (expansion, width, repeats, stride) in enumerate(card.config["stages"], 1):
         for i in range(repeats):
@@ -33,7 +33,7 @@ def inverted_residual(x: Any, name: str, width: int, expansion: int, stride: int
     if expansion > 1:
         y = conv(y, f"{name}.conv.0.0", expansion * x.shape[-1], 1)
         y, i = relu6(norm(y, f"{name}.conv.0.1", card), f"{name}.conv.0.2"), 1
-    y = depthwise(y, f"{name}.conv.{i}.0", 3, stride, pad=1)
+    y = depthwise(y, f"{name}.conv.{i}.0", 3, stride, pad=card.config["pad"])
     y = relu6(norm(y, f"{name}.conv.{i}.1", card), f"{name}.conv.{i}.2")
     y = norm(conv(y, f"{name}.conv.{i + 1}", width, 1), f"{name}.conv.{i + 2}", card)
     return layers.Add(name=f"{name}.add")([y, x]) if stride == 1 and x.shape[-1] == width else y

@@ -18,6 +18,7 @@ from xfer_torch.families.googlenet import googlenet
 from xfer_torch.families.inception import inception
 from xfer_torch.families.maxvit import maxvit
 from xfer_torch.families.mnasnet import mnasnet
+from xfer_torch.families.mobilenet_v1 import mobilenet_v1
 from xfer_torch.families.mobilenet_v2 import mobilenet_v2
 from xfer_torch.families.mobilenet_v3 import mobilenet_v3
 from xfer_torch.families.regnet import regnet
@@ -50,5 +51,6 @@ FAMILIES: dict[str, Family] = {
     "vit": vit,
     "swin": swin,
     "maxvit": maxvit,
+    "mobilenet_v1": mobilenet_v1,
     "tiny": tiny,
 }

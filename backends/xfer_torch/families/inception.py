@@ -1,17 +1,37 @@
-"""Inception v3, torchvision's own module."""
+"""Inception v3, torchvision's own module; Keras's is it with averages that leave the padding out."""
 
 from __future__ import annotations
 
 import torchvision
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.inception import BasicConv2d, InceptionA, InceptionC, InceptionE
 
 from xfer.zoo import Card
-from xfer_torch.layers import global_average
+from xfer_torch.layers import global_average, keras_norm
+
+
+class WithoutPadding(BasicConv2d):
+    """A convolution of averages over 3x3, where the padding's zeros had been counted and are taken out again."""
+
+    def __init__(self, unit: BasicConv2d) -> None:
+        super().__init__(unit.conv.in_channels, unit.conv.out_channels, kernel_size=1)
+        self.conv, self.bn = unit.conv, unit.bn
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, out, H, W)."""
+        ones = x.new_ones(1, 1, *x.shape[2:])
+        return super().forward(x / functional.avg_pool2d(ones, 3, stride=1, padding=1))
 
 
 def inception(card: Card) -> tuple[nn.Module, dict[str, nn.Module]]:
     """Szegedy et al. 2015 (arXiv:1512.00567)."""
     net = torchvision.models.inception_v3(weights=None, aux_logits=bool(card.auxiliary), init_weights=False)
+    if card.config.get("exclude_pad"):
+        keras_norm(net, card)
+        for module in net.children():
+            if isinstance(module, InceptionA | InceptionC | InceptionE):
+                module.branch_pool = WithoutPadding(module.branch_pool)
     return net, {
         "stem": nn.Sequential(
             net.Conv2d_1a_3x3,

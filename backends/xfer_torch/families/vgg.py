@@ -10,7 +10,7 @@ from xfer.zoo import Card
 
 def vgg(card: Card) -> tuple[nn.Module, dict[str, nn.Module]]:
     """Simonyan & Zisserman 2014 (arXiv:1409.1556); a block ends with its max-pool."""
-    net = torchvision.models.get_model(card.name, weights=None, init_weights=False)
+    net = torchvision.models.get_model(card.torchvision_name, weights=None, init_weights=False)
     stages: dict[str, nn.Module] = {}
     layers: list[nn.Module] = []
     for layer in net.features:

@@ -73,7 +73,7 @@ def server(monkeypatch):
 
 
 def get(server, folder, **options):
-    return fetch(server.url, **({"sha256": SHA, "folder": folder, "progress": lambda done, total: None} | options))
+    return fetch(server.url, **({"digest": SHA, "folder": folder, "progress": lambda done, total: None} | options))
 
 
 def only(folder):
@@ -86,7 +86,7 @@ def test_a_file_is_fetched_once(server, tmp_path):
     assert path.read_bytes() == CONTENT
     assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert len(seen) > 1
-    assert get(server, path.parent, sha256=SHA[:8]) == path
+    assert get(server, path.parent, digest=SHA[:8]) == path
     assert len(server.requests) == 1
     assert only(path.parent) == ["net.pth"]
 
@@ -120,7 +120,7 @@ def test_a_part_of_another_file_is_not_continued(server, tmp_path):
     with pytest.raises(WeightsError):
         get(server, tmp_path)
     server.cuts, server.etag, server.content = 0, '"2"', CONTENT[::-1]
-    path = get(server, tmp_path, sha256=hashlib.sha256(CONTENT[::-1]).hexdigest())
+    path = get(server, tmp_path, digest=hashlib.sha256(CONTENT[::-1]).hexdigest())
     assert path.read_bytes() == CONTENT[::-1]
 
 
@@ -132,7 +132,7 @@ def test_a_part_longer_than_the_file_is_dropped(server, tmp_path):
 
 def test_the_wrong_file_is_thrown_away(server, tmp_path):
     with pytest.raises(WeightsError, match="is not the expected file: its SHA-256 does not begin with 00000000"):
-        get(server, tmp_path, sha256="0" * 64)
+        get(server, tmp_path, digest="0" * 64)
     assert only(tmp_path) == []
 
 
@@ -151,7 +151,7 @@ def test_the_server_refuses(server, tmp_path):
 def test_offline(tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with pytest.raises(WeightsError, match=r"cannot reach http://127\.0\.0\.1:9/net\.pth .*by hand") as caught:
-        fetch("http://127.0.0.1:9/net.pth", sha256=SHA, folder=tmp_path, progress=print)
+        fetch("http://127.0.0.1:9/net.pth", digest=SHA, folder=tmp_path, progress=print)
     assert "\n" not in str(caught.value)
 
 
@@ -163,7 +163,7 @@ def test_a_folder_that_cannot_be_written(server, tmp_path):
 
 def test_only_http(tmp_path):
     with pytest.raises(WeightsError, match="give an http or https address"):
-        fetch("file:///etc/passwd", sha256=SHA, folder=tmp_path)
+        fetch("file:///etc/passwd", digest=SHA, folder=tmp_path)
 
 
 def test_eight_at_once_download_once(server, tmp_path):

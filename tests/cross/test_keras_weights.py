@@ -1,0 +1,59 @@
+"""Networks of keras.applications, saved by Keras as HDF5, give Keras's logits on both backends."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+NETWORKS = {
+    "ResNet50": ("resnet50", 64),
+    "VGG16": ("vgg16", 224),
+    "DenseNet121": ("densenet121", 64),
+    "InceptionV3": ("inception_v3", 96),
+    "MobileNet": ("keras_mobilenet", 64),
+    "MobileNetV2": ("mobilenet_v2", 64),
+}
+LAYOUTS = ("h5", "weights.h5")
+LOAD = """
+import sys, numpy as np, xfer
+backend, folder, *models = sys.argv[1:]
+for model in models:
+    network, name, size, layout = model.split(":")
+    path, size = f"{folder}/{network}.{layout}", int(size)
+    net = xfer.load(name, backend=backend, weights=path, image_size=size, precision="fp64")
+    images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
+    np.save(f"{folder}/{network}.{layout}.{backend}.npy", net.logits(images))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("keras")
+    wanted = [f"{network}:{size}" for network, (_, size) in NETWORKS.items()]
+    subprocess.run([sys.executable, str(Path(__file__).with_name("applications.py")), str(out), *wanted], check=True)
+    models = [f"{n}:{name}:{size}:{layout}" for n, (name, size) in NETWORKS.items() for layout in LAYOUTS]
+    for backend in ("torch", "tensorflow"):
+        subprocess.run([sys.executable, "-c", LOAD, backend, str(out), *models], check=True)
+    return out
+
+
+@pytest.mark.parametrize("backend", ["torch", "tensorflow"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_logits_are_keras(folder, network, layout, backend):
+    theirs = np.load(folder / f"{network}.npy")
+    ours = np.load(folder / f"{network}.{layout}.{backend}.npy")
+    assert theirs.std() > 0
+    assert np.abs(ours - theirs).max() <= 1e-9 * np.abs(theirs).max()
+
+
+def test_torch_reads_them_without_keras(folder):
+    code = (
+        "import sys, xfer\n"
+        f"net = xfer.load('resnet50', backend='torch', weights=r'{folder / 'ResNet50.h5'}', classes=['a', 'b'])\n"
+        "assert net.name == 'keras_resnet50' and net.classes == ('a', 'b')\n"
+        "assert not {'keras', 'tensorflow'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
