@@ -30,7 +30,7 @@ def header(**entries):
     [
         (b"", "is empty"),
         (b"<!DOCTYPE html><html>not found</html>", "is a web page, not weights"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(50), "is an HDF5 file"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(50), "damaged or not a file of Keras"),
         (b"hello", "not a torch file"),
         (header(a={"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}), "safetensors"),
         (header(a={"dtype": "F32", "shape": [1 << 60], "data_offsets": [0, 16]}) + bytes(16), "safetensors"),

@@ -1,0 +1,132 @@
+"""HDF5 files: what Keras writes is read, and what weights never need is refused."""
+
+import hashlib
+
+import h5py
+import numpy as np
+import pytest
+
+from xfer.errors import WeightsError
+from xfer.weights import read_h5, read_weights
+from xfer.weights.fetch import matches
+
+KERNEL = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+
+def legacy(path, root="", **options):
+    """A file as `model.save` writes it, with one dense layer."""
+    with h5py.File(path, "w") as file:
+        group = file.create_group(root) if root else file
+        group.attrs["layer_names"] = ["input", "dense"]
+        group.create_group("input").attrs["weight_names"] = np.array([])
+        layer = group.create_group("dense")
+        layer.attrs["weight_names"] = ["dense/kernel", "dense/bias"]
+        layer.create_dataset("dense/kernel", data=KERNEL, **options)
+        layer.create_dataset("dense/bias", data=np.ones(4, np.float32))
+    return path
+
+
+@pytest.mark.parametrize("root", ["", "model_weights"])
+def test_layers_by_name(tmp_path, root):
+    found = read_weights(legacy(tmp_path / "x.h5", root))
+    assert list(found) == ["dense/0", "dense/1"]
+    np.testing.assert_array_equal(found["dense/0"], KERNEL)
+
+
+def test_layers_by_number_in_the_order_of_numbers(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        group = file.create_group("layers/dense/vars")
+        group.attrs["name"] = "predictions"
+        for i in range(11):
+            group.create_dataset(str(i), data=np.full(2, i, np.float32))
+    assert [float(array[0]) for array in read_h5(tmp_path / "x.h5").values()] == list(range(11))
+    assert "predictions/10" in read_h5(tmp_path / "x.h5")
+
+
+def external_link(path):
+    with h5py.File(path, "a") as file:
+        del file["dense/dense/bias"]
+        file["dense/dense/bias"] = h5py.ExternalLink("other.h5", "/secret")
+
+
+def soft_link(path):
+    with h5py.File(path, "a") as file:
+        del file["dense/dense/bias"]
+        file["dense/dense/bias"] = h5py.SoftLink("/dense/dense/kernel")
+
+
+def external_data(path):
+    path.with_name("raw.bin").write_bytes(bytes(16))
+    with h5py.File(path, "a") as file:
+        del file["dense/dense/bias"]
+        file.create_dataset("dense/dense/bias", (4,), np.float32, external=[(str(path.with_name("raw.bin")), 0, 16)])
+
+
+def virtual(path):
+    with h5py.File(path, "a") as file:
+        del file["dense/dense/bias"]
+        layout = h5py.VirtualLayout((4,), np.float32)
+        layout[:] = h5py.VirtualSource("other.h5", "x", (4,))
+        file.create_virtual_dataset("dense/dense/bias", layout)
+
+
+def bomb(path):
+    with h5py.File(path, "a") as file:
+        del file["dense/dense/bias"]
+        file.create_dataset("dense/dense/bias", data=np.zeros(1 << 22, np.float32), compression="gzip")
+
+
+def declared_only(path):
+    with h5py.File(path, "a") as file:
+        del file["dense/dense/bias"]
+        file.create_dataset("dense/dense/bias", (1 << 40,), np.float32)
+
+
+def integers(path):
+    with h5py.File(path, "a") as file:
+        del file["dense/dense/bias"]
+        file["dense/dense/bias"] = np.arange(4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (external_link, "a link that leads elsewhere"),
+        (soft_link, "a link that leads elsewhere"),
+        (external_data, "not stored as Keras does"),
+        (virtual, "not stored as Keras does"),
+        (bomb, "not stored as Keras does"),
+        (declared_only, "not stored as Keras does"),
+        (integers, "expected a float"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_weights_never_need_is_refused(tmp_path, change, message):
+    path = legacy(tmp_path / "x.h5")
+    change(path)
+    with pytest.raises(WeightsError, match=message) as caught:
+        read_h5(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_truncated_files_are_refused(tmp_path):
+    whole = legacy(tmp_path / "x.h5").read_bytes()
+    for length in range(8, len(whole) - 1, 97):
+        (tmp_path / "y.h5").write_bytes(whole[:length])
+        with pytest.raises(WeightsError):
+            read_weights(tmp_path / "y.h5")
+
+
+def test_a_file_of_something_else(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["table"] = np.arange(3)
+    with pytest.raises(WeightsError, match="holds no weights that Keras saved"):
+        read_h5(tmp_path / "x.h5")
+
+
+def test_digests_may_be_md5(tmp_path):
+    (tmp_path / "x").write_bytes(b"weights")
+    assert matches(tmp_path / "x", "md5:" + hashlib.md5(b"weights").hexdigest())
+    assert not matches(tmp_path / "x", "md5:" + hashlib.md5(b"others").hexdigest())
+    assert matches(tmp_path / "x", hashlib.sha256(b"weights").hexdigest()[:8])
