@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from xfer.numerics import Schedule as Schedule
     from xfer.report import compare as compare
     from xfer.trainer import Trainer as Trainer
+    from xfer.wrapping import wrap as wrap
 
 _WHERE = {
     "data": "xfer.data",
@@ -54,6 +55,7 @@ _WHERE = {
     "compare": "xfer.report",
     "parity": "xfer.certify",
     "Trainer": "xfer.trainer",
+    "wrap": "xfer.wrapping",
 }
 
 __all__ = ["__version__", *sorted(_WHERE)]

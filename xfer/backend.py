@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xfer import device as devices
 from xfer.errors import BackendError, UnknownNameError
@@ -19,6 +19,7 @@ from xfer.numerics import LossSpec, OptimizerSpec, Precision, Preprocessing
 if TYPE_CHECKING:
     from xfer.model import BaseModel
     from xfer.stepper import Stepper
+    from xfer.wrapping import Description
     from xfer.zoo import Card
 
 GROUP = "xfer.backends"
@@ -77,6 +78,18 @@ class Backend(ABC):
         self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
     ) -> Stepper:
         """What trains `model` by one update at a time; see `Stepper`."""
+
+    def describe(self, native: Any, head: str) -> Description:
+        """What `xfer.wrap` needs to know of a native network; a backend that wraps none keeps this.
+
+        Raises:
+            UsageError: not a network of this framework, or no linear layer in what `head` names.
+        """
+        raise BackendError(f"backend {self.name!r} wraps no networks")
+
+    def wrap(self, native: Any, spec: ModelSpec) -> BaseModel:
+        """A model around a native network that `describe` has described, with its weights."""
+        raise BackendError(f"backend {self.name!r} wraps no networks")
 
     def resolve_device(self, device: str) -> str:
         """The canonical name of the device asked for, or an error that lists what is there."""

@@ -94,6 +94,11 @@ def _load_run(
     seed: int,
 ) -> BaseModel:
     manifest = run.manifest
+    if manifest.model.startswith("wrapped:"):
+        raise WeightsError(
+            f"{run.path} holds {manifest.model}, a network that xfer did not build: build it yourself and give the run "
+            f"to xfer.wrap(network, backend={manifest.backend!r}, head=..., weights=...)"
+        )
     engine = get_backend(backend) if backend is not None else _first_backend(manifest.backend)
     preprocessing = manifest.preprocessing
     spec = ModelSpec(
@@ -175,8 +180,12 @@ def _initial_classes(
     if arrays is None:
         return imagenet_classes() if classes is None else class_names(classes)
     bias = arrays.get(f"{card.head}.bias")
-    known = imagenet_classes()
-    return known if bias is None or bias.ndim != 1 or len(bias) == len(known) else class_names(len(bias))
+    return imagenet_classes() if bias is None or bias.ndim != 1 else known_classes(len(bias))
+
+
+def known_classes(number: int) -> tuple[str, ...]:
+    """ImageNet's names for 1,000 classes, else "0" to "K-1"."""
+    return imagenet_classes() if number == len(imagenet_classes()) else class_names(number)
 
 
 def _precision(name: str | None) -> Precision:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from xfer_keras.quiet import quiet_start
 
@@ -18,10 +19,12 @@ from xfer.backend import Backend, ModelSpec
 from xfer.errors import BackendError
 from xfer.model import BaseModel
 from xfer.numerics import LossSpec, OptimizerSpec
+from xfer.wrapping import Description
 from xfer.zoo import cards
 from xfer_keras.families import FAMILIES
 from xfer_keras.model import KerasModel
 from xfer_keras.stepper import KerasStepper
+from xfer_keras.wrapped import WrappedModel, describe
 
 
 class KerasBackend(Backend):
@@ -55,6 +58,12 @@ class KerasBackend(Backend):
                 f"backend 'tensorflow' has no {spec.card.name}: it has {', '.join(self.architectures())}"
             )
         return KerasModel(self, spec)
+
+    def describe(self, native: Any, head: str) -> Description:
+        return describe(native, head)
+
+    def wrap(self, native: Any, spec: ModelSpec) -> WrappedModel:
+        return WrappedModel(self, spec, native)
 
     def stepper(
         self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None

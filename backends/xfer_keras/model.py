@@ -29,17 +29,20 @@ class KerasModel(BaseModel):
         super().__init__(backend, spec)
         self.device = spec.device.replace("cuda", "GPU").replace("cpu", "CPU:0")
         self.dtype = tf.float64 if spec.precision == "fp64" else tf.float32
-        size = spec.preprocessing.size
         with tf.device(self.device), self._policy():
             # Variables: TensorFlow would turn a division by a constant into a product, which rounds otherwise.
             self._white, self._mean, self._std = (
                 tf.Variable(numbers, trainable=False, dtype=self.dtype)
                 for numbers in (255.0, spec.preprocessing.mean, spec.preprocessing.std)
             )
+        self.build()
+
+    def build(self) -> None:
+        """Make the network and its stages, with undefined weights."""
+        size = self.spec.preprocessing.size
+        with tf.device(self.device), self._policy():
             self._input = keras.Input((size, size, 3), dtype=self.dtype.name, name="image")
-            self._ends: dict[str, Any] = {}
-            for stage, end in FAMILIES[spec.card.family](self._input, spec.card):
-                self._ends[stage] = end
+            self._ends = dict(FAMILIES[self.card.family](self._input, self.card))
         self.build_head()
 
     def build_head(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from xfer.backend import Backend, ModelSpec
 from xfer.errors import BackendError
@@ -20,10 +21,12 @@ import torchvision
 
 from xfer.model import BaseModel
 from xfer.numerics import LossSpec, OptimizerSpec
+from xfer.wrapping import Description
 from xfer.zoo import cards
 from xfer_torch.families import FAMILIES
 from xfer_torch.model import TorchModel
 from xfer_torch.stepper import TorchStepper
+from xfer_torch.wrapped import WrappedModel, describe
 
 
 class TorchBackend(Backend):
@@ -48,6 +51,12 @@ class TorchBackend(Backend):
         if spec.precision == "fp64" and spec.device == "mps":
             raise BackendError("device 'mps' has no float64: use device='cpu' for precision 'fp64'")
         return TorchModel(self, spec)
+
+    def describe(self, native: Any, head: str) -> Description:
+        return describe(native, head)
+
+    def wrap(self, native: Any, spec: ModelSpec) -> WrappedModel:
+        return WrappedModel(self, spec, native)
 
     def stepper(
         self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None

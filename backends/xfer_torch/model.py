@@ -25,11 +25,15 @@ class TorchModel(BaseModel):
         super().__init__(backend, spec)
         self.device = torch.device(spec.device)
         self.dtype = torch.float64 if spec.precision == "fp64" else torch.float32
-        with torch.device(self.device), Undrawn():
-            self.native, self.stages = FAMILIES[spec.card.family](spec.card)
-        self.native.to(dtype=self.dtype, memory_format=torch.channels_last)
         self._mean = torch.tensor(spec.preprocessing.mean, dtype=self.dtype, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(spec.preprocessing.std, dtype=self.dtype, device=self.device).view(3, 1, 1)
+        self.build()
+
+    def build(self) -> None:
+        """Make the network and its stages, with undefined weights."""
+        with torch.device(self.device), Undrawn():
+            self.native, self.stages = FAMILIES[self.card.family](self.card)
+        self.native.to(dtype=self.dtype, memory_format=torch.channels_last)
         self.build_head()
 
     def build_head(self) -> None:

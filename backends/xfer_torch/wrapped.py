@@ -1,0 +1,156 @@
+"""BaseModel around any module of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from xfer.backend import Backend, ModelSpec
+from xfer.errors import UsageError
+from xfer.model import check_images
+from xfer.numerics import Preprocessing
+from xfer.wrapping import Description
+from xfer_torch.head import build_head
+from xfer_torch.layers import Undrawn
+from xfer_torch.model import TorchModel, to_numpy
+
+
+class WrappedModel(TorchModel):
+    """A user's module, run as a whole; outputs inside it are caught by hooks."""
+
+    def __init__(self, backend: Backend, spec: ModelSpec, native: nn.Module) -> None:
+        self.native = native
+        super().__init__(backend, spec)
+
+    def build(self) -> None:
+        self.native.to(device=self.device, dtype=self.dtype)
+        self._parts = {name: self.native.get_submodule(name) for name in self.card.blocks}
+        self._parts["head"] = self.native.get_submodule(self.card.head)
+        self.native.eval()
+        self._training = False
+
+    def build_head(self) -> None:
+        with torch.device(self.device), Undrawn():
+            head = build_head(self.spec.head, self.card.feature_dim, len(self.classes))
+        self.native.set_submodule(self.card.head, head.to(dtype=self.dtype))
+        self._parts["head"] = head
+        self.native.eval()
+        self._training = False
+
+    def outputs(self, images: np.ndarray, stages: Sequence[str]) -> dict[str, np.ndarray]:
+        check_images(images, self.spec.preprocessing.size)
+        self.set_training(False)
+        found: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Any:
+            return lambda module, inputs, output: found.update({name: output})
+
+        hooks = [self._parts[name].register_forward_hook(keep(name)) for name in stages if name in self.card.blocks]
+        hooks += [self._parts["head"].register_forward_hook(lambda module, inputs, _: found.update(features=inputs[0]))]
+        try:
+            with torch.inference_mode(), self.autocast():
+                found["input"] = self.normalise(images)
+                found["head"] = self._logits(found["input"])
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {name: self._array(found[name]) for name in stages}
+
+    def forward(self, images: np.ndarray) -> list[tuple[float, Tensor]]:
+        """Logits (N, K) on the device as training sees them, with the weight of their loss."""
+        self.set_training(True)
+        with self.autocast():
+            return [(1.0, self._logits(self.normalise(images)).to(self.dtype))]
+
+    def set_training(self, training: bool) -> None:
+        if training == self._training:
+            return
+        self._training = training
+        self.native.eval()
+        if not training:
+            return
+        self.native.training = any(self.card.block_of(name) != "head" for name in self.trainable)
+        for part in self._parts.values():
+            if self._has_trainable(part):
+                part.train()
+                for layer in part.modules():
+                    if isinstance(layer, _BatchNorm) and not self._has_trainable(layer):
+                        layer.eval()
+
+    def _logits(self, x: Tensor) -> Tensor:
+        logits = self.native(x)
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            given = f"of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+            raise UsageError(f"{self.name} returned a {given}: expected a tensor of logits (N, {len(self.classes)})")
+        return logits
+
+    def _array(self, x: Tensor) -> np.ndarray:
+        return to_numpy(x.permute(0, 2, 3, 1) if x.ndim == 4 else x, self.dtype)
+
+
+def describe(native: Any, head: str) -> Description:
+    """What `xfer.wrap` needs to know of a module."""
+    if not isinstance(native, nn.Module):
+        raise UsageError(f"a {type(native).__name__} is no torch.nn.Module: give the network itself")
+    modules = dict(native.named_modules())
+    if head not in modules or not head:
+        children = ", ".join(name for name, _ in native.named_children())
+        raise UsageError(f"{type(native).__name__} has no module {head!r} for a head: its children are {children}")
+    linear = [name for name, module in modules[head].named_modules(prefix=head) if isinstance(module, nn.Linear)]
+    if not linear:
+        raise UsageError(f"head {head!r} is a {type(modules[head]).__name__} without a linear layer: name that layer")
+    last = modules[linear[-1]]
+    assert isinstance(last, nn.Linear)
+    return Description(
+        name=type(native).__name__,
+        blocks=_blocks(native, linear[-1]),
+        head=linear[-1],
+        feature_dim=last.in_features,
+        classes=last.out_features,
+        parameters=sum(parameter.numel() for parameter in native.parameters()),
+        precision="fp64" if last.weight.dtype == torch.float64 else "fp32",
+        preprocessing=_timm(native),
+    )
+
+
+def _blocks(native: nn.Module, head: str) -> dict[str, tuple[str, ...]]:
+    """A block a child, in order of registration; tensors outside of any child belong to the first."""
+    names = _children(native, head)
+    if not names:
+        raise UsageError(f"{type(native).__name__} has no layers but its head: nothing to transfer")
+    alone = [n for n, _ in native.named_parameters() if not any(n.startswith(f"{x}.") for x in (*names, head))]
+    return {names[0]: (names[0], *alone)} | {name: (name,) for name in names[1:]}
+
+
+def _children(module: nn.Module, head: str, prefix: str = "") -> list[str]:
+    """Children with weights; those of sequences, and of what holds the head, one by one."""
+    found: list[str] = []
+    for name, child in module.named_children():
+        path = prefix + name
+        if path == head or not any(True for _ in child.parameters()):
+            continue
+        if isinstance(child, nn.Sequential | nn.ModuleList) or head.startswith(path + "."):
+            found += _children(child, head, path + ".")
+        else:
+            found.append(path)
+    return found
+
+
+def _timm(native: nn.Module) -> Preprocessing | None:
+    """The preprocessing that a network of timm says it was trained for."""
+    config = getattr(native, "pretrained_cfg", None)
+    if not isinstance(config, dict) or "input_size" not in config:
+        return None
+    size = int(config["input_size"][-1])
+    return Preprocessing(
+        size,
+        int(size / config.get("crop_pct", 1.0)),
+        "bicubic" if config.get("interpolation") == "bicubic" else "bilinear",
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
