@@ -1,8 +1,9 @@
 """A process of the parity tests: one backend's block outputs for seeded weights and images, written as .npz.
 
-usage: python forward.py BACKEND OUT SIZE MODEL...
+usage: python forward.py BACKEND OUT MODEL:SIZE...
 """
 
+import json
 import sys
 import zlib
 from pathlib import Path
@@ -29,10 +30,10 @@ def random_weights(shapes, seed=0):
     return arrays
 
 
-def main(backend_name, out, size, *models):
+def main(backend_name, out, *models):
     backend = get_backend(backend_name)
-    images = np.random.default_rng(0).integers(0, 256, (2, int(size), int(size), 3)).astype(np.uint8)
-    for model in models:
+    for model, size in (text.split(":") for text in models):
+        images = np.random.default_rng(0).integers(0, 256, (2, int(size), int(size), 3)).astype(np.uint8)
         arrays = None
         for precision in ("fp32", "fp64"):
             spec = ModelSpec(
@@ -40,6 +41,7 @@ def main(backend_name, out, size, *models):
             )
             net = backend.build(spec)
             arrays = arrays or random_weights(net.shapes())
+            Path(out, f"{model}.json").write_text(json.dumps(net.shapes(), sort_keys=True))
             net.write(arrays)
             outputs = net.block_outputs(images)
             np.savez(Path(out, f"{model}-{precision}.npz"), **outputs)

@@ -1,5 +1,10 @@
-"""One set of weights gives one set of logits, whichever framework computes them."""
+"""One set of weights gives one set of logits, whichever framework computes them.
 
+Here the smallest network of each family, and of each variant that is built otherwise; the whole zoo is measured by
+`python -m xfer.certify.zoo`.
+"""
+
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,31 +12,53 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xfer.zoo import cards
+import xfer
+from xfer.certify import SCENARIOS
+from xfer.certify.zoo import parity_results
+from xfer.zoo import card, cards
 
-MODELS = [card.name for card in cards() if card.name != "tiny"]
+FAMILIES = {c.family for c in cards()}
+SMALLEST = [min((c for c in cards() if c.family == family), key=lambda c: c.parameters).name for family in FAMILIES]
+VARIANTS = [
+    "vgg11_bn",
+    "resnet50",
+    "resnext50_32x4d",
+    "squeezenet1_0",
+    "efficientnet_v2_s",
+    "regnet_y_400mf",
+    "swin_v2_t",
+]
+VARIANTS += ["mobilenet_v3_large", "keras_resnet50", "keras_inception_v3", "keras_mobilenet_v2", "keras_densenet121"]
+MODELS = sorted({*SMALLEST, *VARIANTS})
 BOUND = {"fp64": 1e-9, "fp32": 1e-5}
 
 
-def forward(folder: Path, size: int) -> dict[str, Path]:
-    folders = {}
-    for backend in ("torch", "tensorflow"):
-        folders[backend] = folder / backend
-        folders[backend].mkdir()
-        worker = Path(__file__).with_name("forward.py")
-        command = [sys.executable, str(worker), backend, str(folders[backend]), str(size), *MODELS]
-        subprocess.run(command, check=True)
+def smallest(model: str) -> int:
+    found = card(model)
+    return -(-max(64, found.size_smallest) // found.size_multiple) * found.size_multiple
+
+
+def forward(folder: Path, sizes: dict[str, int]) -> dict[str, Path]:
+    folders = {backend: folder / backend for backend in ("torch", "tensorflow")}
+    worker = str(Path(__file__).with_name("forward.py"))
+    running = []
+    for backend, path in folders.items():
+        path.mkdir()
+        models = [f"{model}:{size}" for model, size in sizes.items()]
+        running.append(subprocess.Popen([sys.executable, worker, backend, str(path), *models]))
+    assert [process.wait() for process in running] == [0, 0]
     return folders
 
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
-    return forward(tmp_path_factory.mktemp("small"), 64)
+    return forward(tmp_path_factory.mktemp("small"), {model: smallest(model) for model in MODELS})
 
 
 @pytest.fixture(scope="session")
 def full(tmp_path_factory):
-    return forward(tmp_path_factory.mktemp("full"), 224)
+    sizes = {model: card(model).preprocessing.size for model in MODELS}
+    return forward(tmp_path_factory.mktemp("full"), sizes)
 
 
 def check(folders: dict[str, Path], model: str, precision: str) -> None:
@@ -52,8 +79,32 @@ def test_parity(small, model, precision):
     check(small, model, precision)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_tensors_have_torchvisions_names_and_shapes(small, model):
+    ours, theirs = (json.loads((small[b] / f"{model}.json").read_text()) for b in ("torch", "tensorflow"))
+    assert ours == theirs
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("precision", ["fp64", "fp32"])
 @pytest.mark.parametrize("model", MODELS)
 def test_parity_at_full_size(full, model, precision):
     check(full, model, precision)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("model", MODELS)
+def test_a_training_step_is_the_same(model):
+    """All of the certificate's stages over one step with everything trainable, auxiliary classifiers at work."""
+    certificate = xfer.parity(model, steps=1, scenarios=SCENARIOS[:1])
+    assert certificate.passed, certificate.trials[0].first_failure
+
+
+def test_the_whole_zoo_was_measured_and_nothing_fails():
+    results = parity_results()
+    assert set(results) == {c.name for c in cards()}
+    proofs = [(name, kind, found[kind]) for name, found in results.items() if found for kind in BOUND if kind in found]
+    assert len(proofs) >= 2 * len(cards()) * 0.9
+    for name, kind, proof in proofs:
+        assert proof["passed"], f"{name} {kind}"
+        assert kind == "fp32" or proof["error"] <= BOUND[kind]

@@ -77,9 +77,9 @@ def table(results: dict[str, Any], models: Iterable[Card]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def status(found: dict[str, Any]) -> str:
+def status(found: dict[str, Any] | None) -> str:
     """What a model's results prove, in two words."""
-    proofs = [found[kind]["passed"] for kind in ("fp64", "step", "fp32") if kind in found]
+    proofs = [found[kind]["passed"] for kind in ("fp64", "step", "fp32") if kind in found] if found else []
     if not proofs:
         return "not run"
     if not all(proofs):
@@ -96,7 +96,7 @@ def main(page: str, *names: str) -> None:
             results[model.name] = measure(model)
             ordered = {c.name: results[c.name] for c in cards() if c.name in results}
             STORE.write_text(json.dumps(ordered, indent=1) + "\n", "utf-8")
-            print(model.name, status(results[model.name] or {}), flush=True)
+            print(model.name, status(results[model.name]), flush=True)
     before, _, rest = Path(page).read_text("utf-8").partition("<!-- table -->\n")
     _, _, after = rest.partition("<!-- /table -->\n")
     Path(page).write_text(f"{before}<!-- table -->\n{table(results, cards())}<!-- /table -->\n{after}", "utf-8")

@@ -10,6 +10,10 @@ from typing import Any
 from xfer.cli.guard import guarded, print_json, show
 from xfer.cli.options import Json
 
+NOTE = """
+top-1: in percent, for each published set of weights, best first; by torchvision, of keras_* by Keras, of
+efficientnet_lite* by its authors. parity: of both backends; docs/zoo.md has the numbers."""
+
 _PROBE = """
 import json, sys
 from xfer.backend import get_backend
@@ -25,11 +29,13 @@ print(json.dumps(found))
 
 @guarded
 def models(json: Json = False) -> None:
-    """The architectures, their size and their published weights."""
+    """The architectures: size, published weights, and what is proved about both backends."""
     from rich.table import Table
 
+    from xfer.certify.zoo import parity_results, status
     from xfer.zoo import cards
 
+    results = parity_results()
     rows = [
         {
             "name": card.name,
@@ -39,25 +45,27 @@ def models(json: Json = False) -> None:
             "blocks": list(card.block_names),
             "weights": [{"name": w.name, "acc1": w.acc1, "package": w.package, "url": w.url} for w in card.weights],
             "source": card.source,
+            "parity": {"status": status(results.get(card.name)), **(results.get(card.name) or {})},
         }
         for card in cards()
     ]
     if json:
         print_json(rows)
         return
-    table = Table("model", "parameters", "pixels", "features", "ImageNet top-1", "blocks")
+    table = Table("model", "parameters", "pixels", "features", "blocks", "ImageNet top-1", "parity", box=None)
     table.columns[0].no_wrap = True
-    for row, card in zip(rows, cards(), strict=True):
-        published = ", ".join(f"{w.acc1:.1f} %" for w in card.weights if w.acc1 is not None)
+    for card in cards():
         table.add_row(
             card.name,
             f"{card.parameters:,}",
-            str(row["image_size"]),
-            str(row["feature_dim"]),
-            published or "-",
-            " ".join(card.block_names),
+            str(card.preprocessing.size),
+            str(card.feature_dim),
+            str(len(card.block_names)),
+            ", ".join(f"{w.acc1:.1f}" for w in card.weights if w.acc1 is not None) or "-",
+            status(results.get(card.name)),
         )
     show(table)
+    print(NOTE)
 
 
 @guarded

@@ -23,8 +23,9 @@ def parity(
     steps: Annotated[int, typer.Option(help="updates of each scenario", min=1)] = 20,
     optimizer: Annotated[str | None, typer.Option(help="only this rule: sgd, adam or adamw")] = None,
     precision: Annotated[str, typer.Option(help="fp64 (the proof), fp32 (the practice), or both")] = "fp64,fp32",
+    forward: Annotated[bool, typer.Option("--forward", help="compare the forward stages alone")] = False,
     batch_size: Annotated[int, typer.Option(help="images an update", min=2)] = 8,
-    image_size: Annotated[int | None, typer.Option(help="in pixels; default: at most 64")] = None,
+    image_size: Annotated[int | None, typer.Option(help="in pixels; default: 64, or what the model needs")] = None,
     seed: Annotated[int, typer.Option(help="of weights and images", min=0)] = 0,
     out: Annotated[Path | None, typer.Option(help="folder for parity.json and parity.html")] = None,
     json: Json = False,
@@ -34,6 +35,7 @@ def parity(
 
     from xfer.certify import parity as certify
     from xfer.certify.page import write
+    from xfer.certify.scenario import SCENARIOS
 
     with quiet_stdout():
         names = [name.strip() for name in backends.split(",")]
@@ -48,6 +50,7 @@ def parity(
             precisions=[name.strip() for name in precision.split(",")],
             batch_size=batch_size,
             image_size=image_size,
+            scenarios=() if forward else SCENARIOS,
             seed=seed,
             progress=lambda line: print(line, file=sys.stderr, flush=True),
         )
