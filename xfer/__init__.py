@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from xfer.errors import XferError as XferError
     from xfer.freezer import Freezer as Freezer
     from xfer.head import Head as Head
+    from xfer.imbalance import class_weights as class_weights
+    from xfer.imbalance import log_prior as log_prior
     from xfer.loading import load as load
     from xfer.model import BaseModel as BaseModel
     from xfer.model import Prediction as Prediction
@@ -45,6 +47,8 @@ _WHERE = {
     "XferError": "xfer.errors",
     "Freezer": "xfer.freezer",
     "Head": "xfer.head",
+    "class_weights": "xfer.imbalance",
+    "log_prior": "xfer.imbalance",
     "load": "xfer.loading",
     "BaseModel": "xfer.model",
     "Prediction": "xfer.model",

@@ -80,17 +80,34 @@ class OptimizerSpec:
 
 @dataclass(frozen=True)
 class LossSpec:
-    """Cross-entropy with torch's label smoothing and class weights.
+    """Cross-entropy with torch's label smoothing and class weights; or focal, or with adjusted logits.
 
     With weights the mean is sum(w * loss) / sum(w), and smoothing weighs the uniform term per class
     (torch.nn.CrossEntropyLoss). Given logits `z` (N, K), labels `y` (N,), smoothing `s` and weights `w` (K,):
     `loss = [(1 - s) * sum_i w[y_i] * nll_i + s / K * sum_i sum_k w_k * -log p_ik] / sum_i w[y_i]`.
+
+    Rows whose label is negative have none: they leave the loss, its gradient and its divisor as they are without them;
+    a batch in which no row has one has loss 0.
+
+    Args:
+        label_smoothing: s, in [0, 1).
+        class_weights: w, for example `xfer.class_weights(counts)`.
+        focal: exponent g of the focal loss (Lin et al. 2017, arXiv:1708.02002), which multiplies each row's nll by
+            (1 - p[y])^g and so turns to what is still wrong; 0 is cross-entropy.
+        adjustment: added to the logits in the loss alone; `xfer.log_prior(counts)` makes it the logit-adjusted loss
+            (Menon et al. 2021, arXiv:2007.07314), which is consistent for balanced accuracy.
     """
 
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] | None = None
+    focal: float = 0.0
+    adjustment: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.focal < 0:
+            raise UsageError(f"focal={self.focal} is negative: give an exponent such as 2")
+        if self.focal and self.label_smoothing:
+            raise UsageError("focal loss takes no label_smoothing: leave one of them at 0")
         if not 0.0 <= self.label_smoothing < 1.0:
             raise UsageError(f"label_smoothing={self.label_smoothing} is not in [0, 1): give for example 0.1")
         if self.class_weights is not None and min(self.class_weights, default=-1.0) < 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,32 @@ RULES = [
     OptimizerSpec("adam", weight_decay=0.1, eps=1e-3),
     OptimizerSpec("adamw", weight_decay=0.1, betas=(0.8, 0.9)),
 ]
+
+
+LOSSES = (
+    LossSpec(focal=2.0),
+    LossSpec(focal=0.5, class_weights=(1.0, 3.0, 0.25)),
+    LossSpec(adjustment=(-0.3, 0.0, -2.0), label_smoothing=0.1),
+    LossSpec(focal=2.0, adjustment=(-0.3, 0.0, -2.0), class_weights=(0.0, 1.0, 2.0)),
+    LossSpec(label_smoothing=0.2, class_weights=(1.0, 3.0, 0.25)),
+)
+
+
+def loss_by_hand(spec: LossSpec, logits: np.ndarray, labels: np.ndarray) -> float:
+    """The formulas of `LossSpec` in loops."""
+    total, norm = 0.0, 0.0
+    for row, label in zip(logits, labels, strict=True):
+        if label < 0:
+            continue
+        z = [float(v) + a for v, a in zip(row, spec.adjustment or (0.0,) * len(row), strict=True)]
+        w = spec.class_weights or (1.0,) * len(row)
+        log_sum = math.log(sum(math.exp(v) for v in z))
+        log_p = [v - log_sum for v in z]
+        s = spec.label_smoothing
+        total += (1 - s) * w[label] * (1 - math.exp(log_p[label])) ** spec.focal * -log_p[label]
+        total += s / len(row) * sum(w[k] * -log_p[k] for k in range(len(row)))
+        norm += w[label]
+    return total / norm if norm else 0.0
 
 
 class Numerics(Suite):
@@ -48,6 +76,39 @@ class Numerics(Suite):
         stepper = self.stepper(model, loss=LossSpec(smoothing, weights))
         loss = float(stepper.step(images(5), y, dict.fromkeys(model.blocks, 0.1)))
         assert loss == pytest.approx(total / norm, rel=EXACT)
+
+    @pytest.mark.parametrize("spec", LOSSES, ids=lambda s: f"{s.focal}-{s.adjustment}-{s.class_weights}")
+    @pytest.mark.parametrize("missing", [(), (0, 3), tuple(range(6))], ids=["all labels", "some", "none"])
+    def test_losses_by_hand(self, spec: LossSpec, missing: tuple[int, ...]) -> None:
+        """Focal, adjusted and masked losses in loops over Python floats, and their gradients by finite differences."""
+        model = self.pair()[0]
+        model.freeze()
+        y = labels(6)
+        y[list(missing)] = -1
+        stepper = self.stepper(model, loss=spec)
+        gradients = stepper.gradients(images(6), y)
+        bias = model.weights()["fc.bias"]
+
+        def by_hand(shift: np.ndarray) -> float:
+            return loss_by_hand(spec, model_logits + (shift - bias), y)
+
+        model_logits = model.logits(images(6)).astype(np.float64)
+        for k in range(len(bias)):
+            step = np.eye(len(bias))[k] * 1e-6
+            slope = (by_hand(bias + step) - by_hand(bias - step)) / 2e-6
+            assert float(gradients["fc.bias"][k]) == pytest.approx(slope, rel=1e-6, abs=1e-9)
+        loss = float(stepper.step(images(6), y, dict.fromkeys(model.blocks, 0.0)))
+        assert loss == pytest.approx(by_hand(bias), rel=EXACT, abs=1e-15)
+
+    @pytest.mark.parametrize("spec", LOSSES, ids=lambda s: f"{s.focal}-{s.adjustment}-{s.class_weights}")
+    def test_gradients_of_losses(self, spec: LossSpec) -> None:
+        """All tensors, some labels missing, against the reference; rows without a label change nothing."""
+        ours, reference = self.pair()
+        y = labels(6)
+        y[[1, 4]] = -1
+        found = self.stepper(ours, loss=spec).gradients(images(6), y)
+        expected = self.stepper(reference, loss=spec).gradients(images(6), y)
+        assert_close(found, expected, EXACT, "gradient")
 
     @pytest.mark.parametrize("frozen", [(), ("stem",), ("*bn*",), ("layer1", "fc")], ids=str)
     def test_gradients(self, frozen: tuple[str, ...]) -> None:
