@@ -20,8 +20,8 @@ from xfer.certify.run import parity
 from xfer.certify.scenario import SCENARIOS
 from xfer.zoo import Card, card, cards
 
-# Parameters up to which a step, the forward pass in float64, and that in float32 fit twice into 24 GB of memory and into
-# an hour or two for the whole zoo.
+# Parameters up to which a step, the forward pass in float64, and that in float32 fit twice into 24 GB of memory and all
+# of the zoo into two hours.
 TRAINED, PROVED, RUN = 50_000_000, 120_000_000, 350_000_000
 STORE = Path(xfer.zoo.__file__).with_name("parity.json")
 
