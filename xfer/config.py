@@ -40,6 +40,11 @@ class TrainConfig(BaseModel):
     schedule: Literal["constant", "cosine", "step", "onecycle"] = "constant"
     warmup: int = Field(0, ge=0, description="updates of linear warm-up")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    loss: Literal["cross-entropy", "focal", "logit-adjusted"] = "cross-entropy"
+    focal: float = Field(2.0, gt=0, description="exponent of the focal loss")
+    class_weights: Literal["none", "balanced", "effective"] = Field(
+        "none", description="weigh classes in the loss by their size; see xfer.class_weights"
+    )
     clip_norm: float | None = Field(None, gt=0, description="bound of the gradients' global norm")
     early_stopping: int | None = Field(None, ge=1, description="epochs without improvement before stopping")
     monitor: str = Field("val_loss", description="metric for early stopping and best weights")

@@ -16,6 +16,7 @@ from xfer.config import TrainConfig
 from xfer.errors import CheckpointError, UsageError
 from xfer.evaluation import Evaluation
 from xfer.head import Head
+from xfer.imbalance import class_weights, log_prior
 from xfer.loading import load
 from xfer.measure import Phases
 from xfer.numerics import LossSpec, OptimizerSpec, Schedule
@@ -57,7 +58,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
     with phases.phase("load"):
         model = _model(config, data)
         initial = digest(model.weights())
-    trainer = _trainer(config, model, progress)
+    trainer = _trainer(config, data, model, progress)
     if config.epochs:
         with phases.phase("head"):
             model.freeze()
@@ -119,7 +120,7 @@ def _model(config: TrainConfig, data: Data) -> BaseModel:
     )
 
 
-def _trainer(config: TrainConfig, model: BaseModel, progress: bool) -> Trainer:
+def _trainer(config: TrainConfig, data: Data, model: BaseModel, progress: bool) -> Trainer:
     from xfer.callbacks import TensorBoard
     from xfer.trainer import Trainer
 
@@ -130,7 +131,7 @@ def _trainer(config: TrainConfig, model: BaseModel, progress: bool) -> Trainer:
             config.optimizer, momentum=config.momentum, nesterov=config.nesterov, weight_decay=config.weight_decay
         ),
         schedule=Schedule(config.schedule, config.warmup),
-        loss=LossSpec(config.label_smoothing),
+        loss=loss_of(config, data),
         clip_norm=config.clip_norm,
         batch_size=config.batch_size,
         seed=config.seed,
@@ -140,6 +141,17 @@ def _trainer(config: TrainConfig, model: BaseModel, progress: bool) -> Trainer:
         monitor=config.monitor,
         callbacks=[TensorBoard(Path(config.out, "tensorboard"))] if config.tensorboard else [],
         progress=progress,
+    )
+
+
+def loss_of(config: TrainConfig, data: Data) -> LossSpec:
+    """The loss that a description asks for, its weights and priors counted on the training split."""
+    counts = list(data.train.counts().values())
+    return LossSpec(
+        config.label_smoothing,
+        None if config.class_weights == "none" else class_weights(counts, config.class_weights),
+        focal=config.focal if config.loss == "focal" else 0.0,
+        adjustment=log_prior(counts) if config.loss == "logit-adjusted" else None,
     )
 
 

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
+import xfer
 from xfer import LossSpec, class_weights, log_prior
+from xfer.config import TrainConfig
 from xfer.errors import UnknownNameError, UsageError
+from xfer.recipe import loss_of
 
 COUNTS = (500, 40, 3)
 LABELS = np.repeat(np.arange(3), COUNTS)
@@ -44,3 +47,13 @@ def test_what_is_refused():
         LossSpec(0.1, focal=2)
     with pytest.raises(UsageError, match="focal=-1 is negative"):
         LossSpec(focal=-1)
+
+
+def test_a_description_counts_the_training_split():
+    images = np.zeros((6, 8, 8, 3), np.uint8)
+    data = xfer.data.load({"train": (images, [0, 0, 0, 0, 2, 2]), "val": (images, [1] * 6)}, classes=["a", "b", "c"])
+    assert loss_of(TrainConfig(data="x"), data) == LossSpec()
+    found = loss_of(TrainConfig(data="x", loss="focal", focal=1.5, class_weights="balanced"), data)
+    assert found == LossSpec(class_weights=class_weights((4, 0, 2)), focal=1.5)
+    found = loss_of(TrainConfig(data="x", loss="logit-adjusted", label_smoothing=0.1), data)
+    assert found == LossSpec(0.1, adjustment=log_prior((4, 0, 2)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from xfer.numerics import LossSpec, OptimizerSpec, Schedule
 
 SMOOTH = LossSpec(label_smoothing=0.1)
+FOCAL = LossSpec(focal=2.0, adjustment=(0.0, -0.5, -1.0, -1.5, -2.0))
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Scenario:
         rate: base learning rate; `decay` divides it for each block below the head.
         unfrozen: blocks below the head that are trained; None trains all.
         norm: whether the backbone's batch normalisation is trained.
+        missing: whether some labels are missing.
         unfreeze_at: the step (0-based) before which one more block is unfrozen; None for never.
     """
 
@@ -32,6 +34,7 @@ class Scenario:
     decay: float = 1.0
     unfrozen: int | None = None
     norm: bool = True
+    missing: bool = False
     unfreeze_at: int | None = None
 
 
@@ -51,5 +54,6 @@ SCENARIOS = (
     Scenario("adamw, head only", OptimizerSpec("adamw", weight_decay=0.1), unfrozen=0),
     Scenario("sgd, last block, norm trained", OptimizerSpec("sgd"), unfrozen=1, weighted=True),
     Scenario("adam, last block, norm frozen", OptimizerSpec("adam"), rate=1e-3, unfrozen=1, norm=False),
+    Scenario("sgd, focal, logits adjusted, labels missing", OptimizerSpec("sgd"), loss=FOCAL, rate=1e-3, missing=True),
     Scenario("adamw, unfreeze in mid-run", OptimizerSpec("adamw"), rate=1e-3, unfrozen=0, unfreeze_at=5),
 )

@@ -12,6 +12,7 @@ import os
 import sys
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ from xfer.certify.scenario import Scenario
 from xfer.errors import XferError
 from xfer.loading import load
 from xfer.model import STATISTICS, BaseModel
-from xfer.numerics import LossSpec
 from xfer.stepper import Stepper
 
 Arrays = Mapping[str, np.ndarray]
+_UNSEEN = 10_000  # number of the batch that no run trains on
 
 
 class Worker:
@@ -56,7 +57,7 @@ class Worker:
 
     def outputs(self) -> Arrays:
         """The normalised input and the output of every block."""
-        images, _ = self._data(0)
+        images = self._images(0)
         return self.model.outputs(images, ["input"]) | self.model.block_outputs(images)
 
     def begin(self, scenario: dict[str, Any], steps: int) -> Arrays:
@@ -65,7 +66,7 @@ class Worker:
         self.model.set_weights(self.start)
         self._plan(self.scenario.unfrozen)
         weights = tuple(1.0 + k % 3 for k in range(self.classes)) if self.scenario.weighted else None
-        loss = LossSpec(self.scenario.loss.label_smoothing, weights)
+        loss = replace(self.scenario.loss, class_weights=weights)
         backend = self.model.backend
         self.stepper = backend.stepper(self.model, self.scenario.optimizer, loss, self.scenario.clip_norm)
         return self.stepper.gradients(*self._data(0))
@@ -86,7 +87,7 @@ class Worker:
     def evaluate(self) -> Arrays:
         """Logits of images that were not trained on; and the proof that what is frozen has not changed."""
         self.model.freezer.verify()
-        return {"logits": self.model.logits(self._data(10_000)[0])}
+        return {"logits": self.model.logits(self._images(_UNSEEN))}
 
     def _plan(self, unfrozen: int | None) -> None:
         self.model.unfreeze()
@@ -97,11 +98,17 @@ class Worker:
             self.model.freezer.freeze_norm()
 
     def _data(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Batch `number` of the stream: uint8 images and labels."""
-        rng = np.random.default_rng([self.seed, number])
+        """Batch `number` of the stream: uint8 images and labels, -1 where one is missing."""
+        rng = np.random.default_rng([self.seed, number, 1])
+        labels = rng.integers(0, self.classes, self.batch)
+        if self.scenario.missing:
+            labels[rng.random(self.batch) < 0.3] = -1
+        return self._images(number), labels
+
+    def _images(self, number: int) -> np.ndarray:
         size = self.model.spec.preprocessing.size
-        images = rng.integers(0, 256, (self.batch, size, size, 3)).astype(np.uint8)
-        return images, rng.integers(0, self.classes, self.batch)
+        rng = np.random.default_rng([self.seed, number])
+        return rng.integers(0, 256, (self.batch, size, size, 3)).astype(np.uint8)
 
 
 def lively(weights: Arrays, seed: int) -> dict[str, np.ndarray]:
