@@ -33,7 +33,8 @@ def main(out, *models):
         images = np.random.default_rng(0).integers(0, 256, (2, *shape)).astype(np.uint8)
         np.save(Path(out, f"{name}.npy"), net(module.preprocess_input(images.astype(np.float64)), training=False))
         net.save(Path(out, f"{name}.h5"))
-        net.save_weights(Path(out, f"{name}.weights.h5"))
+        if name != "VGG16":
+            net.save_weights(Path(out, f"{name}.weights.h5"))
 
 
 MODULES = {

@@ -16,6 +16,7 @@ NETWORKS = {
     "MobileNetV2": ("mobilenet_v2", 64),
 }
 LAYOUTS = ("h5", "weights.h5")
+CASES = [(n, layout) for n in NETWORKS for layout in LAYOUTS if (n, layout) != ("VGG16", "weights.h5")]  # half a GB
 LOAD = """
 import sys, numpy as np, xfer
 backend, folder, *models = sys.argv[1:]
@@ -33,15 +34,14 @@ def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("keras")
     wanted = [f"{network}:{size}" for network, (_, size) in NETWORKS.items()]
     subprocess.run([sys.executable, str(Path(__file__).with_name("applications.py")), str(out), *wanted], check=True)
-    models = [f"{n}:{name}:{size}:{layout}" for n, (name, size) in NETWORKS.items() for layout in LAYOUTS]
+    models = [f"{n}:{NETWORKS[n][0]}:{NETWORKS[n][1]}:{layout}" for n, layout in CASES]
     for backend in ("torch", "tensorflow"):
         subprocess.run([sys.executable, "-c", LOAD, backend, str(out), *models], check=True)
     return out
 
 
 @pytest.mark.parametrize("backend", ["torch", "tensorflow"])
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("network", "layout"), CASES)
 def test_logits_are_keras(folder, network, layout, backend):
     theirs = np.load(folder / f"{network}.npy")
     ours = np.load(folder / f"{network}.{layout}.{backend}.npy")

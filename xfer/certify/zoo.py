@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import xfer.zoo
-from xfer.certify.certificate import Certificate, Stage
+from xfer.certify.certificate import Stage
 from xfer.certify.run import parity
 from xfer.certify.scenario import SCENARIOS
 from xfer.zoo import Card, card, cards
@@ -35,25 +35,23 @@ def measure(model: Card) -> dict[str, Any] | None:
     """The worst errors of a model's certificate, None where it is too large."""
     if model.parameters > RUN:
         return None
-    trained = model.parameters <= TRAINED
+    trained, proved = model.parameters <= TRAINED, model.parameters <= PROVED
     certificate = parity(
         model.name,
         steps=1,
         scenarios=SCENARIOS[:1] if trained else (),
-        precisions=("fp64",) if model.parameters <= PROVED else (),
+        precisions=("fp64", "fp32") if proved else ("fp32",),
     )
-    practice = parity(model.name, scenarios=(), precisions=("fp32",))
-    result: dict[str, Any] = {"image_size": practice.settings["image_size"], "fp32": _worst(practice, forward=True)}
-    result["versions"] = {name: version for found in practice.versions.values() for name, version in found.items()}
-    if certificate.trials:
-        result["fp64"] = _worst(certificate, forward=True)
-    if trained:
-        result["step"] = _worst(certificate, forward=False)
+    versions = {name: version for found in certificate.versions.values() for name, version in found.items()}
+    result: dict[str, Any] = {"image_size": certificate.settings["image_size"], "versions": versions}
+    for trial in certificate.trials:
+        result[trial.precision] = _worst([stage for stage in trial.stages if _is_forward(stage)])
+        if trained and trial.precision == "fp64":
+            result["step"] = _worst([stage for stage in trial.stages if not _is_forward(stage)])
     return result
 
 
-def _worst(certificate: Certificate, *, forward: bool) -> dict[str, Any]:
-    stages = [stage for trial in certificate.trials for stage in trial.stages if _is_forward(stage) == forward]
+def _worst(stages: Sequence[Stage]) -> dict[str, Any]:
     worst = max(stages, key=lambda stage: stage.error)
     return {"error": worst.error, "stage": worst.name, "passed": all(stage.passed for stage in stages)}
 
