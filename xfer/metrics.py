@@ -66,6 +66,15 @@ def metric(name: str) -> Metric:
     raise UnknownNameError("metric", name, METRICS)
 
 
+def is_metric(name: str) -> bool:
+    """Whether `metric` knows the name."""
+    try:
+        metric(name)
+    except UnknownNameError:
+        return False
+    return True
+
+
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Counts int64 (K, K): rows are the true classes, columns the predicted ones."""
     from sklearn.metrics import confusion_matrix as count
