@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, SupportsFloat
 import numpy as np
 
 from xfer.errors import UsageError
+from xfer.metrics import METRICS, is_metric
 
 if TYPE_CHECKING:
     from xfer.history import Row
     from xfer.trainer import Trainer
 
-LOWER_IS_BETTER = ("loss", "val_loss")
+LOWER_IS_BETTER = ("loss", *(f"val_{name}" for name, metric in METRICS.items() if not metric.higher))
 
 
 class Callback:
@@ -36,8 +37,13 @@ class Callback:
         """After the last epoch, also when the fit ended early or by an error."""
 
 
-class _Watching(Callback):
-    """Knows whether a metric has improved in this fit."""
+class Watching(Callback):
+    """Knows whether a metric has improved in this fit.
+
+    Args:
+        monitor: a key of the epoch's row: "loss", or "val_" and any metric of `xfer.metrics`, which the trainer then
+            computes. Higher is better unless `LOWER_IS_BETTER` has it.
+    """
 
     def __init__(self, monitor: str) -> None:
         self.monitor = monitor
@@ -49,15 +55,27 @@ class _Watching(Callback):
     def improved(self, row: Row) -> bool:
         """Whether the row is better than all before it in this fit."""
         if self.monitor not in row:
-            raise UsageError(f"cannot watch {self.monitor!r}: an epoch has {', '.join(row)}")
+            raise UsageError(f"cannot watch {self.monitor!r}: {self._why_missing(row)}")
         value = row[self.monitor] if self.monitor in LOWER_IS_BETTER else -row[self.monitor]
-        if value >= self._best:
+        if not value < self._best:  # nor is what is not a number
             return False
         self._best = value
         return True
 
+    def metric(self) -> str | None:
+        """The name of the metric that validation must compute for it, if it is one."""
+        name = self.monitor.removeprefix("val_")
+        return name if name != self.monitor and is_metric(name) else None
 
-class EarlyStopping(_Watching):
+    def _why_missing(self, row: Row) -> str:
+        if self.metric() is None:
+            return f"an epoch has {', '.join(row)}"
+        if not any(key.startswith("val_") for key in row):
+            return "there are no images to validate on"
+        return "the validation images leave it undefined, such as when a class has none"
+
+
+class EarlyStopping(Watching):
     """Ends the fit when a metric has not improved for `patience` epochs."""
 
     def __init__(self, patience: int, monitor: str = "val_loss") -> None:
@@ -74,7 +92,7 @@ class EarlyStopping(_Watching):
         trainer.stop = trainer.stop or self._bad >= self.patience
 
 
-class BestWeights(_Watching):
+class BestWeights(Watching):
     """Keeps the tensors of the best epoch that training changes, and puts them back at the end of the fit."""
 
     def __init__(self, monitor: str = "val_loss") -> None:

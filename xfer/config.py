@@ -47,7 +47,9 @@ class TrainConfig(BaseModel):
     )
     clip_norm: float | None = Field(None, gt=0, description="bound of the gradients' global norm")
     early_stopping: int | None = Field(None, ge=1, description="epochs without improvement before stopping")
-    monitor: str = Field("val_loss", description="metric for early stopping and best weights")
+    monitor: str = Field(
+        "val_loss", description="for early stopping and best weights: val_ and any metric of `xfer evaluate`, or loss"
+    )
     batch_size: int = Field(32, ge=1)
     image_size: int | None = Field(None, ge=8, description="input pixels; default: that of the weights")
     precision: Literal["auto", "fp32", "fp64", "bf16"] = "auto"

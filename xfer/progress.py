@@ -58,10 +58,7 @@ class Progress(Callback):
 
 def line(row: Row, last: int) -> str:
     """An epoch in one line: `head epoch 3/10  loss 0.21  val_loss 0.18  val_accuracy 0.954  2.1 s`."""
-    numbers = [
-        f"{name} {row[name]:.4f}"
-        for name in ("loss", "val_loss", "val_accuracy", "val_top5_accuracy", "val_macro_f1")
-        if name in row
-    ]
+    shown = {name: value for name, value in row.items() if name == "loss" or name.startswith("val_")}
+    numbers = [f"{name} {value:.4f}" for name, value in shown.items() if isinstance(value, float)]
     phase = f"{row['phase']} " if row["phase"] else ""
     return "  ".join([f"{phase}epoch {row['epoch']}/{last}", *numbers, f"{row['seconds']:.1f} s"])

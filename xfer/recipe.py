@@ -51,7 +51,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
     """
     if config.epochs + config.fine_tune == 0:
         raise UsageError("epochs and fine_tune are both 0: give at least one epoch")
-    out = _writable(Path(config.out))
+    out = writable(Path(config.out))
     phases = Phases()
     with phases.phase("data"):
         data = read_data(config)
@@ -182,8 +182,12 @@ def _metrics(
     }
 
 
-def _writable(folder: Path) -> Path:
-    """Find out before training, not after, that the result could not be saved."""
+def writable(folder: Path) -> Path:
+    """The folder, made if need be: find out before the work, not after, that its result could not be saved.
+
+    Raises:
+        CheckpointError: it cannot be written into.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, SupportsFloat
 
 from xfer import checkpoint, evaluation
-from xfer.callbacks import BestWeights, Callback, EarlyStopping
+from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching
 from xfer.errors import CheckpointError, DataError, UsageError, XferError
 from xfer.history import History, Row
+from xfer.metrics import EPOCH_METRICS
 from xfer.numerics import LossSpec, OptimizerName, OptimizerSpec, Rates, Schedule, ScheduleName, block_rates
 from xfer.progress import Progress
 
@@ -45,7 +46,8 @@ class Trainer:
         workers: decoding threads; None for one a core, 0 for none.
         early_stopping: epochs without improvement of `monitor` before a fit ends; None never ends early.
         restore_best: put back the weights of the epoch with the best `monitor` at the end of each fit.
-        monitor: "val_loss", "val_accuracy", "val_top5_accuracy", "val_macro_f1" or "loss".
+        monitor: "loss", or "val_" and any metric of `xfer.metrics`, such as "val_loss", "val_accuracy", "val_mcc",
+            "val_top3_accuracy". What is neither shown in every epoch nor watched is not computed while training.
         callbacks: further `xfer.callbacks.Callback` objects.
         progress: a bar in a terminal, a line an epoch elsewhere, on stderr.
 
@@ -274,7 +276,7 @@ class Trainer:
         self.epoch, self.batch = self.epoch + 1, 0
         row: Row = {"epoch": self.epoch, "phase": plan.phase, "lr": rates["head"], "loss": mean, "images": images}
         if validation is not None:
-            result = evaluation.run(self.model, validation)
+            result = evaluation.run(self.model, validation, _metrics(watchers))
             row |= {f"val_{name}": value for name, value in result.metrics.items()}
         row["seconds"] = time.perf_counter() - started
         self.history.append(row)
@@ -318,3 +320,9 @@ class Trainer:
     def _each(self, hook: str, watchers: Sequence[Callback], *arguments: Any) -> None:
         for callback in watchers:
             getattr(callback, hook)(self, *arguments)
+
+
+def _metrics(watchers: Sequence[Callback]) -> list[str]:
+    """What to compute in validation: the metrics of every epoch, and those that someone watches."""
+    watched = (callback.metric() for callback in watchers if isinstance(callback, Watching))
+    return list(dict.fromkeys([*EPOCH_METRICS, *(name for name in watched if name is not None)]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,11 @@ from xfer.cli.guard import guarded, print_json, quiet_stdout, show
 from xfer.cli.options import Config, Json, checked, train_options
 from xfer.config import read_toml
 from xfer.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from xfer.evaluation import Evaluation
 
 Backend = Annotated[str | None, typer.Option(help="torch or tensorflow; default: the run's own, else the first there")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, gpu:0 or mps")]
@@ -32,8 +37,6 @@ DEMO = {
 @train_options()
 def train(given: dict[str, Any], json: Json = False) -> None:
     """Train a head on a frozen backbone, fine-tune if asked, and write the run."""
-    from rich.table import Table
-
     from xfer.recipe import train as run
 
     with quiet_stdout():
@@ -41,10 +44,7 @@ def train(given: dict[str, Any], json: Json = False) -> None:
     if json:
         print_json(result.metrics)
         return
-    table = Table("", "val")
-    for name, value in result.evaluation.metrics.items():
-        table.add_row(name, f"{value:.4f}")
-    table.add_row("images", str(len(result.evaluation.labels)))
+    table = _metrics_table(result.evaluation, "val")
     table.add_row("seconds", f"{result.metrics['seconds']['total']:.1f}")
     show(table)
     if skipped := result.metrics["data"]["skipped"]:
@@ -59,31 +59,36 @@ def evaluate(
     backend: Backend = None,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="images a forward pass", min=1)] = 32,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for evaluation.json, per_class.csv, confusion.csv and plots (.png)")
+    ] = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
     """Judge a run on the validation split of a data set."""
-    from rich.table import Table
-
     from xfer.loading import load
-    from xfer.recipe import read_data
+    from xfer.recipe import read_data, writable
+    from xfer.report.evaluated import document, require_plots, write
 
     settings = read_toml(config) if config else {}
     with quiet_stdout():
         if data is None and "data" not in settings:
             raise UsageError("DATA is missing: give a folder, a manifest or 'digits'")
+        if out is not None:
+            require_plots()
+            writable(out)
         source = read_data(checked(settings, data=data))
         model = load(run, backend=backend or settings.get("backend"), device=device)
         result = model.evaluate(source, batch_size=batch_size)
+        judged = document(result, model.backend.name)
+        if out is not None:
+            write(result, judged, out)
     if json:
-        skipped = [{"name": bad.name, "reason": bad.reason} for bad in result.skipped]
-        print_json({**result.metrics, "images": len(result.labels), "skipped": skipped, "backend": model.backend.name})
+        print_json(judged)
         return
-    table = Table("", f"{model.name} on {model.backend.name}")
-    for name, value in result.metrics.items():
-        table.add_row(name, f"{value:.4f}")
-    table.add_row("images", str(len(result.labels)))
-    show(table)
+    show(_metrics_table(result, f"{model.name} on {model.backend.name}"))
+    if out is not None:
+        print(f"details: {out}")
 
 
 @guarded
@@ -159,3 +164,15 @@ def _compare(settings: dict[str, Any], backends: list[str], out: Path, as_json: 
         return
     show(comparison.table())
     print(f"report: {out / 'report.html'}")
+
+
+def _metrics_table(evaluation: Evaluation, title: str) -> Table:
+    from rich.table import Table
+
+    from xfer.metrics import METRICS
+
+    table = Table("", title)
+    for name in METRICS:
+        table.add_row(name, f"{evaluation.metrics[name]:.4f}" if name in evaluation.metrics else "undefined")
+    table.add_row("images", str(len(evaluation.labels)))
+    return table

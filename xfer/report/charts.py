@@ -49,7 +49,7 @@ def confusion(run: Run, index: int) -> str:
         side = float(np.clip(0.42 * len(run.classes), 3.0, 11.5))
         figure, axes = _figure(side, side)
         _cells(axes, counts, svg.series(index), size=float(np.clip(side / len(run.classes) * 26, 5.5, 12)))
-        names = [_short(name) for name in run.classes]
+        names = [short(name) for name in run.classes]
         upright = max(map(len, names)) * _CHARACTER > side / len(names)
         axes.set_xticks(range(len(names)), names, rotation=90 if upright else 0)
         axes.set_yticks(range(len(names)), names)
@@ -135,7 +135,8 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A class name that fits an axis: one line of printable characters, cut to `_LABEL`."""
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(name.split()))
     return line if len(line) <= _LABEL else line[: _LABEL - 1] + "…"
 

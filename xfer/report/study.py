@@ -99,13 +99,13 @@ def summarise(folders: Iterable[str | os.PathLike[str]], out: str | os.PathLike[
     return comparison
 
 
-def require_libraries() -> None:
-    """Assert that what the report is made with is installed.
+def require_libraries(libraries: Sequence[str] = ("matplotlib", "jinja2")) -> None:
+    """Assert that what a report is made with is installed.
 
     Raises:
         XferError: it is not; the message says what to install.
     """
-    for library in ("matplotlib", "jinja2"):
+    for library in libraries:
         if importlib.util.find_spec(library) is None:
             raise XferError(f'the report needs {library}: pip install "xfer-learn[report]"')
 

@@ -1,0 +1,81 @@
+"""What a classifier said about labelled images: the one thing that every metric is computed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers on N images of K classes; `take` makes others of them without copying probabilities.
+
+    Args:
+        table: probabilities (M, K), of which `rows` names the ones meant.
+        rows: int64 (N,), rows of `table`.
+        labels: int64 (N,), true classes.
+        predicted: int64 (N,), the most probable classes, the first of equals.
+        better: int64 (N,), how many classes are more probable than the true one.
+        losses: float64 (N,), cross-entropy of each image in nats.
+    """
+
+    table: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
+    better: np.ndarray
+    losses: np.ndarray
+
+    @classmethod
+    def of(cls, probabilities: np.ndarray, labels: np.ndarray, logits: np.ndarray | None = None) -> Self:
+        """Answers from probabilities (N, K) and labels int64 (N,).
+
+        Args:
+            probabilities: rows sum to 1.
+            labels: class indices.
+            logits: (N, K) behind the probabilities. Without them, a probability that float32 rounds to 0 counts as its
+                smallest normal number, 1.2e-38, so that no loss exceeds 87.4.
+        """
+        if logits is None:
+            z = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
+        else:
+            z = logits.astype(np.float64)
+        z -= z.max(axis=1, keepdims=True)
+        rows = np.arange(len(z))
+        of_label = z[rows, labels]
+        return cls(
+            table=probabilities,
+            rows=rows,
+            labels=np.asarray(labels),
+            predicted=np.asarray(probabilities.argmax(axis=1)),
+            better=np.asarray((z > of_label[:, None]).sum(axis=1)),
+            losses=np.log(np.exp(z).sum(axis=1)) - of_label,
+        )
+
+    def take(self, chosen: np.ndarray) -> Answers:
+        """The answers on some of the images, any of them more than once; `chosen` holds their places, int64."""
+        return Answers(
+            self.table,
+            self.rows[chosen],
+            self.labels[chosen],
+            self.predicted[chosen],
+            self.better[chosen],
+            self.losses[chosen],
+        )
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(N, K), a copy."""
+        return np.asarray(self.table[self.rows])
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """The probability of the predicted class, float64 (N,)."""
+        return np.asarray(self.table[self.rows, self.predicted], np.float64)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether the predicted class is the true one, bool (N,)."""
+        return np.asarray(self.predicted == self.labels)
