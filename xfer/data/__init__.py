@@ -10,6 +10,7 @@ from xfer.data.augment import Augment
 from xfer.data.dataset import Data, Split
 from xfer.data.digits import digits
 from xfer.data.folders import folder
+from xfer.data.inspection import Inspection, inspect
 from xfer.data.loader import Batch, Loader, Skipped
 from xfer.data.memory import arrays
 from xfer.data.sources import load, pictures
@@ -20,12 +21,14 @@ __all__ = [
     "Augment",
     "Batch",
     "Data",
+    "Inspection",
     "Loader",
     "Skipped",
     "Split",
     "arrays",
     "digits",
     "folder",
+    "inspect",
     "load",
     "manifest",
     "pictures",

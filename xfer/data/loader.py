@@ -91,8 +91,6 @@ class Loader:
         for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
             if value < least:
                 raise UsageError(f"{name}={value}: give {least} or more")
-        if workers is not None and workers < 0:
-            raise UsageError(f"workers={workers}: give a number of threads, 0 or more, or None")
         if drop_last and 0 < len(split) < batch_size:
             raise UsageError(
                 f"drop_last leaves nothing of {len(split)} images in batches of {batch_size}: make the batches smaller"
@@ -100,7 +98,7 @@ class Loader:
         self.split, self.preprocessing, self.batch_size = split, preprocessing, batch_size
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
         self.augment = Augment.parse(augment)
-        self.workers = min(_cores(), _MOST_WORKERS) if workers is None else workers
+        self.workers = threads(workers)
         self._bad: dict[int, str] = {}
         self._lock = threading.Lock()
 
@@ -185,6 +183,16 @@ def _result(pending: deque[Ahead]) -> Sample:
     return index, future.result()
 
 
-def _cores() -> int:
+def threads(workers: int | None) -> int:
+    """How many threads `workers` asks for: None is one for each core, at most 8.
+
+    Raises:
+        UsageError: fewer than 0.
+    """
+    if workers is not None and workers < 0:
+        raise UsageError(f"workers={workers}: give a number of threads, 0 or more, or None")
+    if workers is not None:
+        return workers
     # A container may own fewer cores than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST_WORKERS)
