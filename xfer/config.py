@@ -53,6 +53,9 @@ class TrainConfig(BaseModel):
     limit: int | None = Field(None, ge=1, description="use at most so many images of each split")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, gpu:0 or mps")
     workers: int | None = Field(None, ge=0, description="decoding threads; default: one a core")
+    on_bad: Literal["report", "raise"] = Field(
+        "report", description="images that cannot be read: leave them out and list them, or stop at the first"
+    )
     seed: int = Field(0, ge=0, description="of split, order, augmentation and initial weights")
     tensorboard: bool = Field(False, description="write TensorBoard events into the run")
     out: str = Field("run", description="folder of the run")

@@ -7,18 +7,18 @@ import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, SupportsFloat
+from typing import TYPE_CHECKING, Any, Self, SupportsFloat, get_args
 
 from xfer import checkpoint, evaluation
 from xfer.callbacks import BestWeights, Callback, EarlyStopping
-from xfer.errors import CheckpointError, DataError, UsageError, XferError
+from xfer.errors import CheckpointError, DataError, UsageError, XferError, check_name
 from xfer.history import History, Row
 from xfer.numerics import LossSpec, OptimizerName, OptimizerSpec, Rates, Schedule, ScheduleName, block_rates
 from xfer.progress import Progress
 
 if TYPE_CHECKING:
     from xfer.backend import Backend
-    from xfer.data import Augment, Data, Loader, Skipped
+    from xfer.data import Augment, Data, Loader, OnBad, Skipped
     from xfer.model import BaseModel
 
 DECAY_PER_BLOCK = 2.6  # Howard & Ruder 2018 (arXiv:1801.06146): each lower layer's rate is the one above over 2.6
@@ -43,6 +43,8 @@ class Trainer:
         seed: of order, augmentation and dropout.
         augment: such as "flip,crop", or a preset ("light", "strong"); see `xfer.data.Augment`.
         workers: decoding threads; None for one a core, 0 for none.
+        on_bad: "report" leaves out images that cannot be read, in training and validation, and lists those of
+            training in `skipped`; "raise" stops at the first.
         early_stopping: epochs without improvement of `monitor` before a fit ends; None never ends early.
         restore_best: put back the weights of the epoch with the best `monitor` at the end of each fit.
         monitor: "val_loss", "val_accuracy", "val_top5_accuracy", "val_macro_f1" or "loss".
@@ -68,14 +70,16 @@ class Trainer:
         seed: int = 0,
         augment: str | Augment = "none",
         workers: int | None = None,
+        on_bad: OnBad = "report",
         early_stopping: int | None = None,
         restore_best: bool = True,
         monitor: str = "val_loss",
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> None:
-        from xfer.data import Augment
+        from xfer.data import Augment, OnBad
 
+        check_name("on_bad", on_bad, get_args(OnBad))
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size}: give at least 1")
         if clip_norm is not None and not clip_norm > 0:
@@ -84,7 +88,7 @@ class Trainer:
         self.rates = block_rates(lr, model.blocks)
         self.schedule = schedule if isinstance(schedule, Schedule) else Schedule(schedule)
         self.augment = Augment.parse(augment)
-        self.batch_size, self.seed, self.workers = batch_size, seed, workers
+        self.batch_size, self.seed, self.workers, self.on_bad = batch_size, seed, workers, on_bad
         self.monitor, self.restore_best, self.early_stopping = monitor, restore_best, early_stopping
         rule = optimizer if isinstance(optimizer, OptimizerSpec) else OptimizerSpec(optimizer)
         self.stepper = model.backend.stepper(model, rule, loss or LossSpec(), clip_norm)
@@ -108,7 +112,8 @@ class Trainer:
         Args:
             run: a folder that `save` wrote.
             backend, device: as in `xfer.load`.
-            options: `workers`, `early_stopping`, `restore_best`, `monitor`, `callbacks`, `progress`, as in `Trainer`.
+            options: `workers`, `on_bad`, `early_stopping`, `restore_best`, `monitor`, `callbacks`, `progress`, as in
+                `Trainer`.
 
         Raises:
             CheckpointError: the run holds no training state.
@@ -152,8 +157,8 @@ class Trainer:
             The rows of these epochs; `history` has all.
 
         Raises:
-            UsageError: nothing is trainable. DataError: the data does not fit the model. TrainingError: the loss is
-            not finite.
+            UsageError: nothing is trainable. DataError: the data does not fit the model, or an image cannot be read
+            and `on_bad` is "raise". TrainingError: the loss is not finite.
         """
         from xfer.data import load
 
@@ -294,13 +299,16 @@ class Trainer:
             shuffle=True,
             augment=self.augment,
             workers=self.workers,
+            on_bad=self.on_bad,
             drop_last=len(split) > self.batch_size and len(split) % self.batch_size == 1,
         )
 
     def _validation_loader(self, data: Data) -> Loader | None:
         if data.val is None:
             return None
-        return evaluation.evaluation_loader(self.model, data, batch_size=self.batch_size, workers=self.workers)
+        return evaluation.evaluation_loader(
+            self.model, data, batch_size=self.batch_size, workers=self.workers, on_bad=self.on_bad
+        )
 
     def _watchers(self, *, validated: bool) -> list[Callback]:
         """The callbacks of one fit; without validation, metrics are those of training."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -59,6 +59,7 @@ def evaluate(
     backend: Backend = None,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="images a forward pass", min=1)] = 32,
+    on_bad: Annotated[Literal["report", "raise"] | None, typer.Option(help="images that cannot be read")] = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
@@ -72,9 +73,10 @@ def evaluate(
     with quiet_stdout():
         if data is None and "data" not in settings:
             raise UsageError("DATA is missing: give a folder, a manifest or 'digits'")
-        source = read_data(checked(settings, data=data))
+        described = checked(settings, data=data, on_bad=on_bad)
+        source = read_data(described)
         model = load(run, backend=backend or settings.get("backend"), device=device)
-        result = model.evaluate(source, batch_size=batch_size)
+        result = model.evaluate(source, batch_size=batch_size, on_bad=described.on_bad)
     if json:
         skipped = [{"name": bad.name, "reason": bad.reason} for bad in result.skipped]
         print_json({**result.metrics, "images": len(result.labels), "skipped": skipped, "backend": model.backend.name})
@@ -84,6 +86,8 @@ def evaluate(
         table.add_row(name, f"{value:.4f}")
     table.add_row("images", str(len(result.labels)))
     show(table)
+    if result.skipped:
+        print(f"{len(result.skipped)} files could not be read; --json names them")
 
 
 @guarded

@@ -11,7 +11,7 @@ from xfer.data.dataset import Data, Split
 from xfer.data.digits import digits
 from xfer.data.folders import folder
 from xfer.data.inspection import Inspection, inspect
-from xfer.data.loader import Batch, Loader, Skipped
+from xfer.data.loader import Batch, Loader, OnBad, Skipped
 from xfer.data.memory import arrays
 from xfer.data.sources import load, pictures
 from xfer.data.tables import manifest
@@ -23,6 +23,7 @@ __all__ = [
     "Data",
     "Inspection",
     "Loader",
+    "OnBad",
     "Skipped",
     "Split",
     "arrays",

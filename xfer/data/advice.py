@@ -20,7 +20,8 @@ def advice(found: Inspection) -> Iterator[str]:
         yield f"{_pictures(n)} with more than one label: decide which is right"
     yield from (_copies(each) for each in found.duplicates if each.first == each.second)
     if n := sum(len(split.unreadable) for split in found.splits.values()):
-        yield f"{n:,} {'file' if n == 1 else 'files'} cannot be read: repair or remove {_them(n)}"
+        what = f"{n:,} {'file' if n == 1 else 'files'} cannot be read"
+        yield f"{what}: repair or remove {_them(n)} (training leaves {_them(n)} out)"
     for name, split in found.splits.items():
         yield from _missing(name, split)
     yield from _imbalance(found.splits["train"])

@@ -10,18 +10,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from typing import Literal, get_args
 
 import numpy as np
 
 from xfer.data.augment import Augment
 from xfer.data.dataset import Split
 from xfer.data.decode import BadImageError, decode
-from xfer.errors import DataError, UsageError
+from xfer.errors import DataError, UsageError, check_name
 from xfer.numerics import Preprocessing
 
 _MOST_WORKERS = 8
 _BATCHES_AHEAD = 2
 
+OnBad = Literal["report", "raise"]
 Sample = tuple[int, np.ndarray | None]
 Ahead = tuple[int, Future[np.ndarray | None]]
 
@@ -71,6 +73,7 @@ class Loader:
         workers: threads that decode ahead (Pillow releases the GIL); 0 decodes in the caller's, None takes one for
             each core, at most 8.
         drop_last: leave out a last batch that is not full.
+        on_bad: "report" leaves an unreadable image out and lists it; "raise" stops at the first of the epoch's order.
 
     Raises:
         UsageError: a number that does not fit, or `drop_last` where no batch is full.
@@ -87,17 +90,19 @@ class Loader:
         augment: Augment | str | Iterable[str] | None = None,
         workers: int | None = 0,
         drop_last: bool = False,
+        on_bad: OnBad = "report",
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
             if value < least:
                 raise UsageError(f"{name}={value}: give {least} or more")
+        check_name("on_bad", on_bad, get_args(OnBad))
         if drop_last and 0 < len(split) < batch_size:
             raise UsageError(
                 f"drop_last leaves nothing of {len(split)} images in batches of {batch_size}: make the batches smaller"
             )
         self.split, self.preprocessing, self.batch_size = split, preprocessing, batch_size
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
-        self.augment = Augment.parse(augment)
+        self.augment, self.on_bad = Augment.parse(augment), on_bad
         self.workers = threads(workers)
         self._bad: dict[int, str] = {}
         self._lock = threading.Lock()
@@ -126,7 +131,7 @@ class Loader:
         Threads live as long as the iterator: exhaust it, close it or let go of it.
 
         Raises:
-            DataError: no image of the split can be read.
+            DataError: no image of the split can be read; with `on_bad="raise"`, the first that cannot, by name.
             UsageError: `start` is not among the batches.
         """
         if not 0 <= start <= len(self):
@@ -173,6 +178,8 @@ class Loader:
         try:
             return self.augment(decode(self.split.images[index]), self.preprocessing, rng)
         except BadImageError as bad:
+            if self.on_bad == "raise":
+                raise DataError(f"cannot read {self.split.names[index]}: {bad.reason}; repair or remove it") from None
             with self._lock:
                 self._bad[index] = bad.reason
             return None

@@ -193,7 +193,7 @@ def test_suggestions_name_what_is_wrong(album):
         "2 pictures of val are in train too: remove them from val",
         "1 picture with more than one label: decide which is right",
         "1 image of train repeats another one there: remove it",
-        "3 files cannot be read: repair or remove them",
+        "3 files cannot be read: repair or remove them (training leaves them out)",
     ]
 
 
