@@ -47,6 +47,9 @@ class TrainConfig(BaseModel):
     image_size: int | None = Field(None, ge=8, description="input pixels; default: that of the weights")
     precision: Literal["auto", "fp32", "fp64", "bf16"] = "auto"
     augment: str = Field("none", description="'light', 'strong', or such as 'flip,crop=0.5,rotate=15'")
+    sampling: Literal["none", "over", "under", "balanced"] = Field(
+        "none", description="classes of one size: repeat images of small ones, leave out those of large ones, or both"
+    )
     hidden: tuple[int, ...] = Field((), description="widths of hidden layers in the head")
     dropout: float = Field(0.0, ge=0, lt=1, description="in the head")
     val: float = Field(0.2, gt=0, lt=1, description="share held out where the data has no split")

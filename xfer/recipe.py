@@ -135,6 +135,7 @@ def _trainer(config: TrainConfig, model: BaseModel, progress: bool) -> Trainer:
         batch_size=config.batch_size,
         seed=config.seed,
         augment=config.augment,
+        sampling=config.sampling,
         workers=config.workers,
         on_bad=config.on_bad,
         early_stopping=config.early_stopping,

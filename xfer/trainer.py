@@ -18,7 +18,7 @@ from xfer.progress import Progress
 
 if TYPE_CHECKING:
     from xfer.backend import Backend
-    from xfer.data import Augment, Data, Loader, OnBad, Skipped
+    from xfer.data import Augment, Data, Loader, OnBad, Sampling, Skipped
     from xfer.model import BaseModel
 
 DECAY_PER_BLOCK = 2.6  # Howard & Ruder 2018 (arXiv:1801.06146): each lower layer's rate is the one above over 2.6
@@ -40,8 +40,12 @@ class Trainer:
         clip_norm: bound of the gradients' global norm.
         batch_size: images an update. A last batch of one image is left out where others exist, because batch
             statistics of one image say nothing.
-        seed: of order, augmentation and dropout.
+        seed: of sampling, order, augmentation and dropout.
         augment: such as "flip,crop", or a preset ("light", "strong"); see `xfer.data.Augment`.
+        sampling: which training images make an epoch where classes are of different sizes; validation sees its own as
+            they are. "none": each image once. "over": as many of each class as the largest has, small classes
+            repeated with another augmentation each time. "under": as many as the smallest has, others each epoch.
+            "balanced": equally many of each class, in all as many as there are images.
         workers: decoding threads; None for one a core, 0 for none.
         on_bad: "report" leaves out images that cannot be read, in training and validation, and lists those of
             training in `skipped`; "raise" stops at the first.
@@ -69,6 +73,7 @@ class Trainer:
         batch_size: int = 32,
         seed: int = 0,
         augment: str | Augment = "none",
+        sampling: Sampling = "none",
         workers: int | None = None,
         on_bad: OnBad = "report",
         early_stopping: int | None = None,
@@ -77,9 +82,10 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> None:
-        from xfer.data import Augment, OnBad
+        from xfer.data import Augment, OnBad, Sampling
 
         check_name("on_bad", on_bad, get_args(OnBad))
+        check_name("sampling", sampling, get_args(Sampling))
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size}: give at least 1")
         if clip_norm is not None and not clip_norm > 0:
@@ -87,7 +93,7 @@ class Trainer:
         self.model = model
         self.rates = block_rates(lr, model.blocks)
         self.schedule = schedule if isinstance(schedule, Schedule) else Schedule(schedule)
-        self.augment = Augment.parse(augment)
+        self.augment, self.sampling = Augment.parse(augment), sampling
         self.batch_size, self.seed, self.workers, self.on_bad = batch_size, seed, workers, on_bad
         self.monitor, self.restore_best, self.early_stopping = monitor, restore_best, early_stopping
         rule = optimizer if isinstance(optimizer, OptimizerSpec) else OptimizerSpec(optimizer)
@@ -134,6 +140,7 @@ class Trainer:
             batch_size=state.batch_size,
             seed=state.seed,
             augment=state.augment,
+            sampling=state.sampling,
             **options,
         )
         trainer.stepper.load_state(opened.optimizer_state())
@@ -144,8 +151,8 @@ class Trainer:
     def fit(self, data: Any, epochs: int | None = None, *, lr: Rates | None = None, phase: str = "") -> History:
         """Train for `epochs` more epochs and validate after each.
 
-        The schedule runs over the updates of this fit. Order and augmentation depend on (seed, epoch, index) alone, so
-        a fit that was interrupted goes on as if it had never stopped.
+        The schedule runs over the updates of this fit. Sampling, order and augmentation depend on (seed, epoch, index)
+        alone, so a fit that was interrupted goes on as if it had never stopped.
 
         Args:
             data: a `Data`, or whatever `xfer.data.load` takes; its classes must be the model's, matched by name.
@@ -252,6 +259,7 @@ class Trainer:
             epoch=self.epoch,
             step=self.batch,
             fit=self._plan,
+            sampling=self.sampling,
         )
 
     def _epoch(
@@ -287,10 +295,12 @@ class Trainer:
 
     def _train_loader(self, data: Data) -> Loader:
         from xfer.data import Loader
+        from xfer.data.sampling import quotas
 
         if data.train is None or len(data.train) == 0:
             raise DataError(f"{data.source} has no images to train on")
         split = evaluation.relabelled(self.model, data, data.train)
+        size = int(quotas(split.labels, self.sampling).sum())
         return Loader(
             split,
             self.model.spec.preprocessing,
@@ -298,9 +308,10 @@ class Trainer:
             seed=self.seed,
             shuffle=True,
             augment=self.augment,
+            sampling=self.sampling,
             workers=self.workers,
             on_bad=self.on_bad,
-            drop_last=len(split) > self.batch_size and len(split) % self.batch_size == 1,
+            drop_last=size > self.batch_size and size % self.batch_size == 1,
         )
 
     def _validation_loader(self, data: Data) -> Loader | None:

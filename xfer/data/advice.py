@@ -52,7 +52,7 @@ def _imbalance(train: SplitInspection) -> Iterator[str]:
     there = {label: count for label, count in train.counts.items() if count}
     most, least = max(there, key=lambda x: there[x]), min(there, key=lambda x: there[x])
     sizes = f"{most} {there[most]:,}, {least} {there[least]:,}"
-    yield f"train is imbalanced {train.imbalance:.3g}:1 ({sizes}): add images of the small classes"
+    yield f"train is imbalanced {train.imbalance:.3g}:1 ({sizes}): try --sampling balanced"
 
 
 def _pictures(n: int) -> str:

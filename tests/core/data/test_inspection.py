@@ -211,7 +211,7 @@ def test_suggestions_about_classes():
     assert advice(split(5, 4, 2), split(1, 1, 1)) == []
     skewed = advice(split(37, 1, 4), split(1, 1, 1))
     assert len(skewed) == 1
-    assert skewed[0].startswith("train is imbalanced 37:1 (a 37, b 1): ")
+    assert skewed[0] == "train is imbalanced 37:1 (a 37, b 1): try --sampling balanced"
     assert advice(split(3, 3, 3), split(2, 0, 0)) == ["val has no readable image of b, c: add some"]
 
 
