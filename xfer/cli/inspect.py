@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xfer.data.inspection import Inspection, Range
 
 _CLASSES = 20
+_FILES = 50
 
 
 @guarded
@@ -112,9 +113,11 @@ def _unreadable(found: Inspection) -> Table:
     from rich.table import Table
 
     table = Table("split", "cannot be read", "reason")
-    for name, split in found.splits.items():
-        for bad in split.unreadable:
-            table.add_row(name, _cell(bad.name), _cell(bad.reason))
+    rows = [(name, bad) for name, split in found.splits.items() for bad in split.unreadable]
+    for name, bad in rows[:_FILES]:
+        table.add_row(name, _cell(bad.name), _cell(bad.reason))
+    if len(rows) > _FILES:
+        table.add_row("", f"... {len(rows) - _FILES:,} more", "--json names all")
     return table
 
 

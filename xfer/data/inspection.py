@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from xfer.data.duplicates import Conflicts, Duplicates, Place, conflicts, duplic
 from xfer.data.loader import Skipped, threads
 from xfer.data.sources import load
 from xfer.errors import UsageError
+
+_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -132,10 +135,13 @@ def inspect(data: Any, *, val: float = 0.2, seed: int = 0, pairs: int = 20, work
 
 
 def _look_at_all(split: Split, workers: int) -> list[_Seen | str]:
+    indices = range(len(split))
     if not workers:
-        return [_look(split, index) for index in range(len(split))]
+        return [_look(split, index) for index in indices]
     with ThreadPoolExecutor(workers, "xfer-inspect") as pool:
-        return list(pool.map(lambda index: _look(split, index), range(len(split))))
+        # A pool makes one object for each waiting image at once: a part at a time keeps millions of them away.
+        parts = (indices[start : start + _AT_ONCE] for start in range(0, len(split), _AT_ONCE))
+        return [look for part in parts for look in pool.map(partial(_look, split), part)]
 
 
 def _look(split: Split, index: int) -> _Seen | str:

@@ -1,6 +1,8 @@
 """Inspection against brute force: every pair compared, every file opened by Pillow alone."""
 
 import json
+import os
+import sys
 from collections import Counter
 from dataclasses import asdict
 from itertools import combinations
@@ -104,6 +106,13 @@ def test_many_copies_of_one_picture_are_counted_without_being_listed():
     assert (found.duplicates[0].total, found.duplicates[0].images) == (n * (n - 1) // 2, n - 1)
     assert found.conflicts.total == (n // 2) ** 2
     assert len(found.duplicates[0].pairs) == len(found.conflicts.pairs) == 3
+
+
+def test_equal_bytes_of_another_shape_are_another_picture():
+    images = [np.zeros((4, 6, 3), np.uint8), np.zeros((6, 4, 3), np.uint8), np.zeros((6, 4), np.uint8)]
+    found = inspect(Split(images, [0, 1, 1], list("abc")))
+    assert [named(pair) for pair in found.duplicates[0].pairs] == [(("train", "b"), ("train", "c"))]
+    assert found.conflicts.total == 0
 
 
 def test_counts_sizes_and_imbalance(crowd):
@@ -225,6 +234,40 @@ def test_command(album):
     assert len(found["duplicates"][1]["pairs"]) == 1
     for split in found["splits"].values():
         assert split["listed"] == split["readable"] + len(split["unreadable"])
+
+
+def test_command_with_many_classes_and_damaged_files(tmp_path, photo):
+    """25 classes of 1 to 25 images, and 60 files that hold none: both ends of the one, the first of the other."""
+    for i in range(25):
+        (tmp_path / f"train/class{i:02}").mkdir(parents=True)
+        for j in range(i + 1):
+            photo(100 * i + j, (8, 8)).save(tmp_path / f"train/class{i:02}/{j}.png")
+    for j in range(60):
+        (tmp_path / f"train/class24/bad{j:02}.png").write_bytes(b"")
+    (tmp_path / "val/class03").mkdir(parents=True)
+    photo(9000).save(tmp_path / "val/class03/0.png")
+    result = xfer_command("inspect", tmp_path)
+    assert result.returncode == 0, result.stderr
+    text = result.stdout
+    assert [f"class{i:02} " in text for i in range(25)] == [i < 10 or i > 14 for i in range(25)]
+    assert "... 5 more classes" in text
+    assert text.count("the file is empty") == 50
+    assert "... 10 more" in text
+    assert "60 files cannot be read" in text
+    assert "- val has no readable image of class00, class01, class02, class04, class05 and 19 more: add some" in text
+    assert "- train is imbalanced 25:1 (class24 25, class00 1)" in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_command_with_a_name_that_is_no_text(album):
+    strange = os.fsencode(album) + b"/train/ant/\xff.png"
+    with open(strange, "wb"):  # noqa: PTH123
+        pass
+    result = xfer_command("inspect", album)
+    assert result.returncode == 0, result.stderr
+    assert "train/ant/\N{REPLACEMENT CHARACTER}.png" in result.stdout
+    unreadable = document(xfer_command("inspect", album, "--json"))["splits"]["train"]["unreadable"]
+    assert {"name": "train/ant/\udcff.png", "reason": "the file is empty"} in unreadable
 
 
 def test_command_sees_the_data_of_a_configuration(tmp_path):
