@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -52,6 +52,7 @@ class TrainingState:
     epoch: int
     step: int
     fit: FitPlan | None = None
+    sampling: Literal["none", "over", "under", "balanced"] = "none"
 
 
 @dataclass(frozen=True)

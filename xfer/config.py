@@ -54,12 +54,18 @@ class TrainConfig(BaseModel):
     image_size: int | None = Field(None, ge=8, description="input pixels; default: that of the weights")
     precision: Literal["auto", "fp32", "fp64", "bf16"] = "auto"
     augment: str = Field("none", description="'light', 'strong', or such as 'flip,crop=0.5,rotate=15'")
+    sampling: Literal["none", "over", "under", "balanced"] = Field(
+        "none", description="classes of one size: repeat images of small ones, leave out those of large ones, or both"
+    )
     hidden: tuple[int, ...] = Field((), description="widths of hidden layers in the head")
     dropout: float = Field(0.0, ge=0, lt=1, description="in the head")
     val: float = Field(0.2, gt=0, lt=1, description="share held out where the data has no split")
     limit: int | None = Field(None, ge=1, description="use at most so many images of each split")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, gpu:0 or mps")
     workers: int | None = Field(None, ge=0, description="decoding threads; default: one a core")
+    on_bad: Literal["report", "raise"] = Field(
+        "report", description="images that cannot be read: leave them out and list them, or stop at the first"
+    )
     seed: int = Field(0, ge=0, description="of split, order, augmentation and initial weights")
     tensorboard: bool = Field(False, description="write TensorBoard events into the run")
     out: str = Field("run", description="folder of the run")

@@ -24,6 +24,17 @@ class UnknownNameError(UsageError):
         super().__init__(f"unknown {kind} {given!r}; {hint}")
 
 
+def check_name(kind: str, given: object, known: Iterable[str]) -> None:
+    """Refuse a name that is not in a closed set.
+
+    Raises:
+        UnknownNameError: it is not.
+    """
+    names = tuple(known)
+    if given not in names:
+        raise UnknownNameError(kind, given, names)
+
+
 class BackendError(XferError):
     """A backend that is missing, broken or cannot do what was asked."""
 

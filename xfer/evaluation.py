@@ -21,7 +21,7 @@ from xfer.per_class import ClassScores, per_class
 from xfer.significance import Interval, McNemar
 
 if TYPE_CHECKING:
-    from xfer.data import Data, Loader, Skipped, Split
+    from xfer.data import Data, Loader, OnBad, Skipped, Split
     from xfer.model import BaseModel
 
 
@@ -145,7 +145,9 @@ class Evaluation:
                 out.writerow([name, self.classes[label], self.classes[guess], *(f"{p:.8g}" for p in row)])
 
 
-def evaluate(model: BaseModel, data: Any, *, batch_size: int = 32, workers: int | None = None) -> Evaluation:
+def evaluate(
+    model: BaseModel, data: Any, *, batch_size: int = 32, workers: int | None = None, on_bad: OnBad = "report"
+) -> Evaluation:
     """Metrics of `model` on data: the validation split if there is one, else the test split, else all of it.
 
     Args:
@@ -153,21 +155,26 @@ def evaluate(model: BaseModel, data: Any, *, batch_size: int = 32, workers: int 
         data: a split, or whatever `xfer.data.load` takes.
         batch_size: images a forward pass.
         workers: decoding threads; None for one a core.
+        on_bad: "report" lists unreadable images in `skipped`; "raise" stops at the first.
 
     Raises:
-        DataError: classes that the model does not know, or not one readable image.
+        DataError: classes that the model does not know, or not one readable image; with `on_bad="raise"`, an
+            image that cannot be read, by name.
     """
     from xfer.data import load
 
-    return run(model, evaluation_loader(model, load(data), batch_size=batch_size, workers=workers))
+    return run(model, evaluation_loader(model, load(data), batch_size=batch_size, workers=workers, on_bad=on_bad))
 
 
-def evaluation_loader(model: BaseModel, data: Data, *, batch_size: int, workers: int | None) -> Loader:
+def evaluation_loader(
+    model: BaseModel, data: Data, *, batch_size: int, workers: int | None, on_bad: OnBad = "report"
+) -> Loader:
     """A loader of the split to evaluate on, its labels those of the model."""
     from xfer.data import Loader
 
     split = next(s for s in (data.val, data.test, data.train) if s is not None)
-    return Loader(relabelled(model, data, split), model.spec.preprocessing, batch_size=batch_size, workers=workers)
+    labelled, preprocessing = relabelled(model, data, split), model.spec.preprocessing
+    return Loader(labelled, preprocessing, batch_size=batch_size, workers=workers, on_bad=on_bad)
 
 
 def relabelled(model: BaseModel, data: Data, split: Split) -> Split:

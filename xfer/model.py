@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xfer.errors import DataError, UnknownNameError, UsageError
+from xfer.errors import UnknownNameError, UsageError
 from xfer.freezer import Freezer, FreezeReport
 from xfer.head import Head
 
 if TYPE_CHECKING:
     from xfer.backend import Backend, ModelSpec
-    from xfer.data import Data, Split
+    from xfer.data import Data, OnBad, Split
     from xfer.evaluation import Evaluation
     from xfer.zoo import Card
 
@@ -157,11 +157,13 @@ class BaseModel(ABC):
             result.append(Prediction(*ranked[0], ranked))
         return result
 
-    def evaluate(self, data: Data | Split | Any, *, batch_size: int = 32, workers: int | None = None) -> Evaluation:
+    def evaluate(
+        self, data: Data | Split | Any, *, batch_size: int = 32, workers: int | None = None, on_bad: OnBad = "report"
+    ) -> Evaluation:
         """Metrics on a data set's validation split (or on the split given); see `xfer.evaluation.evaluate`."""
         from xfer.evaluation import evaluate
 
-        return evaluate(self, data, batch_size=batch_size, workers=workers)
+        return evaluate(self, data, batch_size=batch_size, workers=workers, on_bad=on_bad)
 
     def save(self, path: str | Path) -> Path:
         """Write a checkpoint folder that any backend loads; see `xfer.checkpoint`."""
@@ -176,13 +178,9 @@ class BaseModel(ABC):
     def _batches(self, images: Any, batch_size: int) -> Iterator[np.ndarray]:
         from xfer.data import Loader, pictures
 
-        loader = Loader(pictures(images), self.spec.preprocessing, batch_size=batch_size, workers=None)
-        for batch in loader.epoch(0):
-            if loader.skipped:
-                break
-            yield batch.images
-        if loader.skipped:
-            raise DataError(f"cannot read {loader.skipped[0].name}: {loader.skipped[0].reason}")
+        split, preprocessing = pictures(images), self.spec.preprocessing
+        loader = Loader(split, preprocessing, batch_size=batch_size, workers=None, on_bad="raise")
+        yield from (batch.images for batch in loader.epoch(0))
 
     # What a backend implements.
 

@@ -74,7 +74,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
                 train_norm=config.weights == "none" if config.train_norm is None else config.train_norm,
             )
     with phases.phase("evaluate"):
-        evaluation = model.evaluate(data, batch_size=config.batch_size, workers=config.workers)
+        evaluation = model.evaluate(data, batch_size=config.batch_size, workers=config.workers, on_bad=config.on_bad)
     with phases.phase("save"):
         trainer.save(out)
         evaluation.write_csv(out / PREDICTIONS)
@@ -136,7 +136,9 @@ def _trainer(config: TrainConfig, data: Data, model: BaseModel, progress: bool) 
         batch_size=config.batch_size,
         seed=config.seed,
         augment=config.augment,
+        sampling=config.sampling,
         workers=config.workers,
+        on_bad=config.on_bad,
         early_stopping=config.early_stopping,
         monitor=config.monitor,
         callbacks=[TensorBoard(Path(config.out, "tensorboard"))] if config.tensorboard else [],

@@ -7,11 +7,11 @@ import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, SupportsFloat
+from typing import TYPE_CHECKING, Any, Self, SupportsFloat, get_args
 
 from xfer import checkpoint, evaluation
 from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching
-from xfer.errors import CheckpointError, DataError, UsageError, XferError
+from xfer.errors import CheckpointError, DataError, UsageError, XferError, check_name
 from xfer.history import History, Row
 from xfer.metrics import EPOCH_METRICS
 from xfer.numerics import LossSpec, OptimizerName, OptimizerSpec, Rates, Schedule, ScheduleName, block_rates
@@ -19,7 +19,7 @@ from xfer.progress import Progress
 
 if TYPE_CHECKING:
     from xfer.backend import Backend
-    from xfer.data import Augment, Data, Loader, Skipped
+    from xfer.data import Augment, Data, Loader, OnBad, Sampling, Skipped
     from xfer.model import BaseModel
 
 DECAY_PER_BLOCK = 2.6  # Howard & Ruder 2018 (arXiv:1801.06146): each lower layer's rate is the one above over 2.6
@@ -41,9 +41,15 @@ class Trainer:
         clip_norm: bound of the gradients' global norm.
         batch_size: images an update. A last batch of one image is left out where others exist, because batch
             statistics of one image say nothing.
-        seed: of order, augmentation and dropout.
+        seed: of sampling, order, augmentation and dropout.
         augment: such as "flip,crop", or a preset ("light", "strong"); see `xfer.data.Augment`.
+        sampling: which training images make an epoch where classes are of different sizes; validation sees its own as
+            they are. "none": each image once. "over": as many of each class as the largest has, small classes
+            repeated with another augmentation each time. "under": as many as the smallest has, others each epoch.
+            "balanced": equally many of each class, in all as many as there are images.
         workers: decoding threads; None for one a core, 0 for none.
+        on_bad: "report" leaves out images that cannot be read, in training and validation, and lists those of
+            training in `skipped`; "raise" stops at the first.
         early_stopping: epochs without improvement of `monitor` before a fit ends; None never ends early.
         restore_best: put back the weights of the epoch with the best `monitor` at the end of each fit.
         monitor: "loss", or "val_" and any metric of `xfer.metrics`, such as "val_loss", "val_accuracy", "val_mcc",
@@ -69,15 +75,19 @@ class Trainer:
         batch_size: int = 32,
         seed: int = 0,
         augment: str | Augment = "none",
+        sampling: Sampling = "none",
         workers: int | None = None,
+        on_bad: OnBad = "report",
         early_stopping: int | None = None,
         restore_best: bool = True,
         monitor: str = "val_loss",
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> None:
-        from xfer.data import Augment
+        from xfer.data import Augment, OnBad, Sampling
 
+        check_name("on_bad", on_bad, get_args(OnBad))
+        check_name("sampling", sampling, get_args(Sampling))
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size}: give at least 1")
         if clip_norm is not None and not clip_norm > 0:
@@ -85,8 +95,8 @@ class Trainer:
         self.model = model
         self.rates = block_rates(lr, model.blocks)
         self.schedule = schedule if isinstance(schedule, Schedule) else Schedule(schedule)
-        self.augment = Augment.parse(augment)
-        self.batch_size, self.seed, self.workers = batch_size, seed, workers
+        self.augment, self.sampling = Augment.parse(augment), sampling
+        self.batch_size, self.seed, self.workers, self.on_bad = batch_size, seed, workers, on_bad
         self.monitor, self.restore_best, self.early_stopping = monitor, restore_best, early_stopping
         rule = optimizer if isinstance(optimizer, OptimizerSpec) else OptimizerSpec(optimizer)
         self.stepper = model.backend.stepper(model, rule, loss or LossSpec(), clip_norm)
@@ -110,7 +120,8 @@ class Trainer:
         Args:
             run: a folder that `save` wrote.
             backend, device: as in `xfer.load`.
-            options: `workers`, `early_stopping`, `restore_best`, `monitor`, `callbacks`, `progress`, as in `Trainer`.
+            options: `workers`, `on_bad`, `early_stopping`, `restore_best`, `monitor`, `callbacks`, `progress`, as in
+                `Trainer`.
 
         Raises:
             CheckpointError: the run holds no training state.
@@ -131,6 +142,7 @@ class Trainer:
             batch_size=state.batch_size,
             seed=state.seed,
             augment=state.augment,
+            sampling=state.sampling,
             **options,
         )
         trainer.stepper.load_state(opened.optimizer_state())
@@ -141,8 +153,8 @@ class Trainer:
     def fit(self, data: Any, epochs: int | None = None, *, lr: Rates | None = None, phase: str = "") -> History:
         """Train for `epochs` more epochs and validate after each.
 
-        The schedule runs over the updates of this fit. Order and augmentation depend on (seed, epoch, index) alone, so
-        a fit that was interrupted goes on as if it had never stopped.
+        The schedule runs over the updates of this fit. Sampling, order and augmentation depend on (seed, epoch, index)
+        alone, so a fit that was interrupted goes on as if it had never stopped.
 
         Args:
             data: a `Data`, or whatever `xfer.data.load` takes; its classes must be the model's, matched by name.
@@ -154,8 +166,8 @@ class Trainer:
             The rows of these epochs; `history` has all.
 
         Raises:
-            UsageError: nothing is trainable. DataError: the data does not fit the model. TrainingError: the loss is
-            not finite.
+            UsageError: nothing is trainable. DataError: the data does not fit the model, or an image cannot be read
+            and `on_bad` is "raise". TrainingError: the loss is not finite.
         """
         from xfer.data import load
 
@@ -249,6 +261,7 @@ class Trainer:
             epoch=self.epoch,
             step=self.batch,
             fit=self._plan,
+            sampling=self.sampling,
         )
 
     def _epoch(
@@ -284,10 +297,12 @@ class Trainer:
 
     def _train_loader(self, data: Data) -> Loader:
         from xfer.data import Loader
+        from xfer.data.sampling import quotas
 
         if data.train is None or len(data.train) == 0:
             raise DataError(f"{data.source} has no images to train on")
         split = evaluation.relabelled(self.model, data, data.train)
+        size = int(quotas(split.labels, self.sampling).sum())
         return Loader(
             split,
             self.model.spec.preprocessing,
@@ -295,14 +310,18 @@ class Trainer:
             seed=self.seed,
             shuffle=True,
             augment=self.augment,
+            sampling=self.sampling,
             workers=self.workers,
-            drop_last=len(split) > self.batch_size and len(split) % self.batch_size == 1,
+            on_bad=self.on_bad,
+            drop_last=size > self.batch_size and size % self.batch_size == 1,
         )
 
     def _validation_loader(self, data: Data) -> Loader | None:
         if data.val is None:
             return None
-        return evaluation.evaluation_loader(self.model, data, batch_size=self.batch_size, workers=self.workers)
+        return evaluation.evaluation_loader(
+            self.model, data, batch_size=self.batch_size, workers=self.workers, on_bad=self.on_bad
+        )
 
     def _watchers(self, *, validated: bool) -> list[Callback]:
         """The callbacks of one fit; without validation, metrics are those of training."""

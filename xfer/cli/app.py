@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import xfer
-from xfer.cli import about, certify, runs
+from xfer.cli import about, certify, inspect, runs
 
 app = typer.Typer(
     help="One transfer-learning workflow for images, unchanged on PyTorch and on TensorFlow/Keras.",
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 
 for command in (
+    inspect.inspect,
     runs.train,
     runs.evaluate,
     runs.predict,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -59,6 +59,7 @@ def evaluate(
     backend: Backend = None,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="images a forward pass", min=1)] = 32,
+    on_bad: Annotated[Literal["report", "raise"] | None, typer.Option(help="images that cannot be read")] = None,
     out: Annotated[
         Path | None, typer.Option(help="folder for evaluation.json, per_class.csv, confusion.csv and plots (.png)")
     ] = None,
@@ -77,9 +78,10 @@ def evaluate(
         if out is not None:
             require_plots()
             writable(out)
-        source = read_data(checked(settings, data=data))
+        described = checked(settings, data=data, on_bad=on_bad)
+        source = read_data(described)
         model = load(run, backend=backend or settings.get("backend"), device=device)
-        result = model.evaluate(source, batch_size=batch_size)
+        result = model.evaluate(source, batch_size=batch_size, on_bad=described.on_bad)
         judged = document(result, model.backend.name)
         if out is not None:
             write(result, judged, out)
@@ -89,6 +91,8 @@ def evaluate(
     show(_metrics_table(result, f"{model.name} on {model.backend.name}"))
     if out is not None:
         print(f"details: {out}")
+    if result.skipped:
+        print(f"{len(result.skipped)} files could not be read; --json names them")
 
 
 @guarded

@@ -10,8 +10,10 @@ from xfer.data.augment import Augment
 from xfer.data.dataset import Data, Split
 from xfer.data.digits import digits
 from xfer.data.folders import folder
-from xfer.data.loader import Batch, Loader, Skipped
+from xfer.data.inspection import Inspection, inspect
+from xfer.data.loader import Batch, Loader, OnBad, Skipped
 from xfer.data.memory import arrays
+from xfer.data.sampling import Sampling
 from xfer.data.sources import load, pictures
 from xfer.data.tables import manifest
 from xfer.data.wrapped import wrap
@@ -20,12 +22,16 @@ __all__ = [
     "Augment",
     "Batch",
     "Data",
+    "Inspection",
     "Loader",
+    "OnBad",
+    "Sampling",
     "Skipped",
     "Split",
     "arrays",
     "digits",
     "folder",
+    "inspect",
     "load",
     "manifest",
     "pictures",

@@ -10,18 +10,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from typing import Literal, get_args
 
 import numpy as np
 
 from xfer.data.augment import Augment
 from xfer.data.dataset import Split
 from xfer.data.decode import BadImageError, decode
-from xfer.errors import DataError, UsageError
+from xfer.data.sampling import Sampling, quotas, repetitions, sample
+from xfer.errors import DataError, UsageError, check_name
 from xfer.numerics import Preprocessing
 
 _MOST_WORKERS = 8
 _BATCHES_AHEAD = 2
 
+OnBad = Literal["report", "raise"]
 Sample = tuple[int, np.ndarray | None]
 Ahead = tuple[int, Future[np.ndarray | None]]
 
@@ -57,9 +60,10 @@ class Batch:
 class Loader:
     """A split as batches.
 
-    The order comes from `default_rng([seed, epoch])`, each augmentation from `default_rng([seed, epoch, index])`,
-    so batches do not depend on the workers, and an epoch can begin at any batch. An unreadable image is missing from
-    its batch and listed in `skipped`; nothing takes its place.
+    Sampling and order come from `default_rng([seed, epoch])`, each augmentation from
+    `default_rng([seed, epoch, index])`, or `default_rng([seed, epoch, index, n])` the n-th time that sampling repeats
+    the image in the epoch. So batches do not depend on the workers, and an epoch can begin at any batch. An
+    unreadable image is missing from its batch and listed in `skipped`; nothing takes its place.
 
     Args:
         split: what to load.
@@ -67,13 +71,18 @@ class Loader:
         batch_size: images a batch.
         seed: of order and augmentation, 0 or more.
         shuffle: another order each epoch, instead of the split's.
+        sampling: which images make an epoch. "none": each once. "over": as many of each class as the largest has, by
+            repeating images. "under": as many as the smallest has, others each epoch. "balanced": equally many of each
+            class in an epoch of the usual length. See `xfer.data.sampling.quotas`.
         augment: see `Augment.parse`.
         workers: threads that decode ahead (Pillow releases the GIL); 0 decodes in the caller's, None takes one for
             each core, at most 8.
         drop_last: leave out a last batch that is not full.
+        on_bad: "report" leaves an unreadable image out and lists it; "raise" stops at the first of the epoch's order.
 
     Raises:
-        UsageError: a number that does not fit, or `drop_last` where no batch is full.
+        UsageError: a number or word that does not fit, `drop_last` where no batch is full, or sampling of images
+            without labels.
     """
 
     def __init__(
@@ -84,28 +93,32 @@ class Loader:
         batch_size: int,
         seed: int = 0,
         shuffle: bool = False,
+        sampling: Sampling = "none",
         augment: Augment | str | Iterable[str] | None = None,
         workers: int | None = 0,
         drop_last: bool = False,
+        on_bad: OnBad = "report",
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
             if value < least:
                 raise UsageError(f"{name}={value}: give {least} or more")
-        if workers is not None and workers < 0:
-            raise UsageError(f"workers={workers}: give a number of threads, 0 or more, or None")
-        if drop_last and 0 < len(split) < batch_size:
+        check_name("on_bad", on_bad, get_args(OnBad))
+        check_name("sampling", sampling, get_args(Sampling))
+        size = int(quotas(split.labels, sampling).sum())
+        if drop_last and 0 < size < batch_size:
             raise UsageError(
-                f"drop_last leaves nothing of {len(split)} images in batches of {batch_size}: make the batches smaller"
+                f"drop_last leaves nothing of {size} images in batches of {batch_size}: make the batches smaller"
             )
         self.split, self.preprocessing, self.batch_size = split, preprocessing, batch_size
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
-        self.augment = Augment.parse(augment)
-        self.workers = min(_cores(), _MOST_WORKERS) if workers is None else workers
+        self.sampling, self.size = sampling, size
+        self.augment, self.on_bad = Augment.parse(augment), on_bad
+        self.workers = threads(workers)
         self._bad: dict[int, str] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.split), self.batch_size)
+        whole, rest = divmod(self.size, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
     @property
@@ -117,10 +130,15 @@ class Loader:
         return sorted(listed, key=lambda skipped: skipped.name)
 
     def order(self, epoch: int) -> np.ndarray:
-        """Sample indices int64 (N,) in the order of an epoch."""
-        if not self.shuffle:
-            return np.arange(len(self.split))
-        return np.random.default_rng([self.seed, epoch]).permutation(len(self.split))
+        """Sample indices int64 (`size`,) in the order of an epoch, a pure function of the seed and the epoch.
+
+        With sampling some may be there more than once, and some not at all.
+        """
+        rng = np.random.default_rng([self.seed, epoch])
+        if self.sampling == "none":
+            return rng.permutation(self.size) if self.shuffle else np.arange(self.size)
+        taken = sample(self.split.labels, self.sampling, rng)
+        return rng.permutation(taken) if self.shuffle else taken
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on; a batch without a readable image is left out.
@@ -128,7 +146,7 @@ class Loader:
         Threads live as long as the iterator: exhaust it, close it or let go of it.
 
         Raises:
-            DataError: no image of the split can be read.
+            DataError: no image of the split can be read; with `on_bad="raise"`, the first that cannot, by name.
             UsageError: `start` is not among the batches.
         """
         if not 0 <= start <= len(self):
@@ -138,7 +156,9 @@ class Loader:
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         order = self.order(epoch)[: len(self) * self.batch_size]
         nothing = start == 0 and len(order) > 0
-        with closing(self._samples(order[start * self.batch_size :], epoch)) as samples:
+        # Counted from the beginning of the epoch, wherever it is entered.
+        keys = np.column_stack([order, repetitions(order)])[start * self.batch_size :]
+        with closing(self._samples(keys, epoch)) as samples:
             for number in range(start, len(self)):
                 read = list(islice(samples, self.batch_size))
                 good = [(index, pixels) for index, pixels in read if pixels is not None]
@@ -149,18 +169,19 @@ class Loader:
                     yield Batch(images, self.split.labels[indices], indices, number)
         if nothing:
             first = self.skipped[0]
-            raise DataError(f"none of the {len(order)} images can be read; the first, {first.name}: {first.reason}")
+            number = len(np.unique(order))
+            raise DataError(f"none of the {number} images can be read; the first, {first.name}: {first.reason}")
 
-    def _samples(self, indices: np.ndarray, epoch: int) -> Generator[Sample, None, None]:
+    def _samples(self, keys: np.ndarray, epoch: int) -> Generator[Sample, None, None]:
         if not self.workers:
-            yield from ((int(index), self._read(int(index), epoch)) for index in indices)
+            yield from ((index, self._read(index, epoch, nth)) for index, nth in keys.tolist())
             return
         ahead = max(_BATCHES_AHEAD * self.batch_size, 2 * self.workers)
         pending: deque[Ahead] = deque()
         with ThreadPoolExecutor(self.workers, "xfer-loader") as pool:
             try:
-                for index in map(int, indices):
-                    pending.append((index, pool.submit(self._read, index, epoch)))
+                for index, nth in keys.tolist():
+                    pending.append((index, pool.submit(self._read, index, epoch, nth)))
                     if len(pending) > ahead:
                         yield _result(pending)
                 while pending:
@@ -170,11 +191,13 @@ class Loader:
                 for _, future in pending:
                     future.cancel()
 
-    def _read(self, index: int, epoch: int) -> np.ndarray | None:
-        rng = np.random.default_rng([self.seed, epoch, index])
+    def _read(self, index: int, epoch: int, nth: int) -> np.ndarray | None:
+        rng = np.random.default_rng([self.seed, epoch, index, *([nth] if nth else [])])
         try:
             return self.augment(decode(self.split.images[index]), self.preprocessing, rng)
         except BadImageError as bad:
+            if self.on_bad == "raise":
+                raise DataError(f"cannot read {self.split.names[index]}: {bad.reason}; repair or remove it") from None
             with self._lock:
                 self._bad[index] = bad.reason
             return None
@@ -185,6 +208,16 @@ def _result(pending: deque[Ahead]) -> Sample:
     return index, future.result()
 
 
-def _cores() -> int:
+def threads(workers: int | None) -> int:
+    """How many threads `workers` asks for: None is one for each core, at most 8.
+
+    Raises:
+        UsageError: fewer than 0.
+    """
+    if workers is not None and workers < 0:
+        raise UsageError(f"workers={workers}: give a number of threads, 0 or more, or None")
+    if workers is not None:
+        return workers
     # A container may own fewer cores than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST_WORKERS)
