@@ -108,7 +108,7 @@ def _smallest(card: Card) -> int:
     """A small input size at which the whole network is there, auxiliary classifiers too."""
     multiple = card.size_multiple
     size = -(-min(64, card.preprocessing.size) // multiple) * multiple
-    return max(size, *(branch.smallest for branch in card.auxiliary), 0)
+    return max(size, card.size_smallest, *(branch.smallest for branch in card.auxiliary))
 
 
 def _forward(ours: Arrays, theirs: Arrays, blocks: Sequence[str], bounds: dict[str, float | None]) -> list[Stage]:
