@@ -16,7 +16,7 @@ class Answers:
         table: probabilities (M, K), of which `rows` names the ones meant.
         rows: int64 (N,), rows of `table`.
         labels: int64 (N,), true classes.
-        predicted: int64 (N,), the most probable classes, the first of equals.
+        predicted: int64 (N,), the classes named: by default the most probable ones, the first of equals.
         better: int64 (N,), how many classes are more probable than the true one.
         losses: float64 (N,), cross-entropy of each image in nats.
     """
@@ -29,7 +29,13 @@ class Answers:
     losses: np.ndarray
 
     @classmethod
-    def of(cls, probabilities: np.ndarray, labels: np.ndarray, logits: np.ndarray | None = None) -> Self:
+    def of(
+        cls,
+        probabilities: np.ndarray,
+        labels: np.ndarray,
+        logits: np.ndarray | None = None,
+        predicted: np.ndarray | None = None,
+    ) -> Self:
         """Answers from probabilities (N, K) and labels int64 (N,).
 
         Args:
@@ -37,6 +43,7 @@ class Answers:
             labels: class indices.
             logits: (N, K) behind the probabilities. Without them, a probability that float32 rounds to 0 counts as its
                 smallest normal number, 1.2e-38, so that no loss exceeds 87.4.
+            predicted: the classes named, where they are not the most probable ones.
         """
         if logits is None:
             z = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
@@ -49,7 +56,7 @@ class Answers:
             table=probabilities,
             rows=rows,
             labels=np.asarray(labels),
-            predicted=np.asarray(probabilities.argmax(axis=1)),
+            predicted=np.asarray(probabilities.argmax(axis=1) if predicted is None else predicted),
             better=np.asarray((z > of_label[:, None]).sum(axis=1)),
             losses=np.log(np.exp(z).sum(axis=1)) - of_label,
         )

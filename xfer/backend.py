@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from xfer import device as devices
-from xfer.errors import BackendError, UnknownNameError
+from xfer.errors import BackendError, UnknownNameError, UsageError
 from xfer.head import Head
 from xfer.numerics import LossSpec, OptimizerSpec, Precision, Preprocessing
+from xfer.tasks import Task
 
 if TYPE_CHECKING:
     from xfer.model import BaseModel
@@ -38,6 +41,8 @@ class ModelSpec:
         precision: of the forward and backward pass; "fp64" makes weights and results float64.
         device: canonical name of a device that is there.
         dropout: whether the network's own dropout and stochastic depth are there in training.
+        columns: how many numbers beside the image join the features before the head.
+        tasks: those of a network with several heads; `classes` are then the names of all their outputs.
     """
 
     card: Card
@@ -47,9 +52,36 @@ class ModelSpec:
     precision: Precision = "fp32"
     device: str = "cpu"
     dropout: bool = True
+    columns: int = 0
+    tasks: tuple[Task, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "card", self.card.at(self.preprocessing.size))
+        if self.columns and self.card.head_per_place:
+            raise UsageError(
+                f"the head of {self.card.name} reads a map, which columns cannot join: take another network"
+            )
+
+    @property
+    def heads(self) -> dict[str, tuple[Head, int]]:
+        """Each head's canonical prefix, with its shape and how many outputs it has, in the order of the outputs."""
+        if not self.tasks:
+            return {self.card.head: (self.head, len(self.classes))}
+        return {f"{self.card.head}.{task.name}": (task.head, len(task.classes)) for task in self.tasks}
+
+    @property
+    def head_inputs(self) -> int:
+        """Width of what a head reads."""
+        return self.card.feature_dim + self.columns
+
+    def initial_heads(self, seed: int) -> dict[str, np.ndarray]:
+        """Seeded weights of new heads, and of the auxiliary classifiers' last layers, which are linear."""
+        arrays: dict[str, np.ndarray] = {}
+        for prefix, (head, outputs) in self.heads.items():
+            arrays |= head.initial(prefix, self.head_inputs, outputs, seed)
+        for branch in self.card.auxiliary:
+            arrays |= Head().initial(branch.head, branch.feature_dim, len(self.classes), seed)
+        return arrays
 
 
 class Backend(ABC):

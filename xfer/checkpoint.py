@@ -17,9 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 import xfer
+from xfer.columns import Columns
+from xfer.decision import Decision
 from xfer.errors import CheckpointError
+from xfer.estimator import FittedEstimator, dumps, loads
 from xfer.head import Head
 from xfer.numerics import LossSpec, OptimizerSpec, Precision, Preprocessing, Schedule
+from xfer.tasks import Task
 
 if TYPE_CHECKING:
     from xfer.model import BaseModel
@@ -53,6 +57,8 @@ class TrainingState:
     step: int
     fit: FitPlan | None = None
     sampling: Literal["none", "over", "under", "balanced"] = "none"
+    augment_minority: str | None = None
+    mix: str = "none"
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,13 @@ class Manifest:
     optimizer: StoredFile | None = None
     training: TrainingState | None = None
     dropout: bool = True
+    columns: int = 0
+    tasks: tuple[Task, ...] = ()
+    decision: Decision = field(default_factory=Decision)
+    transformers: StoredFile | None = None
+    column_names: tuple[str, ...] = ()
+    numeric_columns: tuple[bool, ...] = ()
+    estimator: StoredFile | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -98,6 +111,21 @@ class Checkpoint:
     def optimizer_state(self) -> dict[str, np.ndarray]:
         """The optimizer's slots, as `Stepper.state` gives them; empty if the checkpoint has none."""
         return _read_tensors(self.path, self.manifest.optimizer) if self.manifest.optimizer else {}
+
+    def columns(self) -> Columns | None:
+        """What makes numbers of the columns beside images, if the model reads any by name."""
+        manifest = self.manifest
+        if manifest.transformers is None:
+            return None
+        found = loads(_read(self.path, manifest.transformers), str(self.path / manifest.transformers.name))
+        return Columns(manifest.column_names, manifest.numeric_columns, tuple(found), manifest.columns)
+
+    def estimator(self) -> FittedEstimator | None:
+        """The estimator that is the head, if one is."""
+        file = self.manifest.estimator
+        if file is None:
+            return None
+        return FittedEstimator(loads(_read(self.path, file), str(self.path / file.name)), len(self.manifest.classes))
 
 
 def is_checkpoint(path: str | Path) -> bool:
@@ -122,6 +150,12 @@ def save(
         folder.mkdir(parents=True, exist_ok=True)
         tensors = _write_tensors(folder, "model", model.weights())
         slots = _write_tensors(folder, "optimizer", optimizer_state) if optimizer_state else None
+        columns, estimator = model.columns, model.estimator
+        transformers = _write(folder, "columns", ".skops", dumps(columns.transformers)) if columns else None
+        fitted = None
+        if isinstance(estimator, FittedEstimator):
+            fitted = _write(folder, "estimator", ".skops", dumps(estimator.estimator))
+        files = [file for file in (tensors, slots, transformers, fitted) if file]
         manifest = Manifest(
             format=FORMAT,
             xfer=xfer.__version__,
@@ -137,9 +171,16 @@ def save(
             tensors=tensors,
             optimizer=slots,
             training=training,
+            columns=model.spec.columns,
+            tasks=model.spec.tasks,
+            decision=model.decision,
+            transformers=transformers,
+            column_names=columns.names if columns else (),
+            numeric_columns=columns.numeric if columns else (),
+            estimator=fitted,
         )
         write_atomically(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
-        _sweep(folder, {file.name for file in (tensors, slots) if file})
+        _sweep(folder, {file.name for file in files})
     except OSError as error:
         raise CheckpointError(f"cannot write the checkpoint {folder}: {error.strerror or error}") from None
     return folder
@@ -190,8 +231,12 @@ def _write_tensors(folder: Path, kind: str, arrays: Mapping[str, np.ndarray]) ->
     from safetensors.numpy import save as encode
 
     content = encode({name: np.asarray(array, order="C") for name, array in arrays.items()})
+    return _write(folder, kind, ".safetensors", content)
+
+
+def _write(folder: Path, kind: str, suffix: str, content: bytes) -> StoredFile:
     digest = hashlib.sha256(content).hexdigest()
-    name = f"{kind}-{digest[:12]}.safetensors"
+    name = f"{kind}-{digest[:12]}{suffix}"
     write_atomically(folder / name, content)
     return StoredFile(name, digest)
 
@@ -200,6 +245,13 @@ def _read_tensors(folder: Path, file: StoredFile) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load as decode
 
+    try:
+        return dict(decode(_read(folder, file)))
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{folder / file.name} is not a safetensors file: {error}") from None
+
+
+def _read(folder: Path, file: StoredFile) -> bytes:
     if Path(file.name).name != file.name:
         raise CheckpointError(f"{folder / MANIFEST} names a file outside its folder: {file.name!r}")
     path = folder / file.name
@@ -209,15 +261,12 @@ def _read_tensors(folder: Path, file: StoredFile) -> dict[str, np.ndarray]:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}): the run is incomplete") from None
     if hashlib.sha256(content).hexdigest() != file.sha256:
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's; restore it or train again")
-    try:
-        return dict(decode(content))
-    except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
+    return content
 
 
 def _sweep(folder: Path, keep: set[str]) -> None:
-    for kind in ("model", "optimizer"):
-        for path in folder.glob(f"{kind}-{'[0-9a-f]' * 12}.safetensors"):
+    for kind in ("model-*.safetensors", "optimizer-*.safetensors", "columns-*.skops", "estimator-*.skops"):
+        for path in folder.glob(kind.replace("*", "[0-9a-f]" * 12)):
             if path.name not in keep:
                 path.unlink(missing_ok=True)
 

@@ -57,14 +57,19 @@ class TrainConfig(BaseModel):
     sampling: Literal["none", "over", "under", "balanced"] = Field(
         "none", description="classes of one size: repeat images of small ones, leave out those of large ones, or both"
     )
+    augment_minority: str | None = Field(None, description="in place of augment, for classes below the mean size")
+    mix: str = Field("none", description="'mixup', 'cutmix', such as 'mixup=0.2', or both")
     hidden: tuple[int, ...] = Field((), description="widths of hidden layers in the head")
     dropout: float = Field(0.0, ge=0, lt=1, description="in the head")
     val: float = Field(0.2, gt=0, lt=1, description="share held out where the data has no split")
     limit: int | None = Field(None, ge=1, description="use at most so many images of each split")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, gpu:0 or mps")
     workers: int | None = Field(None, ge=0, description="decoding threads; default: one a core")
-    on_bad: Literal["report", "raise"] = Field(
-        "report", description="images that cannot be read: leave them out and list them, or stop at the first"
+    on_bad: Literal["report", "raise", "impute"] = Field(
+        "report", description="images that cannot be read: leave out and list, stop at the first, or list and blank"
+    )
+    missing_pixels: Literal["keep", "mean", "neighbours", "inpaint"] = Field(
+        "keep", description="what pixels of alpha 0 (in arrays, of NaN) become"
     )
     seed: int = Field(0, ge=0, description="of split, order, augmentation and initial weights")
     tensorboard: bool = Field(False, description="write TensorBoard events into the run")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,16 @@ import numpy as np
 from xfer import significance
 from xfer.answers import Answers
 from xfer.calibration import BINS, Reliability, reliability
+from xfer.decision import Decision, softmax
 from xfer.errors import DataError, UsageError
-from xfer.metrics import METRICS, classification_metrics, confusion_matrix, metric
-from xfer.model import softmax
+from xfer.metrics import METRICS, compute, confusion_matrix, metric
 from xfer.per_class import ClassScores, per_class
 from xfer.significance import Interval, McNemar
+from xfer.task_evaluation import TasksEvaluation, evaluate_tasks
 
 if TYPE_CHECKING:
     from xfer.data import Data, Loader, OnBad, Skipped, Split
+    from xfer.data.views import View
     from xfer.model import BaseModel
 
 
@@ -39,6 +41,7 @@ class Evaluation:
         classes: of the model.
         skipped: images that could not be read, which count nowhere.
         logits: (N, K) behind the probabilities, if known; they make the loss exact where a probability rounds to 0.
+        decision: which class is named.
     """
 
     metrics: dict[str, float]
@@ -48,16 +51,17 @@ class Evaluation:
     classes: tuple[str, ...]
     skipped: tuple[Skipped, ...] = ()
     logits: np.ndarray | None = field(default=None, repr=False)
+    decision: Decision = field(default_factory=Decision)
 
     @cached_property
     def answers(self) -> Answers:
         """What the metrics are computed from."""
-        return Answers.of(self.probabilities, self.labels, self.logits)
+        return Answers.of(self.probabilities, self.labels, self.logits, self.predicted)
 
     @property
     def predicted(self) -> np.ndarray:
-        """The most probable class of each image, int64 (N,)."""
-        return np.asarray(self.probabilities.argmax(axis=1))
+        """The class named for each image, int64 (N,): the most probable, if the decision has no thresholds."""
+        return self.decision.choose(self.probabilities)
 
     @property
     def confusion(self) -> np.ndarray:
@@ -99,9 +103,9 @@ class Evaluation:
             UnknownNameError: there is no such metric. UsageError: it is undefined, or an argument cannot be.
         """
         self.metric(name)
-        compute = metric(name).compute
+        score = metric(name).compute
         return significance.bootstrap(
-            lambda chosen: compute(self.answers.take(chosen)),
+            lambda chosen: score(self.answers.take(chosen)),
             len(self.labels),
             level=level,
             resamples=resamples,
@@ -146,8 +150,14 @@ class Evaluation:
 
 
 def evaluate(
-    model: BaseModel, data: Any, *, batch_size: int = 32, workers: int | None = None, on_bad: OnBad = "report"
-) -> Evaluation:
+    model: BaseModel,
+    data: Any,
+    *,
+    batch_size: int = 32,
+    workers: int | None = None,
+    on_bad: OnBad = "report",
+    tta: str = "none",
+) -> Evaluation | TasksEvaluation:
     """Metrics of `model` on data: the validation split if there is one, else the test split, else all of it.
 
     Args:
@@ -155,26 +165,70 @@ def evaluate(
         data: a split, or whatever `xfer.data.load` takes.
         batch_size: images a forward pass.
         workers: decoding threads; None for one a core.
-        on_bad: "report" lists unreadable images in `skipped`; "raise" stops at the first.
+        on_bad: "report" lists unreadable images in `skipped`; "raise" stops at the first; "impute" puts a blank image
+            in the place of each.
+        tta: test-time augmentation, the mean of probabilities over views: "none", "flip", "five-crop", "ten-crop".
 
     Raises:
         DataError: classes that the model does not know, or not one readable image; with `on_bad="raise"`, an
             image that cannot be read, by name.
     """
     from xfer.data import load
+    from xfer.data.views import views_of
 
-    return run(model, evaluation_loader(model, load(data), batch_size=batch_size, workers=workers, on_bad=on_bad))
+    source = load(data)
+    if tta == "none":
+        return run(model, evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad))
+    if model.spec.tasks:
+        raise UsageError("test-time augmentation averages the classes of one task: leave tta out with several")
+    found = []
+    for view in views_of(tta):
+        loader = evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad, view=view)
+        found.append(run(model, loader, ()))
+    return mean([each for each in found if isinstance(each, Evaluation)])
+
+
+def mean(evaluations: Sequence[Evaluation], weights: Sequence[float] | None = None) -> Evaluation:
+    """The evaluation of averaged probabilities of the same images: soft voting.
+
+    Args:
+        evaluations: at least one, of the same images and classes.
+        weights: one each, which are scaled to sum 1; equal by default.
+
+    Raises:
+        UsageError: other images, labels or classes.
+    """
+    first = evaluations[0]
+    for other in evaluations[1:]:
+        if first.names != other.names or first.classes != other.classes or (first.labels != other.labels).any():
+            raise UsageError("the evaluations are of different images, labels or classes: they cannot be averaged")
+    share = np.full(len(evaluations), 1.0) if weights is None else np.asarray(weights, np.float64)
+    share = share / share.sum()
+    total = sum(w * softmax(e.logits) for w, e in zip(share, evaluations, strict=True) if e.logits is not None)
+    least = np.finfo(np.float64).tiny
+    return judge(np.log(np.maximum(total, least)), first.labels, first.names, first.classes, None, first.skipped)
 
 
 def evaluation_loader(
-    model: BaseModel, data: Data, *, batch_size: int, workers: int | None, on_bad: OnBad = "report"
+    model: BaseModel,
+    data: Data,
+    *,
+    batch_size: int,
+    workers: int | None,
+    on_bad: OnBad = "report",
+    view: View | None = None,
 ) -> Loader:
-    """A loader of the split to evaluate on, its labels those of the model."""
+    """A loader of the split to evaluate on, its labels those of the model; images without any are left out."""
     from xfer.data import Loader
 
     split = next(s for s in (data.val, data.test, data.train) if s is not None)
     labelled, preprocessing = relabelled(model, data, split), model.spec.preprocessing
-    return Loader(labelled, preprocessing, batch_size=batch_size, workers=workers, on_bad=on_bad)
+    known = labelled.subset(np.flatnonzero(labelled.labelled)) if not labelled.labelled.all() else labelled
+    if not len(known):
+        raise DataError(f"{data.source} has no image with a label to evaluate on")
+    return Loader(
+        known, preprocessing, batch_size=batch_size, workers=workers, on_bad=on_bad, columns=model.columns, augment=view
+    )
 
 
 def relabelled(model: BaseModel, data: Data, split: Split) -> Split:
@@ -183,7 +237,6 @@ def relabelled(model: BaseModel, data: Data, split: Split) -> Split:
     Raises:
         DataError: a class that the model does not know.
     """
-    from xfer.data import Split
 
     if data.classes == model.classes:
         return split
@@ -194,26 +247,38 @@ def relabelled(model: BaseModel, data: Data, split: Split) -> Split:
         )
     places = np.array([model.classes.index(name) for name in data.classes], np.int64)
     labels = np.where(split.labels < 0, split.labels, places[split.labels])
-    return Split(split.images, labels, split.names, model.classes)
+    return replace(split, labels=labels, classes=model.classes)
 
 
-def run(model: BaseModel, loader: Loader, metrics: Iterable[str] = tuple(METRICS)) -> Evaluation:
+def run(model: BaseModel, loader: Loader, metrics: Iterable[str] = tuple(METRICS)) -> Evaluation | TasksEvaluation:
     """Metrics of `model` over one pass of `loader`, whose labels are the model's; by default all of them."""
     logits, labels, indices = [], [], []
     for batch in loader.epoch(0):
-        logits.append(model.logits(batch.images))
+        logits.append(model.logits(batch.inputs))
         labels.append(batch.labels)
         indices.append(batch.indices)
-    z, y = np.concatenate(logits), np.concatenate(labels)
-    return Evaluation(
-        metrics=classification_metrics(z, y, metrics),
-        probabilities=softmax(z).astype(np.float32),
-        labels=y,
-        names=tuple(loader.split.names[i] for i in np.concatenate(indices)),
-        classes=model.classes,
-        skipped=tuple(loader.skipped),
-        logits=z,
-    )
+    names = tuple(loader.split.names[i] for i in np.concatenate(indices))
+    z, y, skipped = np.concatenate(logits), np.concatenate(labels), tuple(loader.skipped)
+    if model.spec.tasks:
+        return evaluate_tasks(model.spec.tasks, z, y, names, skipped, metrics)
+    return judge(z, y, names, model.classes, model.decision, skipped, metrics)
+
+
+def judge(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    classes: tuple[str, ...],
+    decision: Decision | None = None,
+    skipped: tuple[Skipped, ...] = (),
+    metrics: Iterable[str] = tuple(METRICS),
+) -> Evaluation:
+    """What logits (N, K) are worth against labels int64 (N,), after the temperature and thresholds of a decision."""
+    rule = decision or Decision()
+    z = rule.cooled(logits)
+    probabilities = softmax(z).astype(np.float32)
+    answers = Answers.of(probabilities, labels, z, rule.choose(probabilities))
+    return Evaluation(compute(answers, metrics), probabilities, labels, tuple(names), classes, skipped, z, rule)
 
 
 def _few(names: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -42,6 +42,11 @@ class Head:
         if self.norm and not self.hidden:
             raise UsageError("head norm needs hidden layers: give for example hidden=(256,)")
 
+    @staticmethod
+    def sklearn(estimator: Any) -> EstimatorHead:
+        """A head that is any classifier of scikit-learn, fitted on the features of a frozen backbone."""
+        return EstimatorHead(estimator)
+
     @property
     def linear(self) -> bool:
         """Whether the head is one linear layer under the classifier's own name."""
@@ -66,6 +71,22 @@ class Head:
         """Seeded initial weights, float32: torch's default for linear layers, U(-1/sqrt(in), 1/sqrt(in))."""
         shapes = self.shapes(prefix, features, classes)
         return {name: _initial(name, shape, shapes, seed) for name, shape in shapes.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class EstimatorHead:
+    """A head that `fit` fits instead of training: one pass for the features, then the estimator's own algorithm.
+
+    Args:
+        estimator: a classifier with `predict_proba` or `decision_function`, not fitted; a pipeline is one too.
+    """
+
+    estimator: Any
+
+    def __post_init__(self) -> None:
+        from xfer.estimator import check_estimator
+
+        check_estimator(self.estimator)
 
 
 def _initial(name: str, shape: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]], seed: int) -> np.ndarray:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from xfer.backend import Backend, ModelSpec, get_backend, registered
 from xfer.checkpoint import Checkpoint, is_checkpoint, open_checkpoint
+from xfer.columns import Columns
 from xfer.errors import BackendError, UnknownNameError, UsageError, WeightsError
-from xfer.head import Head
+from xfer.head import EstimatorHead, Head
 from xfer.init import initial_weights
 from xfer.model import STATISTICS, BaseModel, class_names
-from xfer.numerics import Precision, Preprocessing
+from xfer.numerics import MissingPixels, Precision, Preprocessing
+from xfer.tasks import Task, output_names
 from xfer.zoo import Card, imagenet_classes, keras_card
 from xfer.zoo import card as find_card
 
@@ -26,10 +29,13 @@ def load(
     backend: str | Backend | None = None,
     weights: str | Path | None = "imagenet",
     classes: Sequence[str] | int | None = None,
-    head: Head | None = None,
+    head: Head | EstimatorHead | None = None,
+    tasks: Sequence[Task] = (),
+    columns: Columns | int | None = None,
     device: str = "auto",
     precision: str | None = None,
     image_size: int | None = None,
+    missing_pixels: MissingPixels | None = None,
     dropout: bool = True,
     seed: int = 0,
 ) -> BaseModel:
@@ -44,20 +50,26 @@ def load(
             name, or None to start from seeded random weights. A run brings its own.
         classes: names or a number, for a new head with seeded weights; None keeps the head that the weights have
             (ImageNet's 1,000 classes, or the run's).
-        head: the new head's shape; linear by default.
+        head: the new head's shape; linear by default. `Head.sklearn(estimator)` is one of scikit-learn's classifiers.
+        tasks: several tasks in place of `classes`, for a new head each.
+        columns: numbers beside the image that join the features before a new head: `Columns` that were fitted, or how
+            many there are.
         device: "auto", "cpu", "cuda", "cuda:1", "gpu:0" or "mps".
         precision: "fp32", "fp64", "bf16", or "auto", which is "fp32"; a run brings its own.
         image_size: input size in pixels, by default that of the weights.
+        missing_pixels: what pixels of alpha 0 become: "keep", "mean", "neighbours" or "inpaint", see
+            `xfer.Preprocessing`; a run brings its own, else "keep".
         dropout: False leaves out the network's own dropout and stochastic depth (the head's is its own matter).
         seed: of the weights that are drawn.
 
     Raises:
         UnknownNameError, BackendError, DeviceError, WeightsError, CheckpointError, UsageError: in one line each.
     """
-    if head is not None and classes is None:
-        raise UsageError("head is given without classes: say which classes the new head tells apart")
+    new = _new_head(classes, head, tuple(tasks), columns, seed)
     if is_checkpoint(model):
-        return _load_run(open_checkpoint(model), backend, classes, head, device, precision, image_size, dropout, seed)
+        return _load_run(
+            open_checkpoint(model), backend, new, device, precision, image_size, missing_pixels, dropout, seed
+        )
     if isinstance(model, Path) or "/" in model:
         raise UsageError(f"{str(model)!r} is no run: expected a folder with a manifest.json, or a model's name")
     card = find_card(model)
@@ -68,31 +80,79 @@ def load(
     if run is not None:
         if run.manifest.model != card.name:
             raise WeightsError(f"{run.path} holds a {run.manifest.model}, not a {card.name}: load it by that name")
-        return _load_run(run, engine, classes, head, device, precision, image_size, dropout, seed)
+        return _load_run(run, engine, new, given)
     arrays, preprocessing = _backbone(card, weights, image_size)
     spec = ModelSpec(
         card=card,
-        head=Head() if weights is not None or head is None else head,
-        classes=_initial_classes(card, arrays, classes),
-        preprocessing=preprocessing.at(image_size) if image_size else preprocessing,
+        head=Head(),
+        classes=_initial_classes(card, arrays),
+        preprocessing=given.preprocessing(preprocessing),
         precision=_precision(precision),
         device=engine.resolve_device(device),
         dropout=dropout,
     )
-    return _ready(engine, spec, arrays, str(weights), classes, head, seed)
+    if arrays is None and new is not None:
+        spec = new.on(spec)
+    return _ready(engine, spec, arrays, str(weights), new, seed)
 
 
-def _load_run(
-    run: Checkpoint,
-    backend: str | Backend | None,
+@dataclass(frozen=True)
+class _NewHead:
+    """The head that is wanted in place of that of the weights."""
+
+    classes: tuple[str, ...]
+    head: Head | EstimatorHead
+    tasks: tuple[Task, ...]
+    columns: Columns | None
+    width: int
+    seed: int
+
+    def on(self, spec: ModelSpec) -> ModelSpec:
+        head = self.head if isinstance(self.head, Head) else Head()
+        return replace(spec, classes=self.classes, head=head, tasks=self.tasks, columns=self.width)
+
+    def give(self, model: BaseModel) -> None:
+        names = self.tasks or self.classes
+        model.replace_head(names, self.head, self.seed, columns=self.columns or self.width)
+
+
+def _new_head(
     classes: Sequence[str] | int | None,
-    head: Head | None,
-    device: str,
-    precision: str | None,
-    image_size: int | None,
-    dropout: bool,
+    head: Head | EstimatorHead | None,
+    tasks: tuple[Task, ...],
+    columns: Columns | int | None,
     seed: int,
-) -> BaseModel:
+) -> _NewHead | None:
+    if classes is None and not tasks:
+        if head is not None or columns is not None:
+            raise UsageError("a head is given without classes: say which classes the new head tells apart")
+        return None
+    if classes is not None and tasks:
+        raise UsageError("classes and tasks are both given: a task brings its own classes")
+    names = output_names(tasks) if classes is None else class_names(classes)
+    width = columns if isinstance(columns, int) else columns.width if columns else 0
+    fitted = None if isinstance(columns, int) else columns
+    return _NewHead(names, head or Head(), tasks, fitted, width, seed)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What `load` was told of how the network is to run; None for what was not said."""
+
+    device: str
+    precision: str | None
+    image_size: int | None
+    missing_pixels: MissingPixels | None
+    dropout: bool
+    seed: int
+
+    def preprocessing(self, of_weights: Preprocessing) -> Preprocessing:
+        """That of the weights, with what was said of it."""
+        recipe = replace(of_weights, missing=self.missing_pixels or of_weights.missing)
+        return recipe.at(self.image_size) if self.image_size else recipe
+
+
+def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | None, given: _Given) -> BaseModel:
     manifest = run.manifest
     if manifest.model.startswith("wrapped:"):
         raise WeightsError(
@@ -100,18 +160,20 @@ def _load_run(
             f"to xfer.wrap(network, backend={manifest.backend!r}, head=..., weights=...)"
         )
     engine = get_backend(backend) if backend is not None else _first_backend(manifest.backend)
-    preprocessing = manifest.preprocessing
     spec = ModelSpec(
         card=find_card(manifest.model),
         head=manifest.head,
         classes=manifest.classes,
-        preprocessing=preprocessing.at(image_size) if image_size else preprocessing,
-        precision=_precision(precision or manifest.precision),
-        device=engine.resolve_device(device),
-        dropout=dropout and manifest.dropout,
+        preprocessing=given.preprocessing(manifest.preprocessing),
+        precision=_precision(given.precision or manifest.precision),
+        device=engine.resolve_device(given.device),
+        dropout=given.dropout and manifest.dropout,
+        columns=manifest.columns,
+        tasks=manifest.tasks,
     )
-    model = _ready(engine, spec, run.weights(), str(run.path), classes, head, seed)
-    if classes is None:
+    model = _ready(engine, spec, run.weights(), str(run.path), new, given.seed)
+    if new is None:
+        model.columns, model.decision, model.estimator = run.columns(), manifest.decision, run.estimator()
         model.freezer.restore(name for name in manifest.trainable if name in model.parameters)
     return model
 
@@ -121,15 +183,14 @@ def _ready(
     spec: ModelSpec,
     arrays: dict[str, np.ndarray] | None,
     source: str,
-    classes: Sequence[str] | int | None,
-    head: Head | None,
+    new: _NewHead | None,
     seed: int,
 ) -> BaseModel:
     """Build the network as the weights have it, fill it, then give it the head asked for."""
     model = engine.build(spec)
     shapes = model.shapes()
     if arrays is None:
-        heads = spec.card.initial_heads(spec.head, len(spec.classes), seed)
+        heads = spec.initial_heads(seed)
         backbone = {name: shape for name, shape in shapes.items() if name not in heads}
         model.write(initial_weights(backbone, seed) | heads)
     else:
@@ -137,8 +198,12 @@ def _ready(
 
         model.write(fit(_with_auxiliary(arrays, spec, shapes, seed), shapes, source=source, model=spec.card.name))
     model.set_trainable(frozenset(name for name in shapes if not name.endswith(STATISTICS)))
-    if classes is not None and arrays is not None:
-        model.replace_head(classes, head, seed)
+    if new is not None:
+        if arrays is None:
+            model.columns = new.columns
+            model.estimator = new.head if isinstance(new.head, EstimatorHead) else None
+        else:
+            new.give(model)
     return model
 
 
@@ -151,7 +216,7 @@ def _with_auxiliary(
     extra = of_branches - shapes.keys()
     lacking = {name: shapes[name] for name in of_branches & shapes.keys() - arrays.keys()}
     kept = {name: array for name, array in arrays.items() if name not in extra}
-    heads = spec.card.initial_heads(spec.head, len(spec.classes), seed)
+    heads = spec.initial_heads(seed)
     return initial_weights(lacking, seed) | {n: a for n, a in heads.items() if n in lacking} | kept
 
 
@@ -173,13 +238,9 @@ def _backbone(
     return card.canonical(read_weights(found.path)), preprocessing
 
 
-def _initial_classes(
-    card: Card, arrays: dict[str, np.ndarray] | None, classes: Sequence[str] | int | None
-) -> tuple[str, ...]:
+def _initial_classes(card: Card, arrays: dict[str, np.ndarray] | None) -> tuple[str, ...]:
     """Classes of the network before a new head is put on it: those that its weights have."""
-    if arrays is None:
-        return imagenet_classes() if classes is None else class_names(classes)
-    bias = arrays.get(f"{card.head}.bias")
+    bias = None if arrays is None else arrays.get(f"{card.head}.bias")
     return imagenet_classes() if bias is None or bias.ndim != 1 else known_classes(len(bias))
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from xfer.answers import Answers
 from xfer.calibration import reliability
+from xfer.decision import softmax
 from xfer.errors import UnknownNameError
-from xfer.model import softmax
 from xfer.one_vs_rest import average_precisions, roc_aucs
 
 # What is computed after every epoch: cheap for any number of classes.

@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xfer.decision import Decision, softmax
 from xfer.errors import UnknownNameError, UsageError
+from xfer.estimator import FittedEstimator
 from xfer.freezer import Freezer, FreezeReport
-from xfer.head import Head
+from xfer.head import EstimatorHead, Head
+from xfer.inputs import Inputs
+from xfer.task_evaluation import split_outputs
+from xfer.tasks import Task, output_names
 
 if TYPE_CHECKING:
     from xfer.backend import Backend, ModelSpec
-    from xfer.data import Data, OnBad, Split
-    from xfer.evaluation import Evaluation
+    from xfer.columns import Columns
+    from xfer.data import Batch, Data, OnBad, Split
+    from xfer.data.views import View
     from xfer.zoo import Card
 
 STATISTICS = (".running_mean", ".running_var")
@@ -42,6 +48,9 @@ class BaseModel(ABC):
     Attributes:
         trainable: names of the tensors that training changes.
         freezer: the freeze plan.
+        columns: how columns beside the image become the numbers that the head reads, if it reads any.
+        decision: what becomes of logits: the temperature, and the thresholds of classes.
+        estimator: of scikit-learn, which gives the logits in the head's place, if there is one.
         native: the framework's own object, a `torch.nn.Module` or a `keras.Model`, on normalised input.
     """
 
@@ -51,6 +60,9 @@ class BaseModel(ABC):
         self.backend, self.spec = backend, spec
         self.freezer = Freezer(self)
         self.trainable: frozenset[str] = frozenset()
+        self.columns: Columns | None = None
+        self.decision = Decision()
+        self.estimator: EstimatorHead | FittedEstimator | None = None
 
     @property
     def card(self) -> Card:
@@ -110,60 +122,141 @@ class BaseModel(ABC):
         self.write(arrays)
         self.freezer.snapshot()
 
-    def replace_head(self, classes: Sequence[str] | int, head: Head | None = None, seed: int = 0) -> None:
-        """Give the model a new head with seeded weights; it is trainable, the rest of the plan stays."""
-        names = class_names(classes)
-        head = head or Head()
+    def replace_head(
+        self,
+        classes: Sequence[str] | Sequence[Task] | int,
+        head: Head | EstimatorHead | None = None,
+        seed: int = 0,
+        *,
+        columns: Columns | int = 0,
+    ) -> None:
+        """Give the model a new head with seeded weights; it is trainable, the rest of the plan stays.
+
+        Args:
+            classes: names or a number; or tasks, which have a head each.
+            head: its shape; of tasks each brings its own.
+            seed: of the weights.
+            columns: what joins the features before the head, as in `xfer.load`.
+        """
+        tasks = tuple(t for t in classes if isinstance(t, Task)) if not isinstance(classes, int) else ()
+        names = output_names(tasks) if tasks else class_names(classes)  # type: ignore[arg-type]
+        width = columns if isinstance(columns, int) else columns.width
         backbone = {name for name in self.trainable if self.card.block_of(name) != "head"}
-        self.spec = replace(self.spec, head=head, classes=names)
+        network = head if isinstance(head, Head) else Head()
+        self.spec = replace(self.spec, head=network, classes=names, tasks=tasks, columns=width)
+        self.columns, self.decision = (None if isinstance(columns, int) else columns), Decision()
+        self.estimator = head if isinstance(head, EstimatorHead) else None
         self.build_head()
-        self.write(self.card.initial_heads(head, len(names), seed))
+        self.write(self.spec.initial_heads(seed))
         self.freezer.restore(backbone | {n for n in self.parameters if self.card.block_of(n) == "head"})
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Class scores (N, K) of uint8 images (N, S, S, 3), in inference mode."""
-        return self.outputs(images, ["head"])["head"]
+    def logits(self, inputs: np.ndarray | Inputs) -> np.ndarray:
+        """Class scores (N, K) of uint8 images (N, S, S, 3), or of `Inputs`, in inference mode."""
+        return self.outputs(inputs, ["head"])["head"]
 
     def block_outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Output of every block, "features" (the head's input) and "head" (the logits), in inference mode."""
         return self.outputs(images, [*self.blocks[:-1], "features", "head"])
 
     def features(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
-        """What the head reads, for files, pictures, arrays or a data split as in `predict`.
+        """What the head reads of each image, for files, pictures, arrays or a data split as in `predict`.
 
         (N, D); where the head reads every place of a map (SqueezeNet), (N, P, D).
         """
-        return self._stack("features", images, batch_size, (self.card.feature_dim,))
+        split = self._split(images, None)
+        stripped = replace(split, columns=None, column_names=())
+        width = self.spec.columns
+        rows = []
+        for batch in self._batches(stripped, batch_size, columns=None):
+            blank = np.zeros((len(batch), width)) if width else None
+            rows.append(self.outputs(Inputs(batch.images, batch.after, blank), ["features"])["features"])
+        return np.concatenate(rows) if rows else np.zeros((0, self.card.feature_dim), np.float32)
 
-    def predict_proba(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
+    def predict_proba(self, images: Any, *, columns: Any = None, batch_size: int = 32, tta: str = "none") -> np.ndarray:
         """Class probabilities float32 (N, K) in the order of `classes`; see `predict`."""
-        return softmax(self._stack("head", images, batch_size, (len(self.classes),))).astype(np.float32)
+        from xfer.data.views import views_of
 
-    def predict(self, images: Any, *, top: int = 5, batch_size: int = 32) -> list[Prediction]:
+        self._one_task("predict_proba")
+        views = list(views_of(tta))
+        total: Any = 0.0
+        for view in views:
+            z = self._logits_of(images, columns, batch_size, view)
+            total = total + softmax(self.decision.cooled(z))
+        return np.asarray(total / len(views), np.float32)
+
+    def predict(
+        self, images: Any, *, columns: Any = None, top: int = 5, batch_size: int = 32, tta: str = "none"
+    ) -> list[Prediction]:
         """What is in each image: a list with one `Prediction` an image, also for a single one.
 
         Args:
             images: a path, a Pillow image, a uint8 array (H, W, 3) or (N, H, W, 3), a list of these, or a split.
+            columns: what a table says beside each image, rows of cells, where the model reads columns.
             top: how many classes to list for each image.
             batch_size: images a forward pass.
+            tta: test-time augmentation: the mean over views of each image; see `xfer.data.views`.
 
         Raises:
             DataError: an image that cannot be read, by name.
         """
+        probabilities = self.predict_proba(images, columns=columns, batch_size=batch_size, tta=tta)
         result = []
-        for row in self.predict_proba(images, batch_size=batch_size):
-            best = np.argsort(-row, kind="stable")[:top]
+        for row, rank in zip(probabilities, self.decision.ranking(probabilities), strict=True):
+            best = np.argsort(-rank, kind="stable")[:top]
             ranked = tuple((self.classes[i], float(row[i])) for i in best)
             result.append(Prediction(*ranked[0], ranked))
         return result
 
+    def predict_tasks(self, images: Any, *, columns: Any = None, batch_size: int = 32) -> dict[str, np.ndarray]:
+        """Answers to every task, float64 (N, K): probabilities of its classes or labels, or numbers; see `predict`."""
+        if not self.spec.tasks:
+            raise UsageError(f"{self.name} has one task: call predict_proba")
+        return split_outputs(self.spec.tasks, self._logits_of(images, columns, batch_size))
+
     def evaluate(
-        self, data: Data | Split | Any, *, batch_size: int = 32, workers: int | None = None, on_bad: OnBad = "report"
-    ) -> Evaluation:
+        self,
+        data: Data | Split | Any,
+        *,
+        batch_size: int = 32,
+        workers: int | None = None,
+        on_bad: OnBad = "report",
+        tta: str = "none",
+    ) -> Any:
         """Metrics on a data set's validation split (or on the split given); see `xfer.evaluation.evaluate`."""
         from xfer.evaluation import evaluate
 
-        return evaluate(self, data, batch_size=batch_size, workers=workers, on_bad=on_bad)
+        return evaluate(self, data, batch_size=batch_size, workers=workers, on_bad=on_bad, tta=tta)
+
+    def _one_task(self, what: str) -> None:
+        if self.spec.tasks:
+            raise UsageError(f"{self.name} has {len(self.spec.tasks)} tasks: call predict_tasks, not {what}")
+
+    def _logits_of(self, images: Any, columns: Any, batch_size: int, view: View | None = None) -> np.ndarray:
+        split = self._split(images, columns)
+        rows = [self.logits(b.inputs) for b in self._batches(split, batch_size, columns=self.columns, view=view)]
+        return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)), np.float32)
+
+    def _split(self, images: Any, columns: Any) -> Split:
+        from xfer.data import pictures
+
+        split = pictures(images)
+        if columns is None or self.columns is None:
+            return split
+        cells = np.empty((len(columns), len(self.columns.names)), object)
+        for i, row in enumerate(columns):
+            cells[i] = [row[name] for name in self.columns.names] if isinstance(row, Mapping) else list(row)
+        return replace(split, columns=cells, column_names=self.columns.names)
+
+    def _batches(
+        self, split: Split, batch_size: int, *, columns: Columns | None, view: View | None = None
+    ) -> Iterator[Batch]:
+        from xfer.data import Loader
+
+        recipe = self.spec.preprocessing
+        loader = Loader(
+            split, recipe, batch_size=batch_size, workers=None, on_bad="raise", columns=columns, augment=view
+        )
+        yield from loader.epoch(0)
 
     def save(self, path: str | Path) -> Path:
         """Write a checkpoint folder that any backend loads; see `xfer.checkpoint`."""
@@ -171,16 +264,60 @@ class BaseModel(ABC):
 
         return save(self, path)
 
-    def _stack(self, stage: str, images: Any, batch_size: int, tail: tuple[int, ...]) -> np.ndarray:
-        rows = [self.outputs(batch, [stage])[stage] for batch in self._batches(images, batch_size)]
-        return np.concatenate(rows) if rows else np.zeros((0, *tail), np.float32)
+    def outputs(self, inputs: np.ndarray | Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
+        """Outputs of blocks by name in inference mode; "features" is the head's input, "head" the logits.
 
-    def _batches(self, images: Any, batch_size: int) -> Iterator[np.ndarray]:
-        from xfer.data import Loader, pictures
+        Args:
+            inputs: uint8 images (N, S, S, 3), N may be 0; or `Inputs` that begin after a block or bring columns.
+            stages: block names, "features", or "input", which is the normalised images (N, S, S, 3).
+        """
+        accepted = self.accept(inputs)
+        there = ("input", *self.stages_after(None)) if accepted.after is None else self.stages_after(accepted.after)
+        for stage in stages:
+            if stage not in there:
+                raise UnknownNameError("stage", stage, there)
+        if self.estimator is None or "head" not in stages:
+            return self.run(accepted, tuple(stages))
+        return self._run_estimator(accepted, tuple(stages))
 
-        split, preprocessing = pictures(images), self.spec.preprocessing
-        loader = Loader(split, preprocessing, batch_size=batch_size, workers=None, on_bad="raise")
-        yield from (batch.images for batch in loader.epoch(0))
+    def stages_after(self, after: str | None) -> tuple[str, ...]:
+        """Names of the stages that run on outputs of `after`, or on images: blocks, "features" and "head"."""
+        stages = (*self.blocks[:-1], "features", "head")
+        return stages if after is None else stages[stages.index(after) + 1 :]
+
+    def accept(self, inputs: np.ndarray | Inputs) -> Inputs:
+        """Refuse at the border what is not a batch for this model.
+
+        Raises:
+            UsageError: anything but uint8 (N, S, S, 3), or outputs of a block, with the columns that the model reads.
+        """
+        given, width = Inputs.of(inputs), self.spec.columns
+        if given.after is None:
+            check_images(given.values, self.spec.preprocessing.size)
+        elif given.after not in self.entries:
+            raise UnknownNameError("stage to begin after", given.after, self.entries)
+        if (given.columns is None) != (width == 0) or (width and given.columns.shape != (len(given), width)):  # type: ignore[union-attr]
+            found = "no columns" if given.columns is None else f"columns of shape {given.columns.shape}"
+            raise UsageError(
+                f"{self.name} was given {found}: expected {f'({len(given)}, {width})' if width else 'none'}"
+            )
+        return given
+
+    def _run_estimator(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
+        if not isinstance(self.estimator, FittedEstimator):
+            raise UsageError("the head is an estimator that has not been fitted: call Trainer(model).fit(data) first")
+        if inputs.after == "features":
+            found = {"features": inputs.values}
+        else:
+            found = self.run(inputs, tuple(dict.fromkeys(["features", *(s for s in stages if s != "head")])))
+        logits = self.estimator.logits(head_inputs(found["features"], inputs.columns))
+        found["head"] = logits.astype(np.float64 if self.spec.precision == "fp64" else np.float32)
+        return {stage: found[stage] for stage in stages}
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Stages whose outputs the network can begin with."""
+        return self.stages_after(None)[:-1]
 
     # What a backend implements.
 
@@ -209,13 +346,8 @@ class BaseModel(ABC):
         """Replace the head, and the last layers of auxiliary classifiers, as `spec` says, with undefined weights."""
 
     @abstractmethod
-    def outputs(self, images: np.ndarray, stages: Sequence[str]) -> dict[str, np.ndarray]:
-        """Outputs of blocks by name in inference mode; "features" is the head's input, "head" the logits.
-
-        Args:
-            images: uint8 (N, S, S, 3); N may be 0.
-            stages: block names, "features", or "input", which is the normalised images (N, S, S, 3).
-        """
+    def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
+        """See `outputs`; the inputs are checked and the stages are there. Columns join the features before the head."""
 
 
 def class_names(classes: Sequence[str] | int) -> tuple[str, ...]:
@@ -233,6 +365,12 @@ def class_names(classes: Sequence[str] | int) -> tuple[str, ...]:
     return names
 
 
+def head_inputs(features: np.ndarray, columns: np.ndarray | None) -> np.ndarray:
+    """What a head reads: features (N, D), or (N, P, D) as the mean over the places, with columns (N, C) behind them."""
+    flat = features if features.ndim == 2 else features.mean(axis=1)
+    return flat if columns is None else np.hstack([flat, columns])
+
+
 def check_images(images: np.ndarray, size: int) -> None:
     """Refuse what is not a batch at the border.
 
@@ -242,9 +380,3 @@ def check_images(images: np.ndarray, size: int) -> None:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
         given = f"{images.dtype} {tuple(images.shape)}"
         raise UsageError(f"images are {given}: expected uint8 (N, {size}, {size}, 3); predict() resizes by itself")
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities (N, K) of logits (N, K), computed in float64."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from xfer.errors import UnknownNameError, UsageError
@@ -17,6 +17,8 @@ OptimizerName = Literal["sgd", "adam", "adamw"]
 ScheduleName = Literal["constant", "cosine", "step", "onecycle"]
 Precision = Literal["fp32", "fp64", "bf16"]
 Interpolation = Literal["bilinear", "bicubic"]
+MissingPixels = Literal["keep", "mean", "neighbours", "inpaint"]
+TaskKind = Literal["single-label", "multi-label", "regression"]
 
 _DEFAULT_DECAY = {"sgd": 0.0, "adam": 0.0, "adamw": 0.01}
 
@@ -27,6 +29,10 @@ class Preprocessing:
 
     The shorter side is resized to `resize` pixels (Pillow, antialiased), the central `size` x `size` square is
     cut out as uint8, and the model computes `(pixel / 255 - mean) / std` on its device.
+
+    Pixels whose alpha is 0 are missing; `missing` says what they become before the resize. "keep": the colour that the
+    file has there. "mean": the mean colour of the others. "neighbours": the nearest of the others. "inpaint": a smooth
+    surface through the edge of the hole.
     """
 
     size: int
@@ -34,6 +40,11 @@ class Preprocessing:
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    missing: MissingPixels = "keep"
+
+    def __post_init__(self) -> None:
+        if self.missing not in get_args(MissingPixels):
+            raise UnknownNameError("missing pixels", self.missing, get_args(MissingPixels))
 
     def at(self, size: int) -> Preprocessing:
         """The same preprocessing for another input size in pixels, keeping the ratio of resize to crop."""
@@ -89,6 +100,12 @@ class LossSpec:
     Rows whose label is negative have none: they leave the loss, its gradient and its divisor as they are without them;
     a batch in which no row has one has loss 0.
 
+    Labels may be soft, shares `t` (N, K) of the classes, as Mixup makes them, NaN in rows without: then, as in torch,
+    `t` takes the place of the one-hot label, `w_k` weighs class k's term, and the mean is over the rows.
+
+    With `tasks`, logits and targets are those of all tasks side by side, and the loss is the sum of each task's own
+    times its weight; see `TaskLoss`.
+
     Args:
         label_smoothing: s, in [0, 1).
         class_weights: w, for example `xfer.class_weights(counts)`.
@@ -96,12 +113,14 @@ class LossSpec:
             (1 - p[y])^g and so turns to what is still wrong; 0 is cross-entropy.
         adjustment: added to the logits in the loss alone; `xfer.log_prior(counts)` makes it the logit-adjusted loss
             (Menon et al. 2021, arXiv:2007.07314), which is consistent for balanced accuracy.
+        tasks: the losses of several tasks; nothing else is then given here.
     """
 
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] | None = None
     focal: float = 0.0
     adjustment: tuple[float, ...] | None = None
+    tasks: tuple[TaskLoss, ...] = ()
 
     def __post_init__(self) -> None:
         if self.focal < 0:
@@ -112,6 +131,32 @@ class LossSpec:
             raise UsageError(f"label_smoothing={self.label_smoothing} is not in [0, 1): give for example 0.1")
         if self.class_weights is not None and min(self.class_weights, default=-1.0) < 0:
             raise UsageError("class_weights must be one number >= 0 for each class")
+
+
+@dataclass(frozen=True)
+class TaskLoss:
+    """The loss of one task among several.
+
+    A target that is NaN is missing: it leaves the loss, its gradient and its divisor as they are without it.
+
+    Args:
+        kind: "single-label": `loss`, a `LossSpec`, of one column of class indices. "multi-label": the mean of
+            binary cross-entropies of logits and columns of 0 or 1. "regression": the mean squared error of outputs
+            and columns of numbers.
+        outputs: how many logits are the task's, K; also its columns of targets, but one in a single-label task.
+        weight: of the task in the sum.
+        loss: of a single-label task.
+    """
+
+    kind: TaskKind
+    outputs: int
+    weight: float = 1.0
+    loss: LossSpec = field(default_factory=LossSpec)
+
+    @property
+    def columns(self) -> int:
+        """How many columns of targets the task has."""
+        return 1 if self.kind == "single-label" else self.outputs
 
 
 @dataclass(frozen=True)

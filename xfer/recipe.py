@@ -116,6 +116,7 @@ def _model(config: TrainConfig, data: Data) -> BaseModel:
         device=config.device,
         precision=config.precision,
         image_size=config.image_size,
+        missing_pixels=config.missing_pixels,
         seed=config.seed,
     )
 
@@ -137,6 +138,8 @@ def _trainer(config: TrainConfig, data: Data, model: BaseModel, progress: bool) 
         seed=config.seed,
         augment=config.augment,
         sampling=config.sampling,
+        augment_minority=config.augment_minority,
+        mix=config.mix,
         workers=config.workers,
         on_bad=config.on_bad,
         early_stopping=config.early_stopping,

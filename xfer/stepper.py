@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, SupportsFloat
 
 import numpy as np
 
+from xfer.errors import UsageError
+from xfer.inputs import Inputs
 from xfer.numerics import LossSpec, OptimizerSpec
 
 if TYPE_CHECKING:
@@ -27,12 +29,15 @@ class Stepper(ABC):
         self.model, self.optimizer, self.loss, self.clip_norm = model, optimizer, loss, clip_norm
         self._built_for: object = None
 
-    def step(self, images: np.ndarray, labels: np.ndarray, rates: Mapping[str, float], seed: int = 0) -> SupportsFloat:
+    def step(
+        self, inputs: np.ndarray | Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int = 0
+    ) -> SupportsFloat:
         """One update. The step is rebuilt first if the freeze plan or the head has changed.
 
         Args:
-            images: uint8 (N, S, S, 3).
-            labels: int64 (N,), class indices.
+            inputs: uint8 images (N, S, S, 3), or `Inputs` that begin after a block or bring columns.
+            labels: int64 (N,), class indices, -1 where there is none; or float64: shares of classes (N, K), or the
+                targets of all tasks side by side (N, M), NaN where there is none.
             rates: learning rate by block, the schedule's factor included.
             seed: of what is random inside the network (dropout) in this step.
 
@@ -40,15 +45,15 @@ class Stepper(ABC):
             The loss before the update; it leaves the device only when `float()` is called on it.
         """
         self._rebuild_if_stale()
-        return self.train_step(images, labels, rates, seed)
+        return self.train_step(self._accepted(inputs), _typed(labels), rates, seed)
 
-    def gradients(self, images: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+    def gradients(self, inputs: np.ndarray | Inputs, labels: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
         """Gradients of the loss for every trainable tensor by canonical name, torch's layouts, unclipped.
 
         The forward pass runs as in training, but neither weights nor statistics change.
         """
         self._rebuild_if_stale()
-        return self.compute_gradients(images, labels, seed)
+        return self.compute_gradients(self._accepted(inputs), _typed(labels), seed)
 
     def state(self) -> dict[str, np.ndarray]:
         """Optimizer slots as `slot/tensor` (`exp_avg/fc.weight`) and `step/tensor`, an int64 count of updates."""
@@ -68,6 +73,17 @@ class Stepper(ABC):
                 found.setdefault(self.model.card.block_of(name), []).append(name)
         return found
 
+    def _accepted(self, inputs: np.ndarray | Inputs) -> Inputs:
+        accepted = self.model.accept(inputs)
+        if accepted.after is not None:
+            skipped = set(self.model.blocks) - set(self.model.stages_after(accepted.after))
+            for block in self.trainable_by_block():
+                if block in skipped:
+                    raise UsageError(
+                        f"block {block!r} is trainable, but the inputs are outputs of {accepted.after!r}: freeze it"
+                    )
+        return accepted
+
     def _rebuild_if_stale(self) -> None:
         if self._built_for is not self.model.trainable:
             self.rebuild()
@@ -78,13 +94,11 @@ class Stepper(ABC):
         """Make the step for `model.trainable`, keeping the slots of tensors that stay."""
 
     @abstractmethod
-    def train_step(
-        self, images: np.ndarray, labels: np.ndarray, rates: Mapping[str, float], seed: int
-    ) -> SupportsFloat:
+    def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> SupportsFloat:
         """See `step`."""
 
     @abstractmethod
-    def compute_gradients(self, images: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         """See `gradients`."""
 
     @abstractmethod
@@ -94,3 +108,7 @@ class Stepper(ABC):
     @abstractmethod
     def write_state(self, state: Mapping[str, np.ndarray]) -> None:
         """See `load_state`."""
+
+
+def _typed(labels: np.ndarray) -> np.ndarray:
+    return np.asarray(labels, np.int64 if np.ndim(labels) == 1 else np.float64)

@@ -9,17 +9,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, SupportsFloat, get_args
 
+import numpy as np
+
 from xfer import checkpoint, evaluation
 from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching
 from xfer.errors import CheckpointError, DataError, UsageError, XferError, check_name
+from xfer.estimator import FittedEstimator
+from xfer.head import EstimatorHead
 from xfer.history import History, Row
 from xfer.metrics import EPOCH_METRICS
+from xfer.model import head_inputs
 from xfer.numerics import LossSpec, OptimizerName, OptimizerSpec, Rates, Schedule, ScheduleName, block_rates
 from xfer.progress import Progress
+from xfer.tasks import losses
 
 if TYPE_CHECKING:
     from xfer.backend import Backend
-    from xfer.data import Augment, Data, Loader, OnBad, Sampling, Skipped
+    from xfer.data import Augment, Data, Loader, Mix, OnBad, Sampling, Skipped
     from xfer.model import BaseModel
 
 DECAY_PER_BLOCK = 2.6  # Howard & Ruder 2018 (arXiv:1801.06146): each lower layer's rate is the one above over 2.6
@@ -37,7 +43,7 @@ class Trainer:
         lr: base learning rate, or rates by block (see `xfer.numerics.block_rates`).
         optimizer: "sgd", "adam", "adamw", or a spec with its constants.
         schedule: "constant", "cosine", "step", "onecycle", or a spec with warm-up.
-        loss: label smoothing and class weights.
+        loss: label smoothing, class weights, focal or logit-adjusted loss; of several tasks, each brings its own.
         clip_norm: bound of the gradients' global norm.
         batch_size: images an update. A last batch of one image is left out where others exist, because batch
             statistics of one image say nothing.
@@ -47,9 +53,12 @@ class Trainer:
             they are. "none": each image once. "over": as many of each class as the largest has, small classes
             repeated with another augmentation each time. "under": as many as the smallest has, others each epoch.
             "balanced": equally many of each class, in all as many as there are images.
+        augment_minority: takes the place of `augment` for classes with fewer images than the mean class has.
+        mix: "mixup", "cutmix", with their numbers, or both; see `xfer.data.Mix`.
         workers: decoding threads; None for one a core, 0 for none.
         on_bad: "report" leaves out images that cannot be read, in training and validation, and lists those of
-            training in `skipped`; "raise" stops at the first.
+            training in `skipped`; "raise" stops at the first; "impute" puts a blank image of the mean colour in the
+            place of each, and lists it too.
         early_stopping: epochs without improvement of `monitor` before a fit ends; None never ends early.
         restore_best: put back the weights of the epoch with the best `monitor` at the end of each fit.
         monitor: "loss", or "val_" and any metric of `xfer.metrics`, such as "val_loss", "val_accuracy", "val_mcc",
@@ -76,6 +85,8 @@ class Trainer:
         seed: int = 0,
         augment: str | Augment = "none",
         sampling: Sampling = "none",
+        augment_minority: str | Augment | None = None,
+        mix: str | Mix = "none",
         workers: int | None = None,
         on_bad: OnBad = "report",
         early_stopping: int | None = None,
@@ -84,7 +95,7 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> None:
-        from xfer.data import Augment, OnBad, Sampling
+        from xfer.data import Augment, Mix, OnBad, Sampling
 
         check_name("on_bad", on_bad, get_args(OnBad))
         check_name("sampling", sampling, get_args(Sampling))
@@ -95,11 +106,15 @@ class Trainer:
         self.model = model
         self.rates = block_rates(lr, model.blocks)
         self.schedule = schedule if isinstance(schedule, Schedule) else Schedule(schedule)
-        self.augment, self.sampling = Augment.parse(augment), sampling
+        if model.spec.tasks and loss is not None:
+            raise UsageError("loss is given for a model with several tasks: give each Task its own")
+        self.augment, self.sampling, self.mix = Augment.parse(augment), sampling, Mix.parse(mix)
+        self.augment_minority = None if augment_minority is None else Augment.parse(augment_minority)
         self.batch_size, self.seed, self.workers, self.on_bad = batch_size, seed, workers, on_bad
         self.monitor, self.restore_best, self.early_stopping = monitor, restore_best, early_stopping
         rule = optimizer if isinstance(optimizer, OptimizerSpec) else OptimizerSpec(optimizer)
-        self.stepper = model.backend.stepper(model, rule, loss or LossSpec(), clip_norm)
+        chosen = losses(model.spec.tasks) if model.spec.tasks else loss or LossSpec()
+        self.stepper = model.backend.stepper(model, rule, chosen, clip_norm)
         self.callbacks = [*callbacks, *([Progress()] if progress else [])]
         self.history = History()
         self.skipped: list[Skipped] = []
@@ -137,12 +152,14 @@ class Trainer:
             lr=state.rates,
             optimizer=state.optimizer,
             schedule=state.schedule,
-            loss=state.loss,
+            loss=None if state.loss.tasks else state.loss,
             clip_norm=state.clip_norm,
             batch_size=state.batch_size,
             seed=state.seed,
             augment=state.augment,
             sampling=state.sampling,
+            augment_minority=state.augment_minority,
+            mix=state.mix,
             **options,
         )
         trainer.stepper.load_state(opened.optimizer_state())
@@ -158,7 +175,8 @@ class Trainer:
 
         Args:
             data: a `Data`, or whatever `xfer.data.load` takes; its classes must be the model's, matched by name.
-            epochs: how many, at least 1; None finishes the fit that was interrupted.
+            epochs: how many, at least 1; None finishes the fit that was interrupted. A head that is an estimator is
+                fitted once, whatever is said.
             lr: replaces the trainer's rates from now on.
             phase: a word for the history.
 
@@ -171,10 +189,12 @@ class Trainer:
         """
         from xfer.data import load
 
-        if epochs is None and self._plan is None:
+        if epochs is None and self._plan is None and self.model.estimator is None:
             raise UsageError("no fit was interrupted: say for how many epochs to train")
         if epochs is not None and epochs < 1:
             raise UsageError(f"epochs={epochs}: give at least 1")
+        if self.model.estimator is not None:
+            return self._fit_estimator(load(data), phase)
         if not self.model.trainable:
             raise UsageError("nothing is trainable: call model.unfreeze() first")
         if lr is not None:
@@ -262,6 +282,8 @@ class Trainer:
             step=self.batch,
             fit=self._plan,
             sampling=self.sampling,
+            augment_minority=None if self.augment_minority is None else str(self.augment_minority),
+            mix=str(self.mix),
         )
 
     def _epoch(
@@ -278,7 +300,7 @@ class Trainer:
             done = (self.epoch - plan.first) * len(train) + batch.number
             factor = self.schedule.factor(done, total)
             rates = {block: rate * factor for block, rate in self.rates.items()}
-            loss = self.stepper.step(batch.images, batch.labels, rates, self._step_seed(batch.number))
+            loss = self.stepper.step(batch.inputs, batch.labels, rates, self._step_seed(batch.number))
             losses.append((loss, len(batch.labels)))
             self.batch = batch.number + 1
             self._each("on_step_end", watchers, batch.number, loss)
@@ -294,6 +316,34 @@ class Trainer:
         row["seconds"] = time.perf_counter() - started
         self.history.append(row)
         return row
+
+    def _fit_estimator(self, data: Data, phase: str) -> History:
+        """One pass for the features, then the estimator's own algorithm; the backbone stays as it is."""
+        if self.mix:
+            raise UsageError(f"mix={self.mix} makes soft labels, which an estimator does not take: leave it out")
+        started = time.perf_counter()
+        head = self.model.estimator
+        train, validation = self._train_loader(data), self._validation_loader(data)
+        features, labels, images = [], [], 0
+        for batch in train.epoch(self.epoch):
+            found = self.model.outputs(batch.inputs, ["features"])["features"]
+            known = batch.labels >= 0
+            features.append(head_inputs(found, batch.columns)[known])
+            labels.append(batch.labels[known])
+            images += len(batch)
+        unfitted = head if isinstance(head, EstimatorHead) else EstimatorHead(head.estimator)  # type: ignore[union-attr]
+        classes = len(self.model.classes)
+        fitted = FittedEstimator.fit(unfitted, np.concatenate(features), np.concatenate(labels), classes)
+        self.model.estimator, self.skipped = fitted, list(train.skipped)
+        self.epoch += 1
+        row: Row = {"epoch": self.epoch, "phase": phase or "estimator", "images": images}
+        if validation is not None:
+            result = evaluation.run(self.model, validation, _metrics(self.callbacks))
+            row |= {f"val_{name}": value for name, value in result.metrics.items()}
+        row["seconds"] = time.perf_counter() - started
+        self.history.append(row)
+        self._each("on_epoch_end", self.callbacks, row)
+        return History([row])
 
     def _train_loader(self, data: Data) -> Loader:
         from xfer.data import Loader
@@ -311,6 +361,9 @@ class Trainer:
             shuffle=True,
             augment=self.augment,
             sampling=self.sampling,
+            augment_minority=self.augment_minority,
+            mix=self.mix,
+            columns=self.model.columns,
             workers=self.workers,
             on_bad=self.on_bad,
             drop_last=size > self.batch_size and size % self.batch_size == 1,

@@ -6,8 +6,15 @@ from typing import Any
 
 from keras import layers
 
+from xfer.backend import ModelSpec
 from xfer.head import Head
 from xfer_keras.layers import BatchNorm
+
+
+def build_heads(spec: ModelSpec, x: Any) -> Any:
+    """Outputs of the head of a network, or of those of all its tasks side by side."""
+    outputs = [build_head(head, x, prefix, number) for prefix, (head, number) in spec.heads.items()]
+    return layers.Concatenate(name="outputs")(outputs) if spec.tasks else outputs[0]
 
 
 def build_head(head: Head, x: Any, prefix: str, classes: int) -> Any:

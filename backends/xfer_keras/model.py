@@ -10,12 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.layers import Dense, Dropout, GlobalAveragePooling1D
+from keras.layers import Concatenate, Dense, Dropout, GlobalAveragePooling1D
 
 from xfer.backend import Backend, ModelSpec
-from xfer.model import BaseModel, check_images
+from xfer.inputs import Inputs
+from xfer.model import BaseModel
 from xfer_keras.families import FAMILIES
-from xfer_keras.head import build_head
+from xfer_keras.head import build_heads
 from xfer_keras.layers import relu
 from xfer_keras.layout import Tensor, forward_order, tensors
 
@@ -48,11 +49,15 @@ class KerasModel(BaseModel):
     def build_head(self) -> None:
         classes, branches = len(self.classes), {branch.name: branch for branch in self.card.auxiliary}
         with tf.device(self.device), self._policy():
-            logits = build_head(self.spec.head, self._ends["features"], self.card.head, classes)
+            read, beside = self._ends["features"], []
+            if self.spec.columns:
+                beside = [keras.Input((self.spec.columns,), dtype=self.dtype.name, name="columns")]
+                read = Concatenate(name="joined")([read, *beside])
+            logits = build_heads(self.spec, read)
             if self.card.head_per_place:
                 logits = GlobalAveragePooling1D(name="mean_place")(relu(logits, "relu"))
             last = {name: Dense(classes, name=b.head)(self._ends[name]) for name, b in branches.items()}
-        self.native = keras.Model(self._input, logits, name=self.name)
+        self.native = keras.Model([self._input, *beside] if beside else self._input, logits, name=self.name)
         self.stages: dict[str, keras.Model] = {}
         self._branches: dict[str, tuple[float, keras.Model]] = {}
         self._layers: dict[str, list[Any]] = {}
@@ -63,6 +68,7 @@ class KerasModel(BaseModel):
                 self._branches[after] = (weight, keras.Model(start, last[stage], name=stage))
                 self._layers[stage] = forward_order(last[stage], start)
                 continue
+            start = read if stage == "head" else start
             self.stages[stage] = keras.Model(start, end, name=stage)
             self._layers[stage] = forward_order(end, start)
             start = end
@@ -70,7 +76,7 @@ class KerasModel(BaseModel):
             if isinstance(layer, Dropout) and not (self.spec.dropout or layer.name.startswith(self.card.head)):
                 layer.rate = 0.0
         self._tensors = tensors(layer for found in self._layers.values() for layer in found)
-        self._compiled: dict[tuple[str, ...], Any] = {}
+        self._compiled: dict[Any, Any] = {}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tensor.shape for name, tensor in self._tensors.items()}
@@ -88,27 +94,42 @@ class KerasModel(BaseModel):
             for layer in layers:
                 layer.trainable = id(layer) in live or not layer.weights
 
-    def outputs(self, images: np.ndarray, stages: Sequence[str]) -> dict[str, np.ndarray]:
-        check_images(images, self.spec.preprocessing.size)
+    def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         wanted = tuple(stage for stage in ("input", *self.stages) if stage in stages)
-        if wanted not in self._compiled:
-            # A partial: TensorFlow takes new traces of one Python function for a mistake, and warns.
-            self._compiled[wanted] = tf.function(partial(self._until, wanted), input_signature=[self.pixels])
-        # Some of TensorFlow's kernels fail on no image at all: it gets a blank one, whose row is cut off again.
-        batch = images if len(images) else np.zeros((1, *images.shape[1:]), np.uint8)
-        with tf.device(self.device):
-            found = dict(zip(wanted, self._compiled[wanted](tf.constant(batch)), strict=True))
-        return {name: found[name].numpy()[: len(images)] for name in stages}
+        found = self.call(partial(self._until, inputs.after, wanted), (inputs.after, wanted), inputs)
+        return {name: array[: len(inputs)] for name, array in zip(wanted, found, strict=True)}
 
-    def forward(self, images: Any) -> list[tuple[float, Any]]:
+    def call(self, function: Any, key: Any, inputs: Inputs) -> list[np.ndarray]:
+        """What `function`, compiled once for each key, makes of a batch; a blank sample stands in for an empty one."""
+        if key not in self._compiled:
+            # A partial: TensorFlow takes new traces of one Python function for a mistake, and warns.
+            self._compiled[key] = tf.function(partial(function), input_signature=self.signature(inputs))
+        with tf.device(self.device):
+            return [array.numpy() for array in self._compiled[key](*self.arrays(inputs.padded()))]
+
+    def arrays(self, inputs: Inputs) -> list[np.ndarray]:
+        """What crosses the border: images or outputs of a block, and the columns if there are any."""
+        kind = self.dtype.as_numpy_dtype
+        values = inputs.values if inputs.after is None else np.asarray(inputs.values, kind)
+        return [values] if inputs.columns is None else [values, np.asarray(inputs.columns, kind)]
+
+    def signature(self, inputs: Inputs) -> list[tf.TensorSpec]:
+        """Shapes and types of `arrays`, N free."""
+        return [tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in self.arrays(inputs)]
+
+    def steps(self, after: str | None) -> dict[str, keras.Model]:
+        """The stages that run on outputs of `after`, or on images, by name."""
+        return {name: self.stages[name] for name in self.stages_after(after)}
+
+    def forward(self, inputs: Inputs) -> list[tuple[float, Any]]:
         """Logits (N, K) on the device as training sees them, each with the weight of its loss, the head's last.
 
-        Traced into the step.
+        Traced into the step: the inputs are tensors.
         """
-        x = self.normalise(images)
+        x: Any = self.enter(inputs)
         outputs: list[tuple[float, Any]] = []
-        for name, stage in self.stages.items():
-            x = stage(x, training=self._has_trainable(name))
+        for name, stage in self.steps(inputs.after).items():
+            x = stage(joined(x, inputs.columns) if name == "head" else x, training=self._has_trainable(name))
             weight, branch = self._branches.get(name, (0.0, None))
             if branch is not None and self._has_trainable(branch.name):
                 outputs.append((weight, tf.cast(branch(x, training=True), self.dtype)))
@@ -127,19 +148,17 @@ class KerasModel(BaseModel):
         """uint8 (N, S, S, 3) to normalised (N, S, S, 3) on the device."""
         return (tf.cast(images, self.dtype) / self._white - self._mean) / self._std
 
-    @property
-    def pixels(self) -> tf.TensorSpec:
-        """What crosses the border: uint8 (N, S, S, 3), N free."""
-        size = self.spec.preprocessing.size
-        return tf.TensorSpec([None, size, size, 3], tf.uint8)
+    def enter(self, inputs: Inputs) -> Any:
+        """What the first stage reads, of tensors."""
+        return self.normalise(inputs.values) if inputs.after is None else inputs.values
 
-    def _until(self, wanted: tuple[str, ...], images: Any) -> list[Any]:
-        x = self.normalise(images)
+    def _until(self, after: str | None, wanted: tuple[str, ...], values: Any, columns: Any = None) -> list[Any]:
+        x = self.enter(Inputs(values, after))
         found = [x] if "input" in wanted else []
-        for name, stage in self.stages.items():
+        for name, stage in self.steps(after).items():
             if len(found) == len(wanted):
                 break
-            x = stage(x, training=False)
+            x = stage(joined(x, columns) if name == "head" else x, training=False)
             if name in wanted:
                 found.append(tf.cast(x, self.dtype))
         return found
@@ -157,3 +176,8 @@ class KerasModel(BaseModel):
             yield
         finally:
             keras.config.set_dtype_policy(before)
+
+
+def joined(features: Any, columns: Any) -> Any:
+    """What the head reads: features (N, D), with columns (N, C) behind them if there are any."""
+    return features if columns is None else tf.concat([features, tf.cast(columns, features.dtype)], axis=1)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, SupportsFloat
 
 import numpy as np
 import tensorflow as tf
 
+from xfer.inputs import Inputs
 from xfer.model import STATISTICS
 from xfer.numerics import LossSpec, OptimizerSpec
 from xfer.stepper import Stepper
-from xfer_keras.loss import cross_entropy
+from xfer_keras.loss import loss_of
 from xfer_keras.model import KerasModel
 from xfer_keras.optimizer import Optimizer
 
@@ -36,22 +37,16 @@ class KerasStepper(Stepper):
             self._rule = Optimizer(self.optimizer, blocks, self.model.blocks)
         if kept:
             self._rule.load_state(kept)
-        batch = [self.model.pixels, tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int64)]
-        rates = tf.TensorSpec([len(self.model.blocks)], tf.float64)
-        # Partials: TensorFlow takes new traces of one Python function for a mistake, and warns.
-        self._backward = tf.function(partial(self._loss_and_gradients), input_signature=batch)
-        self._train = tf.function(partial(self._update), input_signature=[*batch, rates])
+        self._compiled: dict[Any, Any] = {}
 
-    def train_step(
-        self, images: np.ndarray, labels: np.ndarray, rates: Mapping[str, float], seed: int
-    ) -> SupportsFloat:
-        with tf.device(self.model.device):
-            return self._train(images, labels, seed, [rates[block] for block in self.model.blocks])
+    def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> SupportsFloat:
+        by_block = [rates[block] for block in self.model.blocks]
+        loss: SupportsFloat = self._call(self._update, inputs, labels, seed, by_block)
+        return loss
 
-    def compute_gradients(self, images: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         statistics = self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
-        with tf.device(self.model.device):
-            _, gradients = self._backward(images, labels, seed)
+        _, gradients = self._call(self._loss_and_gradients, inputs, labels, seed)
         self.model.write(statistics)
         return {
             name: tensor.from_keras(gradient.numpy())
@@ -69,18 +64,35 @@ class KerasStepper(Stepper):
         assert self._rule is not None, "rebuild() comes first"
         return self._rule
 
-    def _loss_and_gradients(self, images: Any, labels: Any, seed: Any) -> tuple[Any, list[Any]]:
+    def _call(self, function: Any, inputs: Inputs, labels: np.ndarray, seed: int, *rates: Sequence[float]) -> Any:
+        """Run a function, compiled once for each kind of inputs and labels."""
+        kind = (function.__name__, inputs.after, labels.ndim)
+        if kind not in self._compiled:
+            signature = [
+                tf.TensorSpec([None, *labels.shape[1:]], tf.int64 if labels.ndim == 1 else tf.float64),
+                tf.TensorSpec([], tf.int64),
+                *(tf.TensorSpec([len(each)], tf.float64) for each in rates),
+                *self.model.signature(inputs),
+            ]
+            # Partials: TensorFlow takes new traces of one Python function for a mistake, and warns.
+            self._compiled[kind] = tf.function(partial(function, inputs.after), input_signature=signature)
+        with tf.device(self.model.device):
+            return self._compiled[kind](labels, seed, *rates, *self.model.arrays(inputs))
+
+    def _loss_and_gradients(
+        self, after: str | None, labels: Any, seed: Any, values: Any, columns: Any = None
+    ) -> tuple[Any, list[Any]]:
         for i, state in enumerate(self.model.seeds()):
             state.assign(tf.cast(tf.stack([seed, tf.cast(i, seed.dtype)]), state.dtype))
         weights = [tensor.variable.value for tensor in self._optimizer.tensors.values()]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
-            outputs = self.model.forward(images)
-            loss = tf.add_n([weight * cross_entropy(self.loss, logits, labels) for weight, logits in outputs])
+            outputs = self.model.forward(Inputs(values, after, columns))
+            loss = tf.add_n([weight * loss_of(self.loss, logits, labels) for weight, logits in outputs])
         gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
-    def _update(self, images: Any, labels: Any, seed: Any, rates: Any) -> Any:
-        loss, gradients = self._loss_and_gradients(images, labels, seed)
+    def _update(self, after: str | None, labels: Any, seed: Any, rates: Any, *inputs: Any) -> Any:
+        loss, gradients = self._loss_and_gradients(after, labels, seed, *inputs)
         self._optimizer.update(gradients, rates, self.clip_norm)
         return loss

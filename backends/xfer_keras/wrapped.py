@@ -14,9 +14,9 @@ from keras import layers
 
 from xfer.backend import Backend, ModelSpec
 from xfer.errors import UsageError
-from xfer.model import check_images
+from xfer.inputs import Inputs
 from xfer.wrapping import Description
-from xfer_keras.head import build_head
+from xfer_keras.head import build_heads
 from xfer_keras.layout import Tensor, tensors
 from xfer_keras.model import KerasModel
 
@@ -45,29 +45,39 @@ class WrappedModel(KerasModel):
 
     def build_head(self) -> None:
         with tf.device(self.device), self._policy():
-            logits = build_head(self.spec.head, self._ends["features"], self.card.head, len(self.classes))
+            logits = build_heads(self.spec, self._ends["features"])
         self.native = keras.Model(self._input, logits, name=self._whole.name)
         self.stages = {"body": self._body, "head": keras.Model(self._ends["features"], logits)}
         self._branches = {}
         self._layers = {"body": list(_leaves(self._body)), "head": list(_leaves(self.stages["head"]))}
         self._tensors = self._of_body | tensors(self._layers["head"])
         self._compiled = {}
+        self._models: dict[tuple[str, ...], keras.Model] = {}
 
-    def outputs(self, images: np.ndarray, stages: Sequence[str]) -> dict[str, np.ndarray]:
-        check_images(images, self.spec.preprocessing.size)
-        ends = {name: self._whole.get_layer(name).output for name in stages if name in self.card.blocks}
-        ends |= {"features": self._ends["features"], "head": self.native.outputs[0], "input": self._input}
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Only the head is known to follow on another layer."""
+        return ("features",)
+
+    def steps(self, after: str | None) -> dict[str, keras.Model]:
+        return {"head": self.stages["head"]} if after else self.stages
+
+    def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         wanted = tuple(stages)
-        if wanted not in self._compiled:
-            model = keras.Model(self._input, {name: ends[name] for name in wanted})
-            self._compiled[wanted] = tf.function(partial(self._run, model), input_signature=[self.pixels])
-        batch = images if len(images) else np.zeros((1, *images.shape[1:]), np.uint8)
-        with tf.device(self.device):
-            found = self._compiled[wanted](tf.constant(batch))
-        return {name: found[name].numpy()[: len(images)] for name in wanted}
+        if wanted not in self._models:
+            ends = {name: self._whole.get_layer(name).output for name in stages if name in self.card.blocks}
+            ends |= {"features": self._ends["features"], "head": self.native.outputs[0], "input": self._input}
+            self._models[wanted] = keras.Model(self._input, {name: ends[name] for name in wanted})
+        body = self._head if inputs.after else partial(self._all, self._models[wanted], wanted)
+        found = self.call(body, (inputs.after, wanted), inputs)
+        return {name: array[: len(inputs)] for name, array in zip(wanted, found, strict=True)}
 
-    def _run(self, model: keras.Model, pixels: Any) -> dict[str, Any]:
-        return {name: tf.cast(x, self.dtype) for name, x in model(self.normalise(pixels), training=False).items()}
+    def _head(self, features: Any) -> list[Any]:
+        return [tf.cast(self.stages["head"](features, training=False), self.dtype)]
+
+    def _all(self, model: keras.Model, wanted: tuple[str, ...], pixels: Any) -> list[Any]:
+        found = model(self.normalise(pixels), training=False)
+        return [tf.cast(found[name], self.dtype) for name in wanted]
 
 
 def describe(native: Any, head: str) -> Description:

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
+from xfer.backend import ModelSpec
 from xfer.head import Head
+
+
+def build_heads(spec: ModelSpec) -> nn.Module:
+    """The head of a network, or those of all its tasks, with undefined weights."""
+    if not spec.tasks:
+        return build_head(spec.head, spec.head_inputs, len(spec.classes))
+    heads = {task.name: build_head(task.head, spec.head_inputs, len(task.classes)) for task in spec.tasks}
+    return Heads(heads)
 
 
 def build_head(head: Head, features: int, classes: int) -> nn.Module:
@@ -43,3 +54,16 @@ class DroppedLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """(N, features) to (N, classes)."""
         return super().forward(self.dropout(input))
+
+
+class Heads(nn.Module):
+    """Heads of several tasks, their outputs side by side."""
+
+    def __init__(self, heads: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        for name, head in heads.items():
+            self.add_module(name, head)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, features) to (N, outputs of all tasks)."""
+        return torch.cat([head(features) for head in self.children()], dim=-1)

@@ -12,9 +12,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import StochasticDepth
 
 from xfer.backend import Backend, ModelSpec
-from xfer.model import STATISTICS, BaseModel, check_images
+from xfer.inputs import Inputs
+from xfer.model import STATISTICS, BaseModel
 from xfer_torch.families import FAMILIES
-from xfer_torch.head import build_head
+from xfer_torch.head import build_heads
 from xfer_torch.layers import MeanPlace, Undrawn
 
 
@@ -39,7 +40,7 @@ class TorchModel(BaseModel):
     def build_head(self) -> None:
         classes = len(self.classes)
         with torch.device(self.device), Undrawn():
-            head = build_head(self.spec.head, self.card.feature_dim, classes)
+            head = build_heads(self.spec)
             last = {branch.head: nn.Linear(branch.feature_dim, classes) for branch in self.card.auxiliary}
         for name, module in {self.card.head: head, **last}.items():
             self.native.set_submodule(name, module.to(dtype=self.dtype, memory_format=torch.channels_last))
@@ -71,21 +72,20 @@ class TorchModel(BaseModel):
         self._training = False
         self.native.eval()
 
-    def outputs(self, images: np.ndarray, stages: Sequence[str]) -> dict[str, np.ndarray]:
-        check_images(images, self.spec.preprocessing.size)
+    def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         self.set_training(False)
         found: dict[str, np.ndarray] = {}
         with torch.inference_mode(), self.autocast():
-            x = self.normalise(images)
-            for name, stage in {"input": nn.Identity(), **self.stages}.items():
-                x = stage(x)
+            x, columns = self.enter(inputs), self._columns(inputs)
+            for name, stage in {"input": nn.Identity(), **self.steps(inputs.after)}.items():
+                x = stage(joined(x, columns) if name == "head" else x)
                 if name in stages:
                     found[name] = to_numpy(x.permute(0, 2, 3, 1) if x.ndim == 4 else x, self.dtype)
                 if len(found) == len(set(stages)):
                     break
         return {name: found[name] for name in stages}
 
-    def forward(self, images: np.ndarray) -> list[tuple[float, Tensor]]:
+    def forward(self, inputs: Inputs) -> list[tuple[float, Tensor]]:
         """Logits (N, K) on the device as training sees them, each with the weight of its loss, the head's last.
 
         The graph begins at the first trainable stage.
@@ -94,16 +94,20 @@ class TorchModel(BaseModel):
         outputs: list[tuple[float, Tensor]] = []
         with self.autocast():
             with torch.no_grad():
-                x = self.normalise(images)
+                x, columns = self.enter(inputs), self._columns(inputs)
             live = False
-            for name, stage in self.stages.items():
+            for name, stage in self.steps(inputs.after).items():
                 live = live or self._has_trainable(stage)
                 with nullcontext() if live else torch.no_grad():
-                    x = stage(x)
+                    x = stage(joined(x, columns) if name == "head" else x)
                 weight, branch = self._branches.get(name, (0.0, None))
                 if branch is not None and self._has_trainable(branch):
                     outputs.append((weight, branch(x).to(self.dtype)))
         return [*outputs, (1.0, x.to(self.dtype))]
+
+    def steps(self, after: str | None) -> dict[str, nn.Module]:
+        """The stages that run on outputs of `after`, or on images, by name."""
+        return {name: self.stages[name] for name in self.stages_after(after)}
 
     def tensors(self) -> dict[str, Tensor]:
         """The native parameters and statistics by canonical name, in forward order."""
@@ -130,15 +134,33 @@ class TorchModel(BaseModel):
         pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)
         return (pixels.to(self.dtype) / 255 - self._mean) / self._std
 
+    def enter(self, inputs: Inputs) -> Tensor:
+        """What the first stage reads, on the device."""
+        if inputs.after is None:
+            return self.normalise(inputs.values)
+        x = self._moved(inputs.values)
+        return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
+
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which the forward pass runs."""
         if self.spec.precision != "bf16":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
+    def _columns(self, inputs: Inputs) -> Tensor | None:
+        return None if inputs.columns is None else self._moved(inputs.columns)
+
+    def _moved(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, self.dtype)
+
     @staticmethod
     def _has_trainable(module: nn.Module) -> bool:
         return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def joined(features: Tensor, columns: Tensor | None) -> Tensor:
+    """What the head reads: features (N, D), with columns (N, C) behind them if there are any."""
+    return features if columns is None else torch.cat([features, columns.to(features.dtype)], dim=1)
 
 
 def to_numpy(tensor: Tensor, dtype: torch.dtype | None = None) -> np.ndarray:

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xfer.inputs import Inputs
 from xfer.numerics import LossSpec, OptimizerSpec
 from xfer.stepper import Stepper
-from xfer_torch.loss import cross_entropy
+from xfer_torch.loss import loss_of
 from xfer_torch.model import TorchModel, to_numpy
 from xfer_torch.optimizer import Optimizer
 
@@ -35,16 +36,14 @@ class TorchStepper(Stepper):
         if kept:
             self._rule.load_state(kept)
 
-    def train_step(
-        self, images: np.ndarray, labels: np.ndarray, rates: Mapping[str, float], seed: int
-    ) -> SupportsFloat:
-        loss = self._backward(images, labels, seed)
+    def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> SupportsFloat:
+        loss = self._backward(inputs, labels, seed)
         self._optimizer.update(rates, self.clip_norm)
         return loss
 
-    def compute_gradients(self, images: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         statistics = {name: buffer.clone() for name, buffer in self.model.native.named_buffers()}
-        self._backward(images, labels, seed)
+        self._backward(inputs, labels, seed)
         gradients = {name: to_numpy(tensor.grad) for name, tensor in self._optimizer.tensors.items()}
         self._optimizer.native.zero_grad(set_to_none=True)
         for name, buffer in self.model.native.named_buffers():
@@ -62,11 +61,12 @@ class TorchStepper(Stepper):
         assert self._rule is not None, "rebuild() comes first"
         return self._rule
 
-    def _backward(self, images: np.ndarray, labels: np.ndarray, seed: int) -> Tensor:
+    def _backward(self, inputs: Inputs, labels: np.ndarray, seed: int) -> Tensor:
         device = self.model.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            outputs = self.model.forward(images)
-            loss = torch.stack([weight * cross_entropy(self.loss, logits, labels) for weight, logits in outputs]).sum()
+            outputs = self.model.forward(inputs)
+            terms = [weight * loss_of(self.loss, logits, labels) for weight, logits in outputs]
+            loss = torch.stack(terms).sum()
         loss.backward()
         return loss.detach()

@@ -12,10 +12,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from xfer.backend import Backend, ModelSpec
 from xfer.errors import UsageError
-from xfer.model import check_images
+from xfer.inputs import Inputs
 from xfer.numerics import Preprocessing
 from xfer.wrapping import Description
-from xfer_torch.head import build_head
+from xfer_torch.head import build_heads
 from xfer_torch.layers import Undrawn
 from xfer_torch.model import TorchModel, to_numpy
 
@@ -36,14 +36,18 @@ class WrappedModel(TorchModel):
 
     def build_head(self) -> None:
         with torch.device(self.device), Undrawn():
-            head = build_head(self.spec.head, self.card.feature_dim, len(self.classes))
+            head = build_heads(self.spec)
         self.native.set_submodule(self.card.head, head.to(dtype=self.dtype))
         self._parts["head"] = head
         self.native.eval()
         self._training = False
 
-    def outputs(self, images: np.ndarray, stages: Sequence[str]) -> dict[str, np.ndarray]:
-        check_images(images, self.spec.preprocessing.size)
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Only the head is known to follow on another layer; columns would need it apart."""
+        return ("features",)
+
+    def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         self.set_training(False)
         found: dict[str, Tensor] = {}
 
@@ -54,18 +58,20 @@ class WrappedModel(TorchModel):
         hooks += [self._parts["head"].register_forward_hook(lambda module, inputs, _: found.update(features=inputs[0]))]
         try:
             with torch.inference_mode(), self.autocast():
-                found["input"] = self.normalise(images)
-                found["head"] = self._logits(found["input"])
+                x = self.enter(inputs)
+                found["input"] = x
+                found["head"] = self._parts["head"](x) if inputs.after else self._logits(x)
         finally:
             for hook in hooks:
                 hook.remove()
         return {name: self._array(found[name]) for name in stages}
 
-    def forward(self, images: np.ndarray) -> list[tuple[float, Tensor]]:
+    def forward(self, inputs: Inputs) -> list[tuple[float, Tensor]]:
         """Logits (N, K) on the device as training sees them, with the weight of their loss."""
         self.set_training(True)
         with self.autocast():
-            return [(1.0, self._logits(self.normalise(images)).to(self.dtype))]
+            x = self.enter(inputs)
+            return [(1.0, (self._parts["head"](x) if inputs.after else self._logits(x)).to(self.dtype))]
 
     def set_training(self, training: bool) -> None:
         if training == self._training:

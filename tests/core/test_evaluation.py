@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from xfer.decision import softmax
 from xfer.errors import UnknownNameError, UsageError
 from xfer.evaluation import Evaluation
 from xfer.metrics import METRICS, classification_metrics
-from xfer.model import softmax
 from xfer.significance import bootstrap, mcnemar
 
 

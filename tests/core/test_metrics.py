@@ -9,9 +9,9 @@ from sklearn import metrics as sk
 
 from xfer.answers import Answers
 from xfer.calibration import reliability
+from xfer.decision import softmax
 from xfer.errors import UnknownNameError
 from xfer.metrics import EPOCH_METRICS, METRICS, classification_metrics, compute, metric
-from xfer.model import softmax
 
 UNDEFINED_BY_CLASSES = {"roc_auc", "average_precision"}
 

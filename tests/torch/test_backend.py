@@ -10,6 +10,7 @@ from xfer_torch.families import FAMILIES
 from xfer import LossSpec, OptimizerSpec, Schedule, load, zoo
 from xfer.certify.worker import lively
 from xfer.errors import DeviceError, UnknownNameError, UsageError
+from xfer.inputs import Inputs
 from xfer.numerics import block_rates
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
@@ -85,7 +86,7 @@ def test_auxiliary_losses_are_torchvisions():
         np.testing.assert_allclose(gradients[name], parameter.grad, rtol=1e-7, atol=1e-9, err_msg=name)
     assert np.abs(gradients["aux1.fc2.weight"]).max() > 0
     model.freeze()
-    assert [weight for weight, _ in model.forward(images)] == [1.0]
+    assert [weight for weight, _ in model.forward(Inputs(images))] == [1.0]
 
 
 def test_dropout_can_be_left_out():
@@ -174,7 +175,7 @@ def test_graph_begins_at_the_first_trainable_stage():
     seen = []
     model.stages["layer4"].register_forward_hook(lambda module, args, out: seen.append(out.requires_grad))
     model.stages["head"].register_forward_hook(lambda module, args, out: seen.append(out.requires_grad))
-    model.forward(IMAGES)
+    model.forward(Inputs(IMAGES))
     assert seen == [False, True]
 
 

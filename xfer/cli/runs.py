@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xfer.evaluation import Evaluation
 
 Backend = Annotated[str | None, typer.Option(help="torch or tensorflow; default: the run's own, else the first there")]
+OnBad = Annotated[Literal["report", "raise", "impute"] | None, typer.Option(help="images that cannot be read")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, gpu:0 or mps")]
 
 # About two minutes on two cores, most of it the fine-tuning.
@@ -59,7 +60,9 @@ def evaluate(
     backend: Backend = None,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="images a forward pass", min=1)] = 32,
-    on_bad: Annotated[Literal["report", "raise"] | None, typer.Option(help="images that cannot be read")] = None,
+    on_bad: Annotated[
+        Literal["report", "raise", "impute"] | None, typer.Option(help="images that cannot be read")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="folder for evaluation.json, per_class.csv, confusion.csv and plots (.png)")
     ] = None,

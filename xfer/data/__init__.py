@@ -13,6 +13,7 @@ from xfer.data.folders import folder
 from xfer.data.inspection import Inspection, inspect
 from xfer.data.loader import Batch, Loader, OnBad, Skipped
 from xfer.data.memory import arrays
+from xfer.data.mix import Mix
 from xfer.data.sampling import Sampling
 from xfer.data.sources import load, pictures
 from xfer.data.tables import manifest
@@ -24,6 +25,7 @@ __all__ = [
     "Data",
     "Inspection",
     "Loader",
+    "Mix",
     "OnBad",
     "Sampling",
     "Skipped",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xfer.data.dataset import Data, Images, Split
+from xfer.data.dataset import UNLABELLED, Data, Images, Split
 from xfer.errors import DataError, UsageError
 
 Label = str | int
@@ -25,11 +25,12 @@ SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class Part:
-    """One split before its labels are numbers."""
+    """One split before its labels are numbers; None is no label."""
 
     images: Images
-    labels: Sequence[Label]
+    labels: Sequence[Label | None]
     names: Sequence[str]
+    columns: np.ndarray | None = None
 
 
 def assemble(
@@ -40,6 +41,7 @@ def assemble(
     val: float = 0.2,
     seed: int = 0,
     notes: Sequence[str] = (),
+    column_names: Sequence[str] = (),
 ) -> Data:
     """The task that `parts` describe.
 
@@ -53,6 +55,7 @@ def assemble(
         val: share of train to hold out, in [0, 1); 0 holds out nothing.
         seed: of the hold-out.
         notes: remarks to pass on.
+        column_names: of the parts' columns.
 
     Raises:
         DataError: no images, fewer than two classes, a label outside the classes, too few images to hold out.
@@ -62,9 +65,16 @@ def assemble(
         raise UsageError(f"val={val} is not in [0, 1): give the share to hold out, such as 0.2")
     if not len(parts["train"].labels):
         raise DataError(f"{source} has no training images")
-    numbers, names = _class_order(parts["train"].labels, classes, source)
+    given = [label for label in parts["train"].labels if label is not None]
+    if not given:
+        raise DataError(f"{source} has no label in train: give at least one of each class")
+    numbers, names = _class_order(given, classes, source)
     splits = {key: _split(key, part, numbers, names) for key, part in parts.items()}
+    splits = {key: replace(split, column_names=tuple(column_names)) for key, split in splits.items()}
     remarks = list(notes)
+    for key, split in splits.items():
+        if missing := int((~split.labelled).sum()):
+            remarks.append(f"{missing} of {len(split)} images in {key} have no label: they count in no loss or metric")
     if "val" not in splits and "test" in splits:
         splits["val"] = splits.pop("test")
         remarks.append("there is no validation split: test is used for validation")
@@ -93,14 +103,14 @@ def _class_order(
 
 
 def _split(key: str, part: Part, numbers: Mapping[Label, int], classes: tuple[str, ...]) -> Split:
-    strange = next((i for i, label in enumerate(part.labels) if label not in numbers), None)
+    strange = next((i for i, label in enumerate(part.labels) if label is not None and label not in numbers), None)
     if strange is not None:
         raise DataError(
             f"label {part.labels[strange]!r} of {part.names[strange]!r} in {key} is not among the "
             f"{len(classes)} classes of train ({', '.join(classes[:5])}, ...): add it to train, or remove it"
         )
-    labels = np.array([numbers[label] for label in part.labels], np.int64)
-    return Split(part.images, labels, part.names, classes)
+    labels = np.array([UNLABELLED if label is None else numbers[label] for label in part.labels], np.int64)
+    return Split(part.images, labels, part.names, classes, columns=part.columns)
 
 
 def _hold_out(data: Data, share: float, seed: int) -> Data:
@@ -113,14 +123,15 @@ def _hold_out(data: Data, share: float, seed: int) -> Data:
 def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Sorted indices of what is kept and of a stratified share held out.
 
-    A class with a single sample stays in what is kept, for it cannot be in both.
+    A class with a single sample stays in what is kept, for it cannot be in both, and so do samples without a label.
 
     Raises:
         DataError: too few samples for one of each class on both sides.
     """
     from sklearn.model_selection import train_test_split
 
-    divisible = np.flatnonzero(np.bincount(labels)[labels] > 1)
+    counts = np.bincount(labels[labels >= 0])
+    divisible = np.flatnonzero((labels >= 0) & (counts[labels] > 1))
     classes = len(np.unique(labels[divisible]))
     size = max(round(share * len(divisible)), classes)
     if not classes or len(divisible) - size < classes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from xfer.errors import DataError, UsageError
+from xfer.tasks import Task
 
 UNLABELLED = -1
 _LISTED = 10
@@ -32,16 +33,29 @@ class Split:
         labels: int64 (N,), an index into `classes`, or -1 where the label is not known.
         names: one name a sample: its path relative to the root of the data, or its index.
         classes: class names in the order of the labels; without them "0", "1", ...
+        after: where `images` are no pictures but outputs of this stage of a network, in one array (N, ...); "features"
+            are what a head reads.
+        columns: what a table says beside each image, objects (N, C), None or NaN where it says nothing.
+        column_names: of the columns.
+        targets: of several tasks side by side, float64 (N, M), NaN where there is none; see `xfer.tasks`. `labels` are
+            then those of the first single-label task, for whatever balances classes.
     """
 
     images: Images
     labels: np.ndarray
     names: Sequence[str]
     classes: tuple[str, ...] = ()
+    after: str | None = None
+    columns: np.ndarray | None = None
+    column_names: tuple[str, ...] = ()
+    targets: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         labels = np.array(self.labels, np.int64)
         labels.flags.writeable = False
+        for what, beside in (("columns", self.columns), ("targets", self.targets)):
+            if beside is not None and (beside.ndim != 2 or len(beside) != len(labels)):
+                raise DataError(f"{what} have shape {beside.shape}: expected one row for each of {len(labels)} images")
         if not len(self.images) == len(labels) == len(self.names):
             raise DataError(
                 f"{len(self.images)} images, {len(labels)} labels and {len(self.names)} names: "
@@ -69,8 +83,19 @@ class Split:
     def subset(self, indices: Sequence[int] | np.ndarray) -> Split:
         """The samples at `indices`, in that order; nothing is read or copied."""
         chosen = np.asarray(indices, np.int64)
-        names = [self.names[i] for i in chosen]
-        return Split(_View(self.images, chosen), self.labels[chosen], names, self.classes)
+        return replace(
+            self,
+            images=_View(self.images, chosen) if self.after is None else np.asarray(self.images)[chosen],
+            labels=self.labels[chosen],
+            names=[self.names[i] for i in chosen],
+            columns=None if self.columns is None else self.columns[chosen],
+            targets=None if self.targets is None else self.targets[chosen],
+        )
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Which samples have a label, or a target of any task, bool (N,)."""
+        return np.asarray(self.labels >= 0) if self.targets is None else ~np.isnan(self.targets).all(axis=1)
 
     def limit(self, n: int, seed: int = 0) -> Split:
         """At most `n` images drawn in proportion to the classes, and one of each class if `n` allows.
@@ -96,6 +121,8 @@ class Split:
         for text in (*self.classes, "", *self.names):
             digest.update(text.encode("utf-8", "surrogateescape") + b"\0")
         digest.update(self.labels.astype("<i8").tobytes())
+        if self.targets is not None:
+            digest.update(self.targets.astype("<f8").tobytes())
         return digest.hexdigest()
 
 
@@ -110,6 +137,7 @@ class Data:
         classes: class names in the order of the labels.
         source: where the data came from, for people and manifests.
         notes: what was done or left out on the way, a line each.
+        tasks: what the targets of the splits are, if there are several tasks.
     """
 
     train: Split
@@ -118,6 +146,7 @@ class Data:
     classes: tuple[str, ...]
     source: str
     notes: tuple[str, ...] = ()
+    tasks: tuple[Task, ...] = ()
 
     @property
     def splits(self) -> dict[str, Split]:

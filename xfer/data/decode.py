@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
-from xfer.numerics import Preprocessing
+from xfer.data.repair import repair
+from xfer.errors import XferError
+from xfer.numerics import MissingPixels, Preprocessing
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -36,27 +38,28 @@ class BadImageError(Exception):
         self.reason = reason
 
 
-def decode(source: Path | bytes | np.ndarray | Image.Image) -> Image.Image:
+def decode(source: Path | bytes | np.ndarray | Image.Image, missing: MissingPixels = "keep") -> Image.Image:
     """An upright 8-bit RGB image.
 
     The EXIF orientation is applied. Palettes, grey and CMYK are converted by Pillow; alpha is dropped, as
-    `convert("RGB")` and so torchvision do; 16-bit grey is scaled by 1/257, not clipped. Of an animation it is the
-    first frame.
+    `convert("RGB")` and so torchvision do, unless `missing` says what pixels of alpha 0 become; 16-bit grey is scaled
+    by 1/257, not clipped. Of an animation it is the first frame.
 
     Args:
         source: a path, an encoded file, a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a Pillow image.
+        missing: what becomes of pixels whose alpha is 0, see `xfer.Preprocessing`.
 
     Raises:
-        BadImageError: it cannot be read, or has more pixels than Pillow allows.
+        BadImageError: it cannot be read, has no pixel that is not missing, or has more pixels than Pillow allows.
     """
     if isinstance(source, np.ndarray):
-        return Image.fromarray(np.ascontiguousarray(_squeezed(source))).convert("RGB")
+        return _rgb(Image.fromarray(np.ascontiguousarray(_squeezed(source))), missing)
     try:
         if isinstance(source, Image.Image):
-            return _upright_rgb(source)
+            return _upright_rgb(source, missing)
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return _upright_rgb(image)
-    except (BadImageError, MemoryError):
+            return _upright_rgb(image, missing)
+    except (BadImageError, XferError, MemoryError):
         raise
     # Pillow's parsers raise whatever damaged bytes lead them to: OSError, SyntaxError, struct.error, KeyError, ...
     except Exception as error:
@@ -96,10 +99,10 @@ def _squeezed(array: np.ndarray) -> np.ndarray:
     return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
+def _upright_rgb(image: Image.Image, missing: MissingPixels) -> Image.Image:
     image.load()
     turn = _UPRIGHT.get(_orientation(image))
-    rgb = _rgb(image)
+    rgb = _rgb(image, missing)
     return rgb if turn is None else rgb.transpose(turn)
 
 
@@ -111,12 +114,18 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image, missing: MissingPixels) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return Image.fromarray(_grey8(np.asarray(image))).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # the same colours as convert("RGB"), which warns
-    return image.convert("RGB")
+    rgb = image.convert("RGB")
+    if missing == "keep" or not image.has_transparency_data:
+        return rgb
+    hole = np.asarray(image.convert("RGBA"))[..., 3] == 0
+    if hole.all():
+        raise BadImageError("every pixel is missing (alpha 0)")
+    return Image.fromarray(repair(np.asarray(rgb), hole, missing))
 
 
 def _grey8(grey: np.ndarray) -> np.ndarray:

@@ -10,31 +10,38 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from xfer.data.augment import Augment
 from xfer.data.dataset import Split
 from xfer.data.decode import BadImageError, decode
+from xfer.data.mix import Mix, one_hot
 from xfer.data.sampling import Sampling, quotas, repetitions, sample
+from xfer.data.views import View
 from xfer.errors import DataError, UsageError, check_name
+from xfer.inputs import Inputs
 from xfer.numerics import Preprocessing
+
+if TYPE_CHECKING:
+    from xfer.columns import Columns
 
 _MOST_WORKERS = 8
 _BATCHES_AHEAD = 2
 
-OnBad = Literal["report", "raise"]
+OnBad = Literal["report", "raise", "impute"]
 Sample = tuple[int, np.ndarray | None]
 Ahead = tuple[int, Future[np.ndarray | None]]
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image that could not be read, and why."""
+    """An image that could not be read, and why; whether a blank one of the mean colour stood in for it."""
 
     name: str
     reason: str
+    imputed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +49,25 @@ class Batch:
     """What a model is given at once.
 
     Args:
-        images: uint8 (N, S, S, 3).
-        labels: int64 (N,).
+        images: uint8 (N, S, S, 3), or outputs of the stage `after`.
+        labels: int64 (N,), -1 for none; or float64, shares of classes (N, K) or targets of tasks (N, M).
         indices: int64 (N,), of the samples in their split.
         number: which batch of the epoch this is, counted from 0.
+        after: see `Inputs`.
+        columns: float64 (N, C), what joins the features, if anything does.
     """
 
     images: np.ndarray
     labels: np.ndarray
     indices: np.ndarray
     number: int
+    after: str | None = None
+    columns: np.ndarray | None = None
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a model is given."""
+        return Inputs(self.images, self.after, self.columns)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,11 +90,15 @@ class Loader:
         sampling: which images make an epoch. "none": each once. "over": as many of each class as the largest has, by
             repeating images. "under": as many as the smallest has, others each epoch. "balanced": equally many of each
             class in an epoch of the usual length. See `xfer.data.sampling.quotas`.
-        augment: see `Augment.parse`.
+        augment: see `Augment.parse`; or a fixed `View`.
+        augment_minority: takes its place for classes with fewer images than the mean class has.
+        mix: see `Mix.parse`; labels become shares of the classes.
+        columns: makes numbers of the split's columns.
         workers: threads that decode ahead (Pillow releases the GIL); 0 decodes in the caller's, None takes one for
             each core, at most 8.
         drop_last: leave out a last batch that is not full.
-        on_bad: "report" leaves an unreadable image out and lists it; "raise" stops at the first of the epoch's order.
+        on_bad: "report" leaves an unreadable image out and lists it; "raise" stops at the first of the epoch's order;
+            "impute" lists it and puts an image of the mean colour in its place, so that its row stays.
 
     Raises:
         UsageError: a number or word that does not fit, `drop_last` where no batch is full, or sampling of images
@@ -94,7 +114,10 @@ class Loader:
         seed: int = 0,
         shuffle: bool = False,
         sampling: Sampling = "none",
-        augment: Augment | str | Iterable[str] | None = None,
+        augment: Augment | View | str | Iterable[str] | None = None,
+        augment_minority: Augment | str | Iterable[str] | None = None,
+        mix: Mix | str | None = None,
+        columns: Columns | None = None,
         workers: int | None = 0,
         drop_last: bool = False,
         on_bad: OnBad = "report",
@@ -112,7 +135,13 @@ class Loader:
         self.split, self.preprocessing, self.batch_size = split, preprocessing, batch_size
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
         self.sampling, self.size = sampling, size
-        self.augment, self.on_bad = Augment.parse(augment), on_bad
+        self.augment = augment if isinstance(augment, View) else Augment.parse(augment)
+        self.on_bad = on_bad
+        self.mix = Mix.parse(mix)
+        self._minority = _minority(split.labels) if augment_minority is not None else np.zeros(0, np.int64)
+        self.augment_minority = Augment.parse(augment_minority)
+        self._columns = None if columns is None else _numbers(split, columns)
+        _check_stage(split, self.augment, self.augment_minority, self.mix)
         self.workers = threads(workers)
         self._bad: dict[int, str] = {}
         self._lock = threading.Lock()
@@ -126,7 +155,8 @@ class Loader:
         """Images found unreadable so far, each once, by name."""
         with self._lock:
             bad = dict(self._bad)
-        listed = [Skipped(self.split.names[index], reason) for index, reason in bad.items()]
+        imputed = self.on_bad == "impute"
+        listed = [Skipped(self.split.names[index], reason, imputed) for index, reason in bad.items()]
         return sorted(listed, key=lambda skipped: skipped.name)
 
     def order(self, epoch: int) -> np.ndarray:
@@ -166,11 +196,20 @@ class Loader:
                     nothing = False
                     indices = np.array([index for index, _ in good], np.int64)
                     images = np.stack([pixels for _, pixels in good])
-                    yield Batch(images, self.split.labels[indices], indices, number)
+                    yield self._batch(images, indices, epoch, number)
         if nothing:
             first = self.skipped[0]
             number = len(np.unique(order))
             raise DataError(f"none of the {number} images can be read; the first, {first.name}: {first.reason}")
+
+    def _batch(self, images: np.ndarray, indices: np.ndarray, epoch: int, number: int) -> Batch:
+        split = self.split
+        labels = split.labels[indices] if split.targets is None else split.targets[indices]
+        if self.mix:
+            rng = np.random.default_rng([self.seed, epoch, number, 0, 0])
+            images, labels = self.mix(images, one_hot(labels, len(split.classes)), rng)
+        columns = None if self._columns is None else self._columns[indices]
+        return Batch(images, labels, indices, number, split.after, columns)
 
     def _samples(self, keys: np.ndarray, epoch: int) -> Generator[Sample, None, None]:
         if not self.workers:
@@ -192,15 +231,50 @@ class Loader:
                     future.cancel()
 
     def _read(self, index: int, epoch: int, nth: int) -> np.ndarray | None:
+        if self.split.after is not None:
+            return np.asarray(self.split.images[index])
         rng = np.random.default_rng([self.seed, epoch, index, *([nth] if nth else [])])
+        augment = self.augment_minority if self.split.labels[index] in self._minority else self.augment
         try:
-            return self.augment(decode(self.split.images[index]), self.preprocessing, rng)
+            return augment(decode(self.split.images[index], self.preprocessing.missing), self.preprocessing, rng)
         except BadImageError as bad:
             if self.on_bad == "raise":
                 raise DataError(f"cannot read {self.split.names[index]}: {bad.reason}; repair or remove it") from None
             with self._lock:
                 self._bad[index] = bad.reason
-            return None
+            return self._blank() if self.on_bad == "impute" else None
+
+    def _blank(self) -> np.ndarray:
+        """uint8 (S, S, 3) of the colour that normalises to 0."""
+        size = self.preprocessing.size
+        colour = np.clip(np.rint(np.array(self.preprocessing.mean) * 255), 0, 255).astype(np.uint8)
+        return np.tile(colour, (size, size, 1))
+
+
+def _minority(labels: np.ndarray) -> np.ndarray:
+    """Classes with fewer images than the mean class."""
+    classes, counts = np.unique(labels[labels >= 0], return_counts=True)
+    return np.asarray(classes[counts < counts.mean()]) if len(classes) else classes
+
+
+def _numbers(split: Split, columns: Columns) -> np.ndarray:
+    if split.columns is None or split.column_names != columns.names:
+        given = ", ".join(split.column_names) or "none"
+        raise DataError(f"the model reads columns {', '.join(columns.names)} beside the image: the data has {given}")
+    return columns.transform(split.columns)
+
+
+def _check_stage(split: Split, *changes: Augment | View | Mix) -> None:
+    """What is changed in pictures cannot be in features, nor can targets of several tasks be mixed.
+
+    Raises:
+        UsageError: augmentation or CutMix of features, or Mixup of tasks.
+    """
+    mix = next(change for change in changes if isinstance(change, Mix))
+    if split.after is not None and (mix.cutmix or any(str(c) not in ("none", "") for c in changes if c is not mix)):
+        raise UsageError(f"the data is outputs of {split.after!r}, not pictures: leave out augmentation and cutmix")
+    if split.targets is not None and mix:
+        raise UsageError(f"mix={mix} blends labels of one task: leave it out with several tasks")
 
 
 def _result(pending: deque[Ahead]) -> Sample:

@@ -27,8 +27,8 @@ def arrays(
 
     Args:
         x_train: uint8 (N, H, W, 3), grey (N, H, W) or (N, H, W, 1), RGBA (N, H, W, 4) whose alpha is dropped, or
-            floats in [0, 1] in these shapes, which are multiplied by 255 and rounded. A torch tensor has its
-            channels second.
+            floats in [0, 1] in these shapes, which are multiplied by 255 and rounded; NaN marks a missing pixel of a
+            colour image. A torch tensor has its channels second.
         y_train: integers or strings (N,) or (N, 1). Without `classes`, the classes are their sorted values.
         x_val: validation images, as `x_train`.
         y_val: their labels.
@@ -45,7 +45,8 @@ def arrays(
     parts = {"train": array_part(x_train, y_train, "train")}
     if x_val is not None:
         parts["val"] = array_part(x_val, y_val, "val")
-    return assemble(parts, source="arrays", classes=classes, val=val, seed=seed)
+    notes = [note for what, x in (("train", x_train), ("val", x_val)) if (note := _holes(x, what))]
+    return assemble(parts, source="arrays", classes=classes, val=val, seed=seed, notes=notes)
 
 
 def array_part(x: Any, y: Any, what: str) -> Part:
@@ -59,6 +60,17 @@ def array_part(x: Any, y: Any, what: str) -> Part:
         raise DataError(f"{what} has {len(images)} images and {len(labels)} labels: give as many")
     names = [str(i) for i in range(len(images))]
     return Part(as_uint8(images, f"the {what} images"), _labels(labels, what), names)
+
+
+def _holes(x: Any, what: str) -> str:
+    """A remark on missing pixels, empty if there are none."""
+    images = np.zeros(0) if x is None else to_array(x)
+    if not np.issubdtype(images.dtype, np.floating):
+        return ""
+    number = int(np.isnan(images).reshape(len(images), -1).any(axis=1).sum())
+    return (
+        f"{number} images in {what} have missing pixels (NaN): black, unless missing_pixels says what" if number else ""
+    )
 
 
 def _labels(labels: np.ndarray, what: str) -> list[Label]:

@@ -61,6 +61,8 @@ def as_label(value: Any, what: str) -> Label:
 def as_uint8(array: np.ndarray, what: str) -> np.ndarray:
     """uint8 as it is; floats in [0, 1] times 255, rounded.
 
+    Of colours (..., 3) with NaN among the floats, the fourth channel of the result is 0 where a pixel is missing.
+
     Raises:
         DataError: any other type or range.
     """
@@ -68,6 +70,13 @@ def as_uint8(array: np.ndarray, what: str) -> np.ndarray:
         return array
     if not np.issubdtype(array.dtype, np.floating):
         raise DataError(f"pixels of {what} are {array.dtype}: convert them to uint8, 0 to 255")
+    hole = np.isnan(array)
+    if hole.any():
+        if array.ndim < 3 or array.shape[-1] != 3:
+            raise DataError(f"pixels of {what} are NaN: give colours (..., 3), in which a missing pixel can be marked")
+        gone = hole.any(axis=-1, keepdims=True)
+        colours = as_uint8(np.where(gone, 0, array), what)
+        return np.concatenate([colours, np.where(gone, 0, 255).astype(np.uint8)], axis=-1)
     low, high = array.min(initial=0), array.max(initial=0)
     if not (low >= 0 and high <= 1):
         raise DataError(

@@ -5,15 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from xfer.data.assembly import SPLIT_NAMES, Label, Part, assemble
 from xfer.data.dataset import Data
 from xfer.data.paths import existing
 from xfer.data.pixels import as_label, as_picture
+from xfer.data.targets import assemble_tasks, is_empty
 from xfer.errors import DataError
+from xfer.numerics import TaskKind
 
 Row = tuple[str, Mapping[str, Any]]
 
@@ -24,20 +29,26 @@ def manifest(
     image: str = "image",
     label: str = "label",
     split: str = "split",
+    columns: Sequence[str] = (),
+    tasks: Mapping[str, TaskKind] | None = None,
     root: str | os.PathLike[str] | None = None,
     val: float = 0.2,
     seed: int = 0,
 ) -> Data:
     """Images that a table lists: a UTF-8 `.csv` or `.tsv` with a header, or a `.parquet` file.
 
-    The classes are the sorted labels. Parquet may hold encoded images (bytes, or Hugging Face's struct of bytes and
-    path) in place of paths.
+    The classes are the sorted labels; a row whose label is empty has none. Parquet may hold encoded images (bytes, or
+    Hugging Face's struct of bytes and path) in place of paths.
 
     Args:
         path: the table.
         image: column with the image's path.
         label: column with the class, a name or an integer.
         split: column with train, val or test; may be absent under its default name.
+        columns: names of columns to keep beside each image, for `xfer.Columns`; a cell may be empty.
+        tasks: several tasks in place of `label`: the kind of each, by column. "single-label": classes as in `label`.
+            "multi-label": names with | between them, "-" for none (in Parquet, lists). "regression": numbers. An empty
+            cell is a missing target.
         root: folder that relative image paths start from; the table's own by default.
         val: share of train to hold out for validation where no split is given.
         seed: of the hold-out.
@@ -47,20 +58,42 @@ def manifest(
     """
     table = existing(path)
     base = table.parent if root is None else existing(root)
-    columns, rows = _parquet(table) if table.suffix.lower() == ".parquet" else _csv(table)
-    for column in (image, label, *([split] if split != "split" else [])):
-        if column not in columns:
-            raise DataError(f"{table} has no column {column!r}: its columns are {_quoted(columns)}")
-    found: dict[str, list[tuple[Any, Label, str]]] = {}
+    header, rows = _parquet(table) if table.suffix.lower() == ".parquet" else _csv(table)
+    asked = [label] if tasks is None else list(tasks)
+    for column in (image, *asked, *columns, *([split] if split != "split" else [])):
+        if column not in header:
+            raise DataError(f"{table} has no column {column!r}: its columns are {_quoted(header)}")
+    found: dict[str, list[tuple[Any, Label | None, str]]] = {}
+    beside: dict[str, list[Mapping[str, Any]]] = {}
     for place, row in rows:
         where = f"{table} {place}"
-        key = _split_key(row[split], where, split) if split in columns else "train"
+        key = _split_key(row[split], where, split) if split in header else "train"
         picture, name = _picture(row[image], base, where, image)
-        found.setdefault(key, []).append((picture, _label(row[label], where, label), name or place))
+        answer = _label(row[label], where, label) if tasks is None else None
+        found.setdefault(key, []).append((picture, answer, name or place))
+        beside.setdefault(key, []).append({"where": where, **{column: row[column] for column in (*asked, *columns)}})
     if "train" not in found:
         raise DataError(f"{table} lists no training images")
-    parts = {key: Part(*map(list, zip(*samples, strict=True))) for key, samples in found.items()}
-    return assemble(parts, source=str(table), val=val, seed=seed)
+    parts = {key: _part(samples) for key, samples in found.items()}
+    if columns:
+        parts = {key: replace(part, columns=_cells(beside[key], columns)) for key, part in parts.items()}
+    if tasks is not None:
+        return assemble_tasks(parts, beside, tasks, source=str(table), val=val, seed=seed, column_names=columns)
+    return assemble(parts, source=str(table), val=val, seed=seed, column_names=columns)
+
+
+def _part(samples: Sequence[tuple[Any, Label | None, str]]) -> Part:
+    images, labels, names = map(list, zip(*samples, strict=True))
+    return Part(images, labels, names)
+
+
+def _cells(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> np.ndarray:
+    """Objects (N, C); None where a cell is empty."""
+    cells = np.empty((len(rows), len(columns)), object)
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            cells[i, j] = None if is_empty(row[column]) else row[column]
+    return cells
 
 
 def _csv(table: Path) -> tuple[list[str], Iterator[Row]]:
@@ -107,7 +140,7 @@ def _parquet(table: Path) -> tuple[list[str], Iterator[Row]]:
 
 
 def _picture(value: Any, base: Path, where: str, column: str) -> tuple[Any, str]:
-    if _is_empty(value):
+    if is_empty(value):
         raise DataError(f"{where}: column {column!r} is empty: give the path of an image")
     picture = as_picture(value, f"{where}: column {column!r}")
     if not isinstance(picture, Path):
@@ -117,10 +150,8 @@ def _picture(value: Any, base: Path, where: str, column: str) -> tuple[Any, str]
     return base / picture, picture.as_posix()
 
 
-def _label(value: Any, where: str, column: str) -> Label:
-    if _is_empty(value):
-        raise DataError(f"{where}: column {column!r} is empty: give a class")
-    return as_label(value, f"{where}: column {column!r}")
+def _label(value: Any, where: str, column: str) -> Label | None:
+    return None if is_empty(value) else as_label(value, f"{where}: column {column!r}")
 
 
 def _split_key(value: Any, where: str, column: str) -> str:
@@ -128,11 +159,6 @@ def _split_key(value: Any, where: str, column: str) -> str:
     if key is None:
         raise DataError(f"{where}: column {column!r} is {value!r}: give train, val or test")
     return key
-
-
-def _is_empty(value: Any) -> bool:
-    # A NaN, which Parquet's missing values become, differs from itself.
-    return value is None or (isinstance(value, float) and value != value) or value == ""
 
 
 def _quoted(names: list[str]) -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 import xfer
+from xfer.errors import UnknownNameError, UsageError
+from xfer.head import Head
+from xfer.inputs import Inputs
 from xfer.numerics import LossSpec, OptimizerSpec, Rates
+from xfer.tasks import Task, losses
 from xfer.testing.suite_base import Suite, assert_close, images, labels
 
 EXACT = 1e-9
@@ -29,6 +34,55 @@ LOSSES = (
     LossSpec(focal=2.0, adjustment=(-0.3, 0.0, -2.0), class_weights=(0.0, 1.0, 2.0)),
     LossSpec(label_smoothing=0.2, class_weights=(1.0, 3.0, 0.25)),
 )
+
+
+SOFT = (
+    LossSpec(),
+    LossSpec(label_smoothing=0.1, class_weights=(1.0, 3.0, 0.25)),
+    LossSpec(focal=2.0, adjustment=(-0.3, 0.0, -2.0)),
+)
+TASKS = (
+    Task("colour", classes=("red", "green"), head=Head((4,)), weight=0.5, loss=LossSpec(class_weights=(1.0, 3.0))),
+    Task("tags", "multi-label", ("wet", "old", "big"), weight=2.0),
+    Task("size", "regression", ("width", "height")),
+)
+
+
+def soft_loss_by_hand(spec: LossSpec, logits: np.ndarray, shares: np.ndarray) -> float:
+    """The same for soft labels."""
+    total, rows = 0.0, 0
+    for row, share in zip(logits, shares, strict=True):
+        if np.isnan(share).any():
+            continue
+        z = [float(v) + a for v, a in zip(row, spec.adjustment or (0.0,) * len(row), strict=True)]
+        log_sum = math.log(sum(math.exp(v) for v in z))
+        for k, v in enumerate(z):
+            t = (1 - spec.label_smoothing) * share[k] + spec.label_smoothing / len(z)
+            w = spec.class_weights[k] if spec.class_weights else 1.0
+            total += w * t * (1 - math.exp(v - log_sum)) ** spec.focal * -(v - log_sum)
+        rows += 1
+    return total / rows if rows else 0.0
+
+
+def tasks_loss_by_hand(tasks: Sequence[Task], logits: np.ndarray, targets: np.ndarray) -> float:
+    """The loss of several tasks, entry by entry."""
+    total, at, column = 0.0, 0, 0
+    for task in tasks:
+        k = len(task.classes)
+        z, y = logits[:, at : at + k], targets[:, column : column + task.term.columns]
+        at, column = at + k, column + task.term.columns
+        if task.kind == "single-label":
+            total += task.weight * loss_by_hand(task.loss, z, np.where(np.isnan(y[:, 0]), -1, y[:, 0]).astype(int))
+            continue
+        terms = []
+        for u, v in zip(z.ravel().tolist(), y.ravel().tolist(), strict=True):
+            if task.kind == "multi-label" and not math.isnan(v):
+                p = 1 / (1 + math.exp(-u))
+                terms.append(-v * math.log(p) - (1 - v) * math.log(1 - p))
+            elif not math.isnan(v):
+                terms.append((u - v) ** 2)
+        total += task.weight * (sum(terms) / len(terms) if terms else 0.0)
+    return total
 
 
 def loss_by_hand(spec: LossSpec, logits: np.ndarray, labels: np.ndarray) -> float:
@@ -109,6 +163,95 @@ class Numerics(Suite):
         found = self.stepper(ours, loss=spec).gradients(images(6), y)
         expected = self.stepper(reference, loss=spec).gradients(images(6), y)
         assert_close(found, expected, EXACT, "gradient")
+
+    @pytest.mark.parametrize("spec", SOFT, ids=lambda s: f"{s.focal}-{s.label_smoothing}")
+    def test_soft_labels(self, spec: LossSpec) -> None:
+        """Shares of classes, one row without: the loss by hand, and all gradients against the reference."""
+        ours, reference = self.pair()
+        shares = np.random.default_rng(3).dirichlet(np.ones(3), 6)
+        shares[2] = np.nan
+        mine = self.stepper(ours, loss=spec)
+        found = mine.gradients(images(6), shares)
+        assert_close(found, self.stepper(reference, loss=spec).gradients(images(6), shares), EXACT, "gradient")
+        ours.freeze()
+        loss = float(mine.step(images(6), shares, dict.fromkeys(ours.blocks, 0.0)))
+        assert loss == pytest.approx(soft_loss_by_hand(spec, ours.logits(images(6)), shares), rel=EXACT)
+
+    def test_soft_labels_that_are_hard(self) -> None:
+        """One-hot shares are labels."""
+        model = self.pair()[0]
+        stepper = self.stepper(model, loss=LossSpec(0.1, focal=0.0))
+        hard = stepper.gradients(images(6), labels(6))
+        assert_close(stepper.gradients(images(6), np.eye(3)[labels(6)]), hard, EXACT, "gradient")
+
+    @pytest.mark.parametrize("missing", [0.0, 0.4, 1.0])
+    def test_several_tasks(self, missing: float) -> None:
+        """A head each; the loss by hand; gradients, updates and slots against the reference."""
+        ours, reference = self.pair(classes=None, tasks=TASKS)
+        rng = np.random.default_rng(5)
+        targets = np.column_stack(
+            [rng.integers(0, 2, 6), rng.integers(0, 2, (6, 3)), rng.standard_normal((6, 2))]
+        ).astype(np.float64)
+        targets[rng.random(targets.shape) < missing] = np.nan
+        rule = OptimizerSpec("adam")
+        mine, theirs = (self.stepper(m, optimizer=rule, loss=losses(TASKS)) for m in (ours, reference))
+        assert_close(mine.gradients(images(6), targets), theirs.gradients(images(6), targets), EXACT, "gradient")
+        ours.freeze()
+        expected = tasks_loss_by_hand(TASKS, ours.logits(images(6)), targets)
+        loss = float(mine.step(images(6), targets, dict.fromkeys(ours.blocks, 0.0)))
+        assert loss == pytest.approx(expected, rel=EXACT, abs=1e-15)
+        ours.unfreeze()
+        for _ in range(3):
+            mine.step(images(6), targets, dict.fromkeys(ours.blocks, 0.01))
+
+    def test_a_missing_target_is_as_if_the_task_had_not_been_asked(self) -> None:
+        """Rows with all targets have the gradients that they have alone, whatever else is in the batch is missing."""
+        model = self.pair(classes=None, tasks=TASKS[1:])[0]
+        model.freeze()
+        stepper = self.stepper(model, loss=losses(TASKS[1:]))
+        rng = np.random.default_rng(5)
+        targets = np.hstack([rng.integers(0, 2, (6, 3)), rng.standard_normal((6, 2))]).astype(np.float64)
+        targets[3:] = np.nan
+        found = stepper.gradients(images(6), targets)
+        assert_close(found, stepper.gradients(images(6)[:3], targets[:3]), EXACT, "gradient")
+
+    @pytest.mark.parametrize("after", ["stem", "layer1", "features"])
+    def test_a_run_that_begins_after_a_block(self, after: str) -> None:
+        """On a block's outputs, the same logits and updates as on images, and the frozen part is not run."""
+        whole, tail = self.pair()[0], self.pair()[0]
+        for model in (whole, tail):
+            model.freeze()
+            model.unfreeze(last={"stem": 1, "layer1": 0, "features": 0}[after])
+        kept = tail.outputs(images(6), [after])[after]
+        beginning = Inputs(kept, after)
+        assert_close({"z": tail.logits(beginning)}, {"z": whole.logits(images(6))}, EXACT, "logits")
+        rates, rule = dict.fromkeys(whole.blocks, 0.01), OptimizerSpec("sgd")
+        a, b = self.stepper(whole, optimizer=rule), self.stepper(tail, optimizer=rule)
+        for _ in range(3):
+            one = float(a.step(images(6), labels(6), rates))
+            assert float(b.step(beginning, labels(6), rates)) == pytest.approx(one, rel=EXACT)
+        assert_close(tail.weights(), whole.weights(), EXACT, "weights")
+        tail.unfreeze()
+        with pytest.raises(UsageError, match="is trainable, but the inputs are outputs of"):
+            b.step(beginning, labels(6), rates)
+        with pytest.raises(UnknownNameError):
+            tail.outputs(beginning, ["input"])
+
+    def test_columns_beside_the_image(self) -> None:
+        """They are what the head reads behind the features."""
+        ours, reference = self.pair(columns=2)
+        columns = np.random.default_rng(1).standard_normal((6, 2))
+        inputs = Inputs(images(6), columns=columns)
+        features = ours.outputs(inputs, ["features"])["features"]
+        weights = ours.weights()
+        expected = np.hstack([features, columns]) @ weights["fc.weight"].T + weights["fc.bias"]
+        assert_close({"z": ours.logits(inputs)}, {"z": expected}, EXACT, "logits")
+        assert_close({"z": ours.logits(Inputs(features, "features", columns))}, {"z": expected}, EXACT, "logits")
+        found = self.stepper(ours).gradients(inputs, labels(6))
+        assert_close(found, self.stepper(reference).gradients(inputs, labels(6)), EXACT, "gradient")
+        assert ours.logits(Inputs(images(0), columns=columns[:0])).shape == (0, 3)
+        with pytest.raises(UsageError, match="was given no columns"):
+            ours.logits(images(6))
 
     @pytest.mark.parametrize("frozen", [(), ("stem",), ("*bn*",), ("layer1", "fc")], ids=str)
     def test_gradients(self, frozen: tuple[str, ...]) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from xfer.errors import UsageError
-from xfer.head import Head
 from xfer.numerics import Preprocessing
 from xfer.weights.entry import WeightsEntry
 
@@ -137,13 +136,6 @@ class Card:
         if weight in named and not self.head_bias:
             named.setdefault(bias, np.zeros(len(named[weight]), named[weight].dtype))
         return named
-
-    def initial_heads(self, head: Head, classes: int, seed: int) -> dict[str, np.ndarray]:
-        """Seeded weights of a new head, and of the auxiliary classifiers' last layers, which are linear."""
-        arrays = head.initial(self.head, self.feature_dim, classes, seed)
-        for branch in self.auxiliary:
-            arrays |= Head().initial(branch.head, branch.feature_dim, classes, seed)
-        return arrays
 
     def with_weights(self, *weights: WeightsEntry) -> Card:
         """The same architecture with other published weights."""

@@ -19,7 +19,7 @@ class Published(NamedTuple):
     interpolation: Interpolation = "bilinear"
 
 
-def published(*rows: Published | tuple[Any, ...], **normalisation: tuple[float, float, float]) -> dict[str, Any]:
+def published(*rows: Published | tuple[Any, ...], **normalisation: Any) -> dict[str, Any]:
     """The fields `weights`, `preprocessing` and `variants` of a card, from its entries, best first.
 
     `normalisation`: `mean` and `std`, where they are not ImageNet's.

@@ -267,7 +267,7 @@ def test_command_with_a_name_that_is_no_text(album):
     assert result.returncode == 0, result.stderr
     assert "train/ant/\N{REPLACEMENT CHARACTER}.png" in result.stdout
     unreadable = document(xfer_command("inspect", album, "--json"))["splits"]["train"]["unreadable"]
-    assert {"name": "train/ant/\udcff.png", "reason": "the file is empty"} in unreadable
+    assert {"name": "train/ant/\udcff.png", "reason": "the file is empty", "imputed": False} in unreadable
 
 
 def test_command_sees_the_data_of_a_configuration(tmp_path):

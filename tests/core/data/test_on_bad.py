@@ -51,7 +51,7 @@ def test_report_is_the_default_and_leaves_out(split, preprocessing):
 def test_raise_changes_nothing_where_all_can_be_read(split, preprocessing):
     good = split.subset([i for i in range(20) if i not in (3, 11, 12)])
     options = {"batch_size": 4, "shuffle": True, "augment": "light"}
-    left, right = (list(Loader(good, preprocessing, on_bad=x, **options).epoch(0)) for x in get_args(OnBad))
+    left, right, _ = (list(Loader(good, preprocessing, on_bad=x, **options).epoch(0)) for x in get_args(OnBad))
     for a, b in zip(left, right, strict=True):
         np.testing.assert_array_equal(a.images, b.images)
 

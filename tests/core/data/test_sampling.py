@@ -183,9 +183,9 @@ def watch(run):
     """What the network is given from now on: (epoch, images, labels) of each step."""
     steps, step = [], run.stepper.step
 
-    def watched(images, labels, rates, seed):
-        steps.append((run.epoch, images.tobytes(), labels.tolist()))
-        return step(images, labels, rates, seed)
+    def watched(inputs, labels, rates, seed):
+        steps.append((run.epoch, inputs.values.tobytes(), labels.tolist()))
+        return step(inputs, labels, rates, seed)
 
     run.stepper.step = watched
     return steps

@@ -46,7 +46,7 @@ def test_absolute_paths_and_quotes(root):
     [
         ("image,class\nimg/0.png,a\n", "has no column 'label': its columns are 'image', 'class'"),
         ("", "has no column 'image': its columns are none"),
-        ("image,label\nimg/0.png,a\nimg/1.png,\n", "line 3: column 'label' is empty: give a class"),
+        ("image,label\nimg/0.png,\nimg/1.png,\n", "has no label in train: give at least one of each class"),
         ("image,label\nimg/0.png\n", "line 2: 1 fields, but the header names 2 columns"),
         ("image,label\n,a\n", "line 2: column 'image' is empty: give the path of an image"),
         ("image,label\nimg/0.png,a\nimg/9.png,b\n", "line 3: column 'image': there is no file 'img/9.png' in"),

@@ -315,7 +315,7 @@ def test_array_labels_and_validation():
         (rgb().transpose(0, 3, 1, 2), labels(), r"channels come last, so give np.moveaxis\(images, 1, -1\)"),
         (rgb()[..., :2], labels(), r"shape \(12, 10, 9, 2\): give \(N, H, W, 3\) or \(N, H, W\)"),
         (rgb().astype(np.float32), labels(), r"the train images are floats from 0 to 255: give uint8"),
-        (np.full((2, 4, 4, 3), np.nan), [0, 1], "floats from nan to nan"),
+        (np.full((2, 4, 4), np.nan), [0, 1], r"pixels of .* are NaN: give colours"),
         (rgb(), labels(11), "train has 12 images and 11 labels: give as many"),
         (rgb(), np.eye(12), r"label of train has shape \(12,\): give one class"),
         (rgb(), np.linspace(0, 1, 12), "label of train is 0.0: give an integer"),

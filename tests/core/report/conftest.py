@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from xfer.config import TrainConfig
+from xfer.decision import softmax
 from xfer.evaluation import Evaluation
 from xfer.metrics import classification_metrics
-from xfer.model import softmax
 
 
 @pytest.fixture

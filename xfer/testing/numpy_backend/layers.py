@@ -8,6 +8,7 @@ into that with respect to the input, and leaves the gradients of the layer's ten
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -158,6 +159,37 @@ class GlobalAverage(Layer):
     def backward(self, dy: Array) -> Array:
         _, height, width, _ = self._shape
         return np.array(np.broadcast_to(dy[:, None, None] / (height * width), self._shape))
+
+
+class Heads(Layer):
+    """Heads of several tasks on the same features, their outputs side by side."""
+
+    def __init__(self, heads: Sequence[Mapping[str, Layer]]) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def inner(self) -> dict[str, Layer]:
+        """The layers of all heads by name."""
+        return {name: layer for head in self.heads for name, layer in head.items()}
+
+    def forward(self, x: Array, training: bool) -> Array:
+        outputs = []
+        for head in self.heads:
+            y = x
+            for layer in head.values():
+                y = layer.forward(y, training)
+            outputs.append(y)
+        self._widths = [y.shape[1] for y in outputs]
+        return np.hstack(outputs)
+
+    def backward(self, dy: Array) -> Array:
+        total: Array | None = None
+        for head, dz in zip(self.heads, np.split(dy, np.cumsum(self._widths)[:-1], axis=1), strict=True):
+            for layer in reversed(list(head.values())):
+                dz = layer.backward(dz)
+            total = dz if total is None else total + dz
+        assert total is not None
+        return total
 
 
 class Dropout(Layer):

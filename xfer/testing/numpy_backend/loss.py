@@ -7,6 +7,13 @@ import numpy as np
 from xfer.numerics import LossSpec
 
 
+def loss_of(spec: LossSpec, logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean loss of logits (N, K) and its gradient, for labels int64 (N,), shares (N, K) or targets (N, M)."""
+    if spec.tasks:
+        return _tasks(spec, logits, labels)
+    return cross_entropy(spec, logits, labels) if labels.ndim == 1 else _soft_cross_entropy(spec, logits, labels)
+
+
 def cross_entropy(spec: LossSpec, logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean loss of logits (N, K) against class indices (N,), negative where there is none; its gradient (N, K).
 
@@ -22,8 +29,7 @@ def cross_entropy(spec: LossSpec, logits: np.ndarray, labels: np.ndarray) -> tup
         return loss, gradient
     weights = np.array(spec.class_weights or (1.0,) * classes, logits.dtype)
     z = logits + np.array(spec.adjustment or (0.0,) * classes, logits.dtype)
-    shifted = z - z.max(1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    log_p = _log_softmax(z)
     if spec.focal:
         return _focal(spec.focal, log_p, labels, weights[labels])
     target = np.broadcast_to(weights * (spec.label_smoothing / classes), logits.shape).copy()
@@ -42,3 +48,45 @@ def _focal(power: float, log_p: np.ndarray, labels: np.ndarray, weights: np.ndar
     by_z = -np.exp(log_p)
     by_z[rows, labels] += 1
     return -(share * (1 - p) ** power * l_y).sum(), (share * by_l)[:, None] * by_z
+
+
+def _soft_cross_entropy(spec: LossSpec, logits: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """sum_k -c_k (1 - p_k)^g log p_k a row, c the weighted and smoothed share; its derivative by each log p_k first."""
+    classes = logits.shape[1]
+    known = ~np.isnan(shares).any(axis=1)
+    if not known.any():
+        return np.zeros(()), np.zeros_like(logits)
+    log_p = _log_softmax(logits[known] + np.array(spec.adjustment or (0.0,) * classes, logits.dtype))
+    p = np.exp(log_p)
+    c = (1 - spec.label_smoothing) * shares[known] + spec.label_smoothing / classes
+    c = (c * np.array(spec.class_weights or (1.0,) * classes) / len(p)).astype(logits.dtype)
+    by_log_p = -c * (1 - p) ** spec.focal
+    if spec.focal:
+        by_log_p += c * spec.focal * p * log_p * (1 - p) ** (spec.focal - 1)
+    gradient = np.zeros_like(logits)
+    gradient[known] = by_log_p - p * by_log_p.sum(1, keepdims=True)
+    return -(c * (1 - p) ** spec.focal * log_p).sum(), gradient
+
+
+def _tasks(spec: LossSpec, logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    total, gradient, at, column = np.zeros(()), np.zeros_like(logits), 0, 0
+    for task in spec.tasks:
+        z, y = logits[:, at : at + task.outputs], targets[:, column : column + task.columns]
+        known = ~np.isnan(y)
+        target, count = np.where(known, y, 0), max(int(known.sum()), 1)
+        if task.kind == "single-label":
+            loss, by_z = cross_entropy(task.loss, z, np.where(known, y, -1)[:, 0].astype(np.int64))
+        elif task.kind == "multi-label":
+            each = np.maximum(z, 0) - z * target + np.log1p(np.exp(-np.abs(z)))
+            loss, by_z = (each * known).sum() / count, (1 / (1 + np.exp(-z)) - target) * known / count
+        else:
+            loss, by_z = (((z - target) ** 2) * known).sum() / count, 2 * (z - target) * known / count
+        total = total + task.weight * loss
+        gradient[:, at : at + task.outputs] = task.weight * by_z
+        at, column = at + task.outputs, column + task.columns
+    return total, gradient
+
+
+def _log_softmax(z: np.ndarray) -> np.ndarray:
+    shifted = z - z.max(1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from xfer.backend import Backend, ModelSpec
-from xfer.model import BaseModel, check_images
+from xfer.head import Head
+from xfer.inputs import Inputs
+from xfer.model import BaseModel
 from xfer.testing.numpy_backend.layers import (
     BatchNorm,
     Conv,
     Dropout,
     GlobalAverage,
+    Heads,
     Layer,
     LayerNorm,
     Linear,
@@ -42,7 +45,12 @@ class NumpyModel(BaseModel):
         self.build_head()
 
     def build_head(self) -> None:
-        head, name, width = self.spec.head, self.card.head, self.card.feature_dim
+        heads = [self._head(prefix, head, outputs) for prefix, (head, outputs) in self.spec.heads.items()]
+        self.stages["head"] = {f"{self.card.head}.tasks": Heads(heads)} if self.spec.tasks else heads[0]
+        self.native = self.stages
+
+    def _head(self, name: str, head: Head, outputs: int) -> Stage:
+        width = self.spec.head_inputs
         layers: Stage = {f"{name}.dropout": Dropout(head.dropout)} if head.linear and head.dropout else {}
         for i, hidden in enumerate(head.hidden):
             layers[f"{name}.hidden{i}"] = Linear(width, hidden, self.dtype)
@@ -54,9 +62,7 @@ class NumpyModel(BaseModel):
             if head.dropout:
                 layers[f"{name}.dropout{i}"] = Dropout(head.dropout)
             width = hidden
-        layers[name if head.linear else f"{name}.out"] = Linear(width, len(self.classes), self.dtype)
-        self.stages["head"] = layers
-        self.native = self.stages
+        return {**layers, (name if head.linear else f"{name}.out"): Linear(width, outputs, self.dtype)}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {
@@ -77,32 +83,42 @@ class NumpyModel(BaseModel):
         for name, layer in self.layers().items():
             layer.live = any(f"{name}.{role}" in self.trainable for role in layer.tensors)
 
-    def outputs(self, images: np.ndarray, stages: Sequence[str]) -> dict[str, np.ndarray]:
-        check_images(images, self.spec.preprocessing.size)
-        x = self.normalise(images)
-        found = {"input": x}
-        for stage, layers in self.stages.items():
-            for layer in layers.values():
+    def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
+        x, found = self._enter(inputs), {}
+        for stage in ("input", *self.stages_after(inputs.after)):
+            x = self._joined(x, inputs) if stage == "head" else x
+            for layer in self.stages.get(stage, {}).values():
                 x = layer.forward(x, training=False)
             found[stage] = x
         return {stage: found[stage] for stage in stages}
 
-    def forward(self, images: np.ndarray) -> np.ndarray:
+    def forward(self, inputs: Inputs) -> np.ndarray:
         """Logits (N, K) as training sees them; a stage in which nothing is trainable runs in inference mode."""
-        x = self.normalise(images)
-        for layers in self.stages.values():
-            live = any(layer.live for layer in layers.values() if layer.tensors)
-            for layer in layers.values():
+        x = self._enter(inputs)
+        for stage in self.stages_after(inputs.after):
+            x = self._joined(x, inputs) if stage == "head" else x
+            live = any(layer.live for layer in self.layers(stage).values() if layer.tensors)
+            for layer in self.stages[stage].values():
                 x = layer.forward(x, training=live)
         return x
 
-    def backward(self, dy: np.ndarray) -> dict[str, np.ndarray]:
+    def backward(self, dy: np.ndarray, after: str | None) -> dict[str, np.ndarray]:
         """Gradients of all tensors that have one, by canonical name, from that of the logits."""
         found: dict[str, np.ndarray] = {}
-        for name, layer in reversed(self.layers().items()):
-            dy = layer.backward(dy)
-            found |= {f"{name}.{role}": gradient for role, gradient in layer.grads.items()}
+        for stage in reversed(self.stages_after(after)):
+            for layer in reversed(self.stages[stage].values()):
+                dy = layer.backward(dy)
+            for name, layer in self.layers(stage).items():
+                found |= {f"{name}.{role}": gradient for role, gradient in layer.grads.items()}
+            if stage == "head" and self.spec.columns:
+                dy = dy[:, : -self.spec.columns]
         return found
+
+    def _enter(self, inputs: Inputs) -> np.ndarray:
+        return self.normalise(inputs.values) if inputs.after is None else np.asarray(inputs.values, self.dtype)
+
+    def _joined(self, features: np.ndarray, inputs: Inputs) -> np.ndarray:
+        return features if inputs.columns is None else np.hstack([features, np.asarray(inputs.columns, self.dtype)])
 
     def normalise(self, images: np.ndarray) -> np.ndarray:
         """uint8 (N, S, S, 3) to normalised (N, S, S, 3)."""
@@ -111,9 +127,13 @@ class NumpyModel(BaseModel):
         pixels = np.asarray(images, self.dtype)
         return np.asarray((pixels / 255 - mean) / std)
 
-    def layers(self) -> Stage:
-        """All layers by name in forward order."""
-        return {name: layer for layers in self.stages.values() for name, layer in layers.items()}
+    def layers(self, *stages: str) -> Stage:
+        """All layers by name in forward order, or those of some stages; those of heads one by one."""
+        found: Stage = {}
+        for stage in stages or self.stages:
+            for name, layer in self.stages[stage].items():
+                found |= layer.inner() if isinstance(layer, Heads) else {name: layer}
+        return found
 
     def _owner(self, tensor: str) -> tuple[Layer, str]:
         name, role = tensor.rsplit(".", 1)

@@ -7,11 +7,12 @@ from typing import SupportsFloat
 
 import numpy as np
 
+from xfer.inputs import Inputs
 from xfer.model import STATISTICS
 from xfer.numerics import LossSpec, OptimizerSpec
 from xfer.stepper import Stepper
 from xfer.testing.numpy_backend.layers import Dropout
-from xfer.testing.numpy_backend.loss import cross_entropy
+from xfer.testing.numpy_backend.loss import loss_of
 from xfer.testing.numpy_backend.model import NumpyModel
 from xfer.testing.numpy_backend.optimizer import clip, update
 
@@ -36,10 +37,8 @@ class NumpyStepper(Stepper):
         self._steps = {name: self._steps[name] if name in same else 0 for name in names}
         self._slots = {name: self._slots[name] if name in same else empty[name] for name in names}
 
-    def train_step(
-        self, images: np.ndarray, labels: np.ndarray, rates: Mapping[str, float], seed: int
-    ) -> SupportsFloat:
-        loss, gradients = self._backward(images, labels, seed)
+    def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> SupportsFloat:
+        loss, gradients = self._backward(inputs, labels, seed)
         if self.clip_norm is not None:
             gradients = clip(gradients, self.clip_norm)
         weights = self.model.read(gradients)
@@ -51,9 +50,9 @@ class NumpyStepper(Stepper):
         self.model.write(weights)
         return loss
 
-    def compute_gradients(self, images: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         statistics = self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
-        _, gradients = self._backward(images, labels, seed)
+        _, gradients = self._backward(inputs, labels, seed)
         self.model.write(statistics)
         return gradients
 
@@ -67,12 +66,10 @@ class NumpyStepper(Stepper):
             for slot in slots:
                 slots[slot] = np.array(state.get(f"{slot}/{name}", slots[slot]), self.model.dtype)
 
-    def _backward(
-        self, images: np.ndarray, labels: np.ndarray, seed: int
-    ) -> tuple[SupportsFloat, dict[str, np.ndarray]]:
+    def _backward(self, inputs: Inputs, labels: np.ndarray, seed: int) -> tuple[SupportsFloat, dict[str, np.ndarray]]:
         for i, layer in enumerate(self.model.layers().values()):
             if isinstance(layer, Dropout):
                 layer.rng = np.random.default_rng([seed, i])
-        loss, to_logits = cross_entropy(self.loss, self.model.forward(images), labels)
-        gradients = self.model.backward(to_logits)
+        loss, to_logits = loss_of(self.loss, self.model.forward(inputs), labels)
+        gradients = self.model.backward(to_logits, inputs.after)
         return loss, {name: gradients[name] for name in self.model.shapes() if name in self.model.trainable}

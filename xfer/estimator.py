@@ -1,0 +1,107 @@
+"""A scikit-learn classifier as head: what it says of features, as logits; and how it is stored without pickle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xfer.errors import CheckpointError, UsageError, XferError
+
+if TYPE_CHECKING:
+    from xfer.head import EstimatorHead
+
+_LEAST = float(np.finfo(np.float32).tiny)
+# Parts of scikit-learn's trees and of boosting that skops asks to be trusted by name: they hold numbers alone.
+_TRUSTED_MODULES = ("sklearn.", "imblearn.", "numpy.", "scipy.")
+
+
+@dataclass(frozen=True, eq=False)
+class FittedEstimator:
+    """A classifier that was fitted on features, behind the face of a head.
+
+    Args:
+        estimator: with `classes_`, and `predict_proba` or `decision_function`.
+        classes: of the model, K.
+    """
+
+    estimator: Any
+    classes: int
+
+    @classmethod
+    def fit(cls, head: EstimatorHead, features: np.ndarray, labels: np.ndarray, classes: int) -> FittedEstimator:
+        """Fit a clone of the head's estimator on features (N, D) and labels int64 (N,)."""
+        from sklearn.base import clone
+
+        found = clone(head.estimator)
+        try:
+            found.fit(features, labels)
+        except ValueError as error:
+            raise UsageError(f"{type(found).__name__} cannot be fitted: {str(error).splitlines()[0]}") from None
+        return cls(found, classes)
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """(N, K) float64: log-probabilities where the estimator has any, else its decision function.
+
+        A class that it never saw, or has as impossible, is as improbable as float32 can say.
+        """
+        found = np.full((len(features), self.classes), np.log(_LEAST))
+        if not len(features):
+            return found
+        places = np.asarray(self.estimator.classes_, np.int64)
+        if hasattr(self.estimator, "predict_proba"):
+            found[:, places] = np.log(np.maximum(self.estimator.predict_proba(features), _LEAST))
+            return found
+        scores = np.asarray(self.estimator.decision_function(features), np.float64)
+        found[:, places] = np.column_stack([-scores, scores]) / 2 if scores.ndim == 1 else scores
+        return found
+
+
+def check_estimator(estimator: Any) -> None:
+    """Refuse what cannot be a head.
+
+    Raises:
+        UsageError: no scikit-learn classifier.
+    """
+    from sklearn.base import is_classifier
+
+    says = hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")
+    if isinstance(estimator, type) or not is_classifier(estimator) or not says:
+        given = f"the class {estimator.__name__}" if isinstance(estimator, type) else f"a {type(estimator).__name__}"
+        raise UsageError(
+            f"{given} is no classifier with predict_proba or decision_function: give for example LogisticRegression()"
+        )
+
+
+def dumps(thing: Any) -> bytes:
+    """scikit-learn's objects as bytes that skops reads."""
+    return bytes(_skops().dumps(thing))
+
+
+def loads(content: bytes, where: str) -> Any:
+    """What `dumps` wrote; nothing but types of scikit-learn, imbalanced-learn, NumPy and SciPy is made.
+
+    Raises:
+        CheckpointError: other types, or damaged bytes.
+    """
+    skops = _skops()
+    try:
+        strange = skops.get_untrusted_types(data=content)
+        foreign = [name for name in strange if not name.startswith(_TRUSTED_MODULES)]
+        if foreign:
+            raise CheckpointError(f"{where} holds a {foreign[0]}, which is not one of scikit-learn's types: refused")
+        return skops.loads(content, trusted=strange)
+    except CheckpointError:
+        raise
+    # skops and zipfile raise whatever damaged bytes lead them to.
+    except Exception as error:
+        raise CheckpointError(f"{where} cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _skops() -> Any:
+    try:
+        import skops.io
+    except ImportError:
+        raise XferError('estimators and columns are stored with skops: pip install "xfer-learn[sklearn]"') from None
+    return skops.io

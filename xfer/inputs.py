@@ -1,0 +1,37 @@
+"""What crosses the border to a backend: images, or what a block made of them, and columns beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """N samples on the host.
+
+    Args:
+        values: uint8 images (N, S, S, 3), or outputs of the stage `after`.
+        after: the block whose outputs `values` are, or "features"; None for images. What comes before it is not run.
+        columns: float (N, C), what joins the features before the head; None where the model reads none.
+    """
+
+    values: np.ndarray
+    after: str | None = None
+    columns: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, given: np.ndarray | Inputs) -> Inputs:
+        """Images as they are, or inputs as they are."""
+        return given if isinstance(given, Inputs) else cls(given)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def padded(self) -> Inputs:
+        """One blank sample in place of none: some of TensorFlow's kernels fail on an empty batch."""
+        if len(self):
+            return self
+        columns = None if self.columns is None else np.zeros((1, *self.columns.shape[1:]), self.columns.dtype)
+        return Inputs(np.zeros((1, *self.values.shape[1:]), self.values.dtype), self.after, columns)
