@@ -66,10 +66,9 @@ def load(
         UnknownNameError, BackendError, DeviceError, WeightsError, CheckpointError, UsageError: in one line each.
     """
     new = _new_head(classes, head, tuple(tasks), columns, seed)
+    given = _Given(device, precision, image_size, missing_pixels, dropout, seed)
     if is_checkpoint(model):
-        return _load_run(
-            open_checkpoint(model), backend, new, device, precision, image_size, missing_pixels, dropout, seed
-        )
+        return _load_run(open_checkpoint(model), backend, new, given)
     if isinstance(model, Path) or "/" in model:
         raise UsageError(f"{str(model)!r} is no run: expected a folder with a manifest.json, or a model's name")
     card = find_card(model)
