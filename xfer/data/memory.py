@@ -65,12 +65,10 @@ def array_part(x: Any, y: Any, what: str) -> Part:
 def _holes(x: Any, what: str) -> str:
     """A remark on missing pixels, empty if there are none."""
     images = np.zeros(0) if x is None else to_array(x)
-    if not np.issubdtype(images.dtype, np.floating):
+    if not np.issubdtype(images.dtype, np.floating) or not (holes := np.isnan(images)).any():
         return ""
-    number = int(np.isnan(images).reshape(len(images), -1).any(axis=1).sum())
-    return (
-        f"{number} images in {what} have missing pixels (NaN): black, unless missing_pixels says what" if number else ""
-    )
+    number = int(holes.any(axis=tuple(range(1, images.ndim))).sum())
+    return f"{number} images in {what} have missing pixels (NaN): black, unless missing_pixels says what"
 
 
 def _labels(labels: np.ndarray, what: str) -> list[Label]:
