@@ -54,6 +54,13 @@ SCENARIOS = (
     Scenario("adamw, head only", OptimizerSpec("adamw", weight_decay=0.1), unfrozen=0),
     Scenario("sgd, last block, norm trained", OptimizerSpec("sgd"), unfrozen=1, weighted=True),
     Scenario("adam, last block, norm frozen", OptimizerSpec("adam"), rate=1e-3, unfrozen=1, norm=False),
-    Scenario("sgd, focal, logits adjusted, labels missing", OptimizerSpec("sgd"), loss=FOCAL, rate=1e-3, missing=True),
+    Scenario(
+        "sgd, focal, logits adjusted, labels missing",
+        OptimizerSpec("sgd"),
+        loss=FOCAL,
+        clip_norm=1.0,
+        rate=1e-3,
+        missing=True,
+    ),
     Scenario("adamw, unfreeze in mid-run", OptimizerSpec("adamw"), rate=1e-3, unfrozen=0, unfreeze_at=5),
 )
