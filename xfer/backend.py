@@ -6,7 +6,7 @@ A backend is registered under the entry-point group `xfer.backends` and imported
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from xfer.tasks import Task
 if TYPE_CHECKING:
     from xfer.model import BaseModel
     from xfer.stepper import Stepper
+    from xfer.synthesis.gan import Gan, GanSpec
     from xfer.wrapping import Description
     from xfer.zoo import Card
 
@@ -122,6 +123,10 @@ class Backend(ABC):
     def wrap(self, native: Any, spec: ModelSpec) -> BaseModel:
         """A model around a native network that `describe` has described, with its weights."""
         raise BackendError(f"backend {self.name!r} wraps no networks")
+
+    def gan(self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec) -> Gan:
+        """Generator and critic with these weights, on the CPU; a backend that has none keeps this."""
+        raise BackendError(f"backend {self.name!r} trains no GAN: give backend='torch' or 'tensorflow'")
 
     def resolve_device(self, device: str) -> str:
         """The canonical name of the device asked for, or an error that lists what is there."""

@@ -74,7 +74,7 @@ def load(
     card = find_card(model)
     if weights == "keras" or str(weights).endswith((".h5", ".hdf5")):
         card, weights = keras_card(model), "imagenet" if weights == "keras" else weights
-    engine = get_backend(backend) if backend is not None else _first_backend()
+    engine = any_backend(backend)
     run = open_checkpoint(weights) if weights is not None and is_checkpoint(weights) else None
     if run is not None:
         if run.manifest.model != card.name:
@@ -254,6 +254,11 @@ def _precision(name: str | None) -> Precision:
     if name not in PRECISIONS:
         raise UnknownNameError("precision", name, (*PRECISIONS, "auto"))
     return name  # type: ignore[return-value]
+
+
+def any_backend(backend: str | Backend | None) -> Backend:
+    """The backend of that name, or the first that is installed."""
+    return get_backend(backend) if backend is not None else _first_backend()
 
 
 def _first_backend(preferred: str | None = None) -> Backend:

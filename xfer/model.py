@@ -163,14 +163,21 @@ class BaseModel(ABC):
 
         (N, D); where the head reads every place of a map (SqueezeNet), (N, P, D).
         """
-        split = self._split(images, None)
-        stripped = replace(split, columns=None, column_names=())
-        width = self.spec.columns
-        rows = []
-        for batch in self._batches(stripped, batch_size, columns=None):
-            blank = np.zeros((len(batch), width)) if width else None
-            rows.append(self.outputs(Inputs(batch.images, batch.after, blank), ["features"])["features"])
+        split = replace(self._split(images, None), columns=None, column_names=())
+        batches = self._batches(split, batch_size, columns=None)
+        rows = [self.stage(b.images, "features") if b.after is None else self._features_after(b) for b in batches]
         return np.concatenate(rows) if rows else np.zeros((0, self.card.feature_dim), np.float32)
+
+    def _features_after(self, batch: Batch) -> np.ndarray:
+        if batch.after == "features":
+            return batch.images
+        blank = np.zeros((len(batch), self.spec.columns)) if self.spec.columns else None
+        return self.outputs(Inputs(batch.images, batch.after, blank), ["features"])["features"]
+
+    def stage(self, images: np.ndarray, name: str) -> np.ndarray:
+        """Outputs of one stage, for uint8 images (N, S, S, 3), whatever columns the head reads."""
+        blank = np.zeros((len(images), self.spec.columns)) if self.spec.columns else None
+        return self.outputs(Inputs(images, columns=blank), [name])[name]
 
     def predict_proba(self, images: Any, *, columns: Any = None, batch_size: int = 32, tta: str = "none") -> np.ndarray:
         """Class probabilities float32 (N, K) in the order of `classes`; see `predict`."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from xfer_keras.quiet import quiet_start
 
@@ -19,9 +21,11 @@ from xfer.backend import Backend, ModelSpec
 from xfer.errors import BackendError
 from xfer.model import BaseModel
 from xfer.numerics import LossSpec, OptimizerSpec
+from xfer.synthesis.gan import GanSpec
 from xfer.wrapping import Description
 from xfer.zoo import cards
 from xfer_keras.families import FAMILIES
+from xfer_keras.gan import KerasGan
 from xfer_keras.model import KerasModel
 from xfer_keras.stepper import KerasStepper
 from xfer_keras.wrapped import WrappedModel, describe
@@ -70,3 +74,8 @@ class KerasBackend(Backend):
     ) -> KerasStepper:
         assert isinstance(model, KerasModel)
         return KerasStepper(model, optimizer, loss, clip_norm)
+
+    def gan(
+        self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec
+    ) -> KerasGan:
+        return KerasGan(weights, classifier, spec)

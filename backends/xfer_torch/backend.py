@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xfer.backend import Backend, ModelSpec
@@ -16,14 +16,17 @@ if "tensorflow" in sys.modules and "torch" not in sys.modules:
         "or use another process"
     )
 
+import numpy as np
 import torch
 import torchvision
 
 from xfer.model import BaseModel
 from xfer.numerics import LossSpec, OptimizerSpec
+from xfer.synthesis.gan import GanSpec
 from xfer.wrapping import Description
 from xfer.zoo import cards
 from xfer_torch.families import FAMILIES
+from xfer_torch.gan import TorchGan
 from xfer_torch.model import TorchModel
 from xfer_torch.stepper import TorchStepper
 from xfer_torch.wrapped import WrappedModel, describe
@@ -63,3 +66,8 @@ class TorchBackend(Backend):
     ) -> TorchStepper:
         assert isinstance(model, TorchModel)
         return TorchStepper(model, optimizer, loss, clip_norm)
+
+    def gan(
+        self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec
+    ) -> TorchGan:
+        return TorchGan(weights, classifier, spec)

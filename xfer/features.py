@@ -1,0 +1,66 @@
+"""Features instead of pictures: one pass over the images, after which a head costs next to nothing to train."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xfer.errors import DataError
+
+if TYPE_CHECKING:
+    from xfer.data import Data, OnBad, Split
+    from xfer.model import BaseModel
+
+
+def extract(
+    model: BaseModel,
+    data: Any,
+    *,
+    after: str = "features",
+    batch_size: int = 32,
+    workers: int | None = None,
+    on_bad: OnBad = "report",
+) -> Data:
+    """The same data set with what the model makes of each image in the image's place.
+
+    `Trainer.fit` and `evaluate` take it for the data set that it came from, as long as nothing up to `after` is
+    trained: the results are those on the images, without augmentation, at the price of the blocks behind `after`.
+
+    Args:
+        model: in inference mode, as it is in frozen blocks while training.
+        data: whatever `xfer.data.load` takes.
+        after: a block whose outputs to take, or "features", which the head reads.
+        batch_size: images a forward pass.
+        workers: decoding threads; None for one a core.
+        on_bad: "report" leaves out what cannot be read, with a note; "raise" stops; "impute" takes a blank image.
+
+    Raises:
+        DataError: no image can be read; with `on_bad="raise"`, one that cannot, by name.
+    """
+    from xfer.data import load
+
+    source = load(data)
+    if source.train.after is not None:
+        raise DataError(f"{source.source} is outputs of {source.train.after!r} already: give pictures")
+    found, notes = {}, list(source.notes)
+    for name, split in source.splits.items():
+        found[name], bad = _extract(model, split, after, batch_size, workers, on_bad)
+        notes += [f"{bad} images in {name} could not be read"] if bad else []
+    return replace(source, train=found["train"], val=found.get("val"), test=found.get("test"), notes=tuple(notes))
+
+
+def _extract(
+    model: BaseModel, split: Split, after: str, batch_size: int, workers: int | None, on_bad: OnBad
+) -> tuple[Split, int]:
+    from xfer.data import Loader
+
+    plain = replace(split, columns=None, column_names=(), targets=None)
+    loader = Loader(plain, model.spec.preprocessing, batch_size=batch_size, workers=workers, on_bad=on_bad)
+    rows, indices = [], []
+    for batch in loader.epoch(0):
+        rows.append(model.stage(batch.images, after))
+        indices.append(batch.indices)
+    kept = split.subset(np.concatenate(indices))
+    return replace(kept, images=np.concatenate(rows), after=after), len(loader.skipped)
