@@ -16,12 +16,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from xfer import data as data
     from xfer import zoo as zoo
+    from xfer.averaging import soup as soup
     from xfer.backend import Backend as Backend
     from xfer.backend import backends as backends
     from xfer.certify import parity as parity
     from xfer.checkpoint import Checkpoint as Checkpoint
+    from xfer.columns import Columns as Columns
     from xfer.data import Data as Data
+    from xfer.ensemble import Ensemble as Ensemble
+    from xfer.ensemble import bag as bag
     from xfer.errors import XferError as XferError
+    from xfer.features import extract as extract
     from xfer.freezer import Freezer as Freezer
     from xfer.head import Head as Head
     from xfer.imbalance import class_weights as class_weights
@@ -34,7 +39,12 @@ if TYPE_CHECKING:
     from xfer.numerics import Preprocessing as Preprocessing
     from xfer.numerics import Schedule as Schedule
     from xfer.report import compare as compare
+    from xfer.synthesis import resample as resample
+    from xfer.tasks import Task as Task
     from xfer.trainer import Trainer as Trainer
+    from xfer.tuning import calibrate as calibrate
+    from xfer.tuning import pseudo_label as pseudo_label
+    from xfer.tuning import tune_thresholds as tune_thresholds
     from xfer.wrapping import wrap as wrap
 
 _WHERE = {
@@ -59,6 +69,16 @@ _WHERE = {
     "compare": "xfer.report",
     "parity": "xfer.certify",
     "Trainer": "xfer.trainer",
+    "Columns": "xfer.columns",
+    "Ensemble": "xfer.ensemble",
+    "bag": "xfer.ensemble",
+    "extract": "xfer.features",
+    "soup": "xfer.averaging",
+    "calibrate": "xfer.tuning",
+    "tune_thresholds": "xfer.tuning",
+    "pseudo_label": "xfer.tuning",
+    "resample": "xfer.synthesis",
+    "Task": "xfer.tasks",
     "wrap": "xfer.wrapping",
 }
 

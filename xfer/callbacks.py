@@ -13,6 +13,7 @@ from xfer.metrics import METRICS, is_metric
 
 if TYPE_CHECKING:
     from xfer.history import Row
+    from xfer.model import BaseModel
     from xfer.trainer import Trainer
 
 LOWER_IS_BETTER = ("loss", *(f"val_{name}" for name, metric in METRICS.items() if not metric.higher))
@@ -131,3 +132,43 @@ class TensorBoard(Callback):
 
     def on_fit_end(self, trainer: Trainer) -> None:
         self._writer.close()  # waits until all is written; another fit opens a file of its own
+
+
+class WeightAverage(Callback):
+    """Stochastic weight averaging (Izmailov et al. 2018): at the end of a fit, the mean of its last epochs.
+
+    The mean is of all that training changes, statistics of normalisation included, and is taken in float64.
+
+    Args:
+        epochs: how many at the end of each fit.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        if epochs < 1:
+            raise UsageError(f"swa={epochs}: give how many epochs at the end to average, at least 1")
+        self.epochs = epochs
+        self._left = 0
+        self._total: dict[str, np.ndarray] = {}
+        self._count = 0
+
+    def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
+        self._left, self._total, self._count = epochs, {}, 0
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        if self._left <= self.epochs:
+            frozen = set(trainer.model.freezer.frozen())
+            live = trainer.model.read(name for name in trainer.model.shapes() if name not in frozen)
+            for name, array in live.items():
+                self._total[name] = self._total.get(name, 0.0) + array.astype(np.float64)
+            self._count += 1
+        self._left -= 1
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        if self._count:
+            trainer.model.write(mean_weights(self._total, self._count, trainer.model))
+
+
+def mean_weights(total: dict[str, np.ndarray], count: int, model: BaseModel) -> dict[str, np.ndarray]:
+    """Sums of tensors divided by their number, in the model's precision."""
+    kind = np.float64 if model.spec.precision == "fp64" else np.float32
+    return {name: (array / count).astype(kind) for name, array in total.items()}

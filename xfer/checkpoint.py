@@ -106,11 +106,11 @@ class Checkpoint:
 
     def weights(self) -> dict[str, np.ndarray]:
         """All tensors of the model by canonical name."""
-        return _read_tensors(self.path, self.manifest.tensors)
+        return read_tensors(self.path, self.manifest.tensors)
 
     def optimizer_state(self) -> dict[str, np.ndarray]:
         """The optimizer's slots, as `Stepper.state` gives them; empty if the checkpoint has none."""
-        return _read_tensors(self.path, self.manifest.optimizer) if self.manifest.optimizer else {}
+        return read_tensors(self.path, self.manifest.optimizer) if self.manifest.optimizer else {}
 
     def columns(self) -> Columns | None:
         """What makes numbers of the columns beside images, if the model reads any by name."""
@@ -148,8 +148,8 @@ def save(
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = _write_tensors(folder, "model", model.weights())
-        slots = _write_tensors(folder, "optimizer", optimizer_state) if optimizer_state else None
+        tensors = write_tensors(folder, "model", model.weights())
+        slots = write_tensors(folder, "optimizer", optimizer_state) if optimizer_state else None
         columns, estimator = model.columns, model.estimator
         transformers = _write(folder, "columns", ".skops", dumps(columns.transformers)) if columns else None
         fitted = None
@@ -227,7 +227,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def _write_tensors(folder: Path, kind: str, arrays: Mapping[str, np.ndarray]) -> StoredFile:
+def write_tensors(folder: Path, kind: str, arrays: Mapping[str, np.ndarray]) -> StoredFile:
+    """Write arrays into a file of the folder that is named after its kind and its hash."""
     from safetensors.numpy import save as encode
 
     content = encode({name: np.asarray(array, order="C") for name, array in arrays.items()})
@@ -241,7 +242,12 @@ def _write(folder: Path, kind: str, suffix: str, content: bytes) -> StoredFile:
     return StoredFile(name, digest)
 
 
-def _read_tensors(folder: Path, file: StoredFile) -> dict[str, np.ndarray]:
+def read_tensors(folder: Path, file: StoredFile) -> dict[str, np.ndarray]:
+    """Arrays of a file of the folder, its hash verified first.
+
+    Raises:
+        CheckpointError: a file outside the folder, missing, or damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load as decode
 

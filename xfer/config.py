@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from xfer.errors import UnknownNameError, UsageError
 
+ESTIMATORS = ("logistic-regression", "svm", "knn", "random-forest", "gradient-boosting", "adaboost", "bagging")
+
 
 class TrainConfig(BaseModel):
     """Everything that decides a training run; one key, `backend`, chooses the framework."""
@@ -42,9 +44,16 @@ class TrainConfig(BaseModel):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     loss: Literal["cross-entropy", "focal", "logit-adjusted"] = "cross-entropy"
     focal: float = Field(2.0, gt=0, description="exponent of the focal loss")
-    class_weights: Literal["none", "balanced", "effective"] = Field(
-        "none", description="weigh classes in the loss by their size; see xfer.class_weights"
+    class_weights: Literal["none", "balanced", "effective"] | dict[str, float] = Field(
+        "none", description="weigh classes in the loss: 'balanced', 'effective', or such as 'ant=1,bee=4'"
     )
+    resample: str = Field(
+        "none", description="train the head on resampled features: 'smote', 'adasyn', 'gaussian', 'gan', ..."
+    )
+    estimator: Literal[ESTIMATORS] | None = Field(None, description="a scikit-learn classifier as head")  # type: ignore[valid-type]
+    calibrate: bool = Field(False, description="set the temperature on validation after training")
+    thresholds: str | None = Field(None, description="tune thresholds on validation for this metric after training")
+    swa: int | None = Field(None, ge=1, description="average the weights of so many epochs at the end of each phase")
     clip_norm: float | None = Field(None, gt=0, description="bound of the gradients' global norm")
     early_stopping: int | None = Field(None, ge=1, description="epochs without improvement before stopping")
     monitor: str = Field(
@@ -61,6 +70,13 @@ class TrainConfig(BaseModel):
     mix: str = Field("none", description="'mixup', 'cutmix', such as 'mixup=0.2', or both")
     hidden: tuple[int, ...] = Field((), description="widths of hidden layers in the head")
     dropout: float = Field(0.0, ge=0, lt=1, description="in the head")
+    columns: tuple[str, ...] = Field((), description="columns of a table to use beside each image")
+    imputer: Literal["mean", "median", "most_frequent", "knn", "iterative"] = Field(
+        "median", description="what missing numbers in columns become"
+    )
+    tasks: dict[str, Literal["single-label", "multi-label", "regression"]] = Field(
+        default_factory=dict, description="columns of a table as tasks: such as 'species=single-label,age=regression'"
+    )
     val: float = Field(0.2, gt=0, lt=1, description="share held out where the data has no split")
     limit: int | None = Field(None, ge=1, description="use at most so many images of each split")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, gpu:0 or mps")
@@ -75,11 +91,19 @@ class TrainConfig(BaseModel):
     tensorboard: bool = Field(False, description="write TensorBoard events into the run")
     out: str = Field("run", description="folder of the run")
 
-    @field_validator("hidden", mode="before")
+    @field_validator("hidden", "columns", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """On the command line the widths are a text: "256,128"."""
+        """On the command line a list is a text: "256,128"."""
         return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+    @field_validator("tasks", "class_weights", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        """On the command line a table is a text: "age=regression,species=single-label"."""
+        if not isinstance(value, str) or (value and "=" not in value):
+            return value
+        return dict(part.rsplit("=", 1) for part in value.split(",") if "=" in part)
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

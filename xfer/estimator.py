@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,23 @@ class FittedEstimator:
         scores = np.asarray(self.estimator.decision_function(features), np.float64)
         found[:, places] = np.column_stack([-scores, scores]) / 2 if scores.ndim == 1 else scores
         return found
+
+
+def by_name(name: str, seed: int) -> Any:
+    """The scikit-learn classifier that a word of the configuration stands for, with its library's defaults."""
+    from sklearn import ensemble, linear_model, neighbors, pipeline, preprocessing, svm
+
+    linear = linear_model.LogisticRegression(max_iter=2000)
+    makers: dict[str, Callable[[], Any]] = {
+        "logistic-regression": lambda: linear,
+        "svm": svm.SVC,
+        "knn": neighbors.KNeighborsClassifier,
+        "random-forest": lambda: ensemble.RandomForestClassifier(300, random_state=seed, n_jobs=-1),
+        "gradient-boosting": lambda: ensemble.HistGradientBoostingClassifier(random_state=seed),
+        "adaboost": lambda: ensemble.AdaBoostClassifier(random_state=seed),
+        "bagging": lambda: ensemble.BaggingClassifier(linear, random_state=seed, n_jobs=-1),
+    }
+    return pipeline.make_pipeline(preprocessing.StandardScaler(), makers[name]())
 
 
 def check_estimator(estimator: Any) -> None:

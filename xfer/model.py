@@ -207,12 +207,7 @@ class BaseModel(ABC):
             DataError: an image that cannot be read, by name.
         """
         probabilities = self.predict_proba(images, columns=columns, batch_size=batch_size, tta=tta)
-        result = []
-        for row, rank in zip(probabilities, self.decision.ranking(probabilities), strict=True):
-            best = np.argsort(-rank, kind="stable")[:top]
-            ranked = tuple((self.classes[i], float(row[i])) for i in best)
-            result.append(Prediction(*ranked[0], ranked))
-        return result
+        return rank(probabilities, self.classes, self.decision, top)
 
     def predict_tasks(self, images: Any, *, columns: Any = None, batch_size: int = 32) -> dict[str, np.ndarray]:
         """Answers to every task, float64 (N, K): probabilities of its classes or labels, or numbers; see `predict`."""
@@ -355,6 +350,16 @@ class BaseModel(ABC):
     @abstractmethod
     def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         """See `outputs`; the inputs are checked and the stages are there. Columns join the features before the head."""
+
+
+def rank(probabilities: np.ndarray, classes: tuple[str, ...], decision: Decision, top: int) -> list[Prediction]:
+    """A prediction for each row of (N, K): the class named first, then the others as the decision ranks them."""
+    result = []
+    for row, ranking in zip(probabilities, decision.ranking(probabilities), strict=True):
+        best = np.argsort(-ranking, kind="stable")[:top]
+        ranked = tuple((classes[i], float(row[i])) for i in best)
+        result.append(Prediction(*ranked[0], ranked))
+    return result
 
 
 def class_names(classes: Sequence[str] | int) -> tuple[str, ...]:

@@ -5,21 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xfer.checkpoint import write_atomically
+from xfer.columns import Columns
 from xfer.config import TrainConfig
-from xfer.errors import CheckpointError, UsageError
+from xfer.errors import CheckpointError, UnknownNameError, UsageError
+from xfer.estimator import by_name
 from xfer.evaluation import Evaluation
-from xfer.head import Head
+from xfer.features import extract
+from xfer.head import EstimatorHead, Head
 from xfer.imbalance import class_weights, log_prior
 from xfer.loading import load
 from xfer.measure import Phases
 from xfer.numerics import LossSpec, OptimizerSpec, Schedule
+from xfer.synthesis import resample
+from xfer.task_evaluation import TasksEvaluation
+from xfer.tuning import calibrate, tune_thresholds
 
 if TYPE_CHECKING:
     from xfer.data import Data
@@ -35,7 +41,7 @@ class Result:
     """A finished run: the trained model, its answers on the validation split, and what `metrics.json` says."""
 
     model: BaseModel
-    evaluation: Evaluation
+    evaluation: Evaluation | TasksEvaluation
     metrics: dict[str, Any]
     path: Path
 
@@ -62,7 +68,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
     if config.epochs:
         with phases.phase("head"):
             model.freeze()
-            trainer.fit(data, config.epochs, phase="head")
+            trainer.fit(_head_data(config, model, data), config.epochs, phase="head")
     if config.fine_tune:
         with phases.phase("fine_tune"):
             trainer.fine_tune(
@@ -74,6 +80,11 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
                 train_norm=config.weights == "none" if config.train_norm is None else config.train_norm,
             )
     with phases.phase("evaluate"):
+        if config.calibrate:
+            calibrate(model, data, batch_size=config.batch_size, workers=config.workers, on_bad=config.on_bad)
+        if config.thresholds:
+            options = {"batch_size": config.batch_size, "workers": config.workers, "on_bad": config.on_bad}
+            tune_thresholds(model, data, config.thresholds, **options)
         evaluation = model.evaluate(data, batch_size=config.batch_size, workers=config.workers, on_bad=config.on_bad)
     with phases.phase("save"):
         trainer.save(out)
@@ -94,10 +105,14 @@ def digest(weights: Mapping[str, np.ndarray]) -> str:
 
 def read_data(config: TrainConfig) -> Data:
     """The data set that a configuration names, split and limited as it says."""
-    from xfer.data import digits, load
+    from xfer.data import digits, load, manifest
 
     if config.data == "digits":
         data = digits(val=config.val, seed=config.seed)
+    elif config.columns or config.tasks:
+        data = manifest(
+            config.data, columns=config.columns, tasks=config.tasks or None, val=config.val, seed=config.seed
+        )
     else:
         data = load(config.data, val=config.val, seed=config.seed)
     if config.limit is None:
@@ -107,18 +122,35 @@ def read_data(config: TrainConfig) -> Data:
 
 
 def _model(config: TrainConfig, data: Data) -> BaseModel:
+    head: Head | EstimatorHead = Head(config.hidden, config.dropout, "batch" if config.hidden else None)
+    if config.estimator:
+        head = Head.sklearn(by_name(config.estimator, config.seed))
     return load(
         config.model,
         backend=config.backend,
         weights=None if config.weights == "none" else config.weights,
-        classes=data.classes,
-        head=Head(config.hidden, config.dropout, "batch" if config.hidden else None),
+        classes=None if data.tasks else data.classes,
+        head=None if data.tasks else head,
+        tasks=[replace(task, head=head) for task in data.tasks if isinstance(head, Head)],
+        columns=Columns.fit(data, config.imputer) if config.columns else None,
         device=config.device,
         precision=config.precision,
         image_size=config.image_size,
         missing_pixels=config.missing_pixels,
         seed=config.seed,
     )
+
+
+def _head_data(config: TrainConfig, model: BaseModel, data: Data) -> Data:
+    """What the head is trained on: images, or features that were resampled."""
+    if config.resample == "none":
+        return data
+    if config.augment != "none" or config.augment_minority or config.mix != "none":
+        raise UsageError(
+            f"resample={config.resample} works on features of images as they are: leave out augment and mix"
+        )
+    features = extract(model, data, batch_size=config.batch_size, workers=config.workers, on_bad=config.on_bad)
+    return resample(features, config.resample, seed=config.seed, backend=model.backend)
 
 
 def _trainer(config: TrainConfig, data: Data, model: BaseModel, progress: bool) -> Trainer:
@@ -132,7 +164,7 @@ def _trainer(config: TrainConfig, data: Data, model: BaseModel, progress: bool) 
             config.optimizer, momentum=config.momentum, nesterov=config.nesterov, weight_decay=config.weight_decay
         ),
         schedule=Schedule(config.schedule, config.warmup),
-        loss=loss_of(config, data),
+        loss=None if data.tasks else loss_of(config, data),
         clip_norm=config.clip_norm,
         batch_size=config.batch_size,
         seed=config.seed,
@@ -144,6 +176,7 @@ def _trainer(config: TrainConfig, data: Data, model: BaseModel, progress: bool) 
         on_bad=config.on_bad,
         early_stopping=config.early_stopping,
         monitor=config.monitor,
+        swa=config.swa,
         callbacks=[TensorBoard(Path(config.out, "tensorboard"))] if config.tensorboard else [],
         progress=progress,
     )
@@ -151,12 +184,20 @@ def _trainer(config: TrainConfig, data: Data, model: BaseModel, progress: bool) 
 
 def loss_of(config: TrainConfig, data: Data) -> LossSpec:
     """The loss that a description asks for, its weights and priors counted on the training split."""
-    counts = list(data.train.counts().values())
+    counts = data.train.counts()
+    sizes, given = list(counts.values()), config.class_weights
+    if isinstance(given, str):
+        weights = None if given == "none" else class_weights(sizes, given)  # type: ignore[arg-type]
+    else:
+        for name in given:
+            if name not in counts:
+                raise UnknownNameError("class in class_weights", name, counts)
+        weights = tuple(given.get(name, 1.0) for name in counts)
     return LossSpec(
         config.label_smoothing,
-        None if config.class_weights == "none" else class_weights(counts, config.class_weights),
+        weights,
         focal=config.focal if config.loss == "focal" else 0.0,
-        adjustment=log_prior(counts) if config.loss == "logit-adjusted" else None,
+        adjustment=log_prior(sizes) if config.loss == "logit-adjusted" else None,
     )
 
 
@@ -179,9 +220,10 @@ def _metrics(
         "data": {
             "source": data.source,
             "train": len(data.train),
-            "val": len(evaluation.labels),
+            "val": len(evaluation.names),
+            "unlabelled": {name: int((~split.labelled).sum()) for name, split in data.splits.items()},
             "sha256": {name: split.fingerprint() for name, split in data.splits.items()},
-            "skipped": [{"name": bad.name, "reason": bad.reason} for bad in (*trainer.skipped, *evaluation.skipped)],
+            "skipped": [asdict(bad) for bad in (*trainer.skipped, *evaluation.skipped)],
         },
         "config": config.model_dump(mode="json"),
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +43,26 @@ class TasksEvaluation:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def write_csv(self, path: Path) -> None:
+        """One line an image: name, then the target and the outputs of each task; a missing target is empty."""
+        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            out = csv.writer(file)
+            columns = [f"{task.name}={name}" for task in self.tasks for name in task.classes]
+            out.writerow(["name", *(f"{task.name} (target)" for task in self.tasks), *columns])
+            for i, name in enumerate(self.names):
+                targets = [_shown(task, self.targets[task.name][i]) for task in self.tasks]
+                out.writerow([name, *targets, *(f"{x:.8g}" for task in self.tasks for x in self.outputs[task.name][i])])
+
+
+def _shown(task: Task, target: np.ndarray) -> str:
+    if np.isnan(target).any():
+        return ""
+    if task.kind == "single-label":
+        return task.classes[int(target)]
+    if task.kind == "multi-label":
+        return "|".join(name for name, there in zip(task.classes, target, strict=True) if there) or "-"
+    return " ".join(f"{number:.8g}" for number in target)
 
 
 def evaluate_tasks(

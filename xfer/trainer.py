@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, SupportsFloat, get_args
 import numpy as np
 
 from xfer import checkpoint, evaluation
-from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching
+from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching, WeightAverage
 from xfer.errors import CheckpointError, DataError, UsageError, XferError, check_name
 from xfer.estimator import FittedEstimator
 from xfer.head import EstimatorHead
@@ -63,6 +63,8 @@ class Trainer:
         restore_best: put back the weights of the epoch with the best `monitor` at the end of each fit.
         monitor: "loss", or "val_" and any metric of `xfer.metrics`, such as "val_loss", "val_accuracy", "val_mcc",
             "val_top3_accuracy". What is neither shown in every epoch nor watched is not computed while training.
+        swa: stochastic weight averaging: a fit ends with the mean weights of its last so many epochs, in place of the
+            best epoch's.
         callbacks: further `xfer.callbacks.Callback` objects.
         progress: a bar in a terminal, a line an epoch elsewhere, on stderr.
 
@@ -92,6 +94,7 @@ class Trainer:
         early_stopping: int | None = None,
         restore_best: bool = True,
         monitor: str = "val_loss",
+        swa: int | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> None:
@@ -111,11 +114,13 @@ class Trainer:
         self.augment, self.sampling, self.mix = Augment.parse(augment), sampling, Mix.parse(mix)
         self.augment_minority = None if augment_minority is None else Augment.parse(augment_minority)
         self.batch_size, self.seed, self.workers, self.on_bad = batch_size, seed, workers, on_bad
-        self.monitor, self.restore_best, self.early_stopping = monitor, restore_best, early_stopping
+        self.monitor, self.early_stopping = monitor, early_stopping
+        self.restore_best = restore_best and swa is None
+        averages = [] if swa is None else [WeightAverage(swa)]
         rule = optimizer if isinstance(optimizer, OptimizerSpec) else OptimizerSpec(optimizer)
         chosen = losses(model.spec.tasks) if model.spec.tasks else loss or LossSpec()
         self.stepper = model.backend.stepper(model, rule, chosen, clip_norm)
-        self.callbacks = [*callbacks, *([Progress()] if progress else [])]
+        self.callbacks = [*callbacks, *averages, *([Progress()] if progress else [])]
         self.history = History()
         self.skipped: list[Skipped] = []
         self.epoch = self.batch = 0
@@ -135,8 +140,8 @@ class Trainer:
         Args:
             run: a folder that `save` wrote.
             backend, device: as in `xfer.load`.
-            options: `workers`, `on_bad`, `early_stopping`, `restore_best`, `monitor`, `callbacks`, `progress`, as in
-                `Trainer`.
+            options: `workers`, `on_bad`, `early_stopping`, `restore_best`, `monitor`, `swa`, `callbacks`, `progress`,
+                as in `Trainer`.
 
         Raises:
             CheckpointError: the run holds no training state.

@@ -22,6 +22,8 @@ for command in (
     runs.train,
     runs.evaluate,
     runs.predict,
+    runs.ensemble,
+    runs.soup,
     runs.compare,
     certify.parity,
     about.models,

@@ -51,11 +51,15 @@ def checked(given: dict[str, Any], **more: Any) -> TrainConfig:
 def _parameter(name: str) -> inspect.Parameter:
     field = TrainConfig.model_fields[name]
     kind = field.annotation
-    if get_origin(kind) is tuple:
-        kind = str  # numbers with commas between; TrainConfig splits them
+    if dict in {get_origin(part) for part in (kind, *get_args(kind))} or get_origin(kind) is tuple:
+        kind = str  # parts with commas between; TrainConfig splits them
     elif get_origin(kind) is not None and type(None) in get_args(kind):
         kind = next(x for x in get_args(kind) if x is not type(None))
-    default = "" if field.is_required() or field.default in (None, ()) else f" [default: {field.default}]"
+    default = (
+        ""
+        if field.is_required() or field.default in (None, ()) or field.default_factory
+        else f" [default: {field.default}]"
+    )
     text = f"{field.description or ''}{default}".strip()
     if name == "data":
         info: Any = typer.Argument(help=text, show_default=False)

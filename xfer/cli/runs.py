@@ -15,10 +15,14 @@ from xfer.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from xfer.ensemble import Ensemble
     from xfer.evaluation import Evaluation
+    from xfer.model import BaseModel
+    from xfer.task_evaluation import TasksEvaluation
 
 Backend = Annotated[str | None, typer.Option(help="torch or tensorflow; default: the run's own, else the first there")]
 OnBad = Annotated[Literal["report", "raise", "impute"] | None, typer.Option(help="images that cannot be read")]
+Tta = Annotated[str, typer.Option(help="mean over views of an image: none, flip, five-crop or ten-crop")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, gpu:0 or mps")]
 
 # About two minutes on two cores, most of it the fine-tuning.
@@ -60,6 +64,7 @@ def evaluate(
     backend: Backend = None,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="images a forward pass", min=1)] = 32,
+    tta: Tta = "none",
     on_bad: Annotated[
         Literal["report", "raise", "impute"] | None, typer.Option(help="images that cannot be read")
     ] = None,
@@ -69,8 +74,7 @@ def evaluate(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Judge a run on the validation split of a data set."""
-    from xfer.loading import load
+    """Judge a run, or an ensemble of runs, on the validation split of a data set."""
     from xfer.recipe import read_data, writable
     from xfer.report.evaluated import document, require_plots, write
 
@@ -81,17 +85,17 @@ def evaluate(
         if out is not None:
             require_plots()
             writable(out)
-        described = checked(settings, data=data, on_bad=on_bad)
+        model = _open(run, backend or settings.get("backend"), device)
+        described = checked(settings, data=data, on_bad=on_bad, **_asks(model))
         source = read_data(described)
-        model = load(run, backend=backend or settings.get("backend"), device=device)
-        result = model.evaluate(source, batch_size=batch_size, on_bad=described.on_bad)
-        judged = document(result, model.backend.name)
+        result = model.evaluate(source, batch_size=batch_size, on_bad=described.on_bad, tta=tta)
+        judged = document(result, _where(model))
         if out is not None:
             write(result, judged, out)
     if json:
         print_json(judged)
         return
-    show(_metrics_table(result, f"{model.name} on {model.backend.name}"))
+    show(_metrics_table(result, f"{model.name} on {_where(model)}"))
     if out is not None:
         print(f"details: {out}")
     if result.skipped:
@@ -106,19 +110,19 @@ def predict(
     weights: Annotated[str, typer.Option(help="for an architecture: 'imagenet', an entry or a path")] = "imagenet",
     device: Device = "auto",
     top: Annotated[int, typer.Option(help="how many classes to list", min=1)] = 5,
+    tta: Tta = "none",
     config: Config = None,
     json: Json = False,
 ) -> None:
     """Say what is in pictures."""
     from xfer.data import pictures
-    from xfer.loading import load
 
     settings = read_toml(config) if config else {}
     with quiet_stdout():
         # A folder among the arguments stands for the pictures in it.
         names = [name for given in images for name in pictures(given).names]
-        loaded = load(model, backend=backend or settings.get("backend"), weights=weights, device=device)
-        found = loaded.predict(names, top=top)
+        loaded = _open(model, backend or settings.get("backend"), device, weights)
+        found = loaded.predict(names, top=top, tta=tta)
     if json:
         print_json(
             [
@@ -134,6 +138,51 @@ def predict(
         return
     for name, prediction in zip(names, found, strict=True):
         print(f"{name}: " + ", ".join(f"{label} {p:.1%}" for label, p in prediction.top))
+
+
+@guarded
+def ensemble(
+    runs: Annotated[list[str], typer.Argument(help="folders of runs on the same classes, of any framework")],
+    out: Annotated[Path, typer.Option(help="folder of the ensemble")] = Path("ensemble"),
+    vote: Annotated[str | None, typer.Option(help="data on whose validation split to choose the weights")] = None,
+    device: Device = "auto",
+    config: Config = None,
+) -> None:
+    """Make one model of several runs by averaging their probabilities."""
+    from xfer.ensemble import Ensemble, load_members
+    from xfer.recipe import read_data
+
+    settings = read_toml(config) if config else {}
+    with quiet_stdout():
+        made = Ensemble(load_members(runs, device=device))
+        if vote is not None:
+            made = made.vote(read_data(checked(settings, data=vote)))
+        made.save(out)
+    for name, weight in zip(runs, made.weights, strict=True):
+        print(f"{weight:.3f}  {name}")
+    print(f"ensemble: {out}")
+
+
+@guarded
+def soup(
+    runs: Annotated[list[str], typer.Argument(help="folders of runs of one architecture")],
+    data: Annotated[str, typer.Option(help="folder, manifest, or 'digits', to choose by its validation split")],
+    out: Annotated[Path, typer.Option(help="folder of the new run")] = Path("soup"),
+    metric: Annotated[str, typer.Option(help="of `xfer evaluate`")] = "accuracy",
+    backend: Backend = None,
+    config: Config = None,
+) -> None:
+    """Make one run of several by averaging weights, greedily, as long as the metric gets no worse."""
+    from xfer.averaging import soup as cook
+    from xfer.recipe import read_data
+
+    settings = read_toml(config) if config else {}
+    with quiet_stdout():
+        source = read_data(checked(settings, data=data))
+        made, chosen = cook(runs, source, metric_name=metric, backend=backend or settings.get("backend"))
+        made.save(out)
+    print("in the soup: " + ", ".join(runs[i] for i in chosen))
+    print(f"run: {out}")
 
 
 @guarded
@@ -173,13 +222,38 @@ def _compare(settings: dict[str, Any], backends: list[str], out: Path, as_json: 
     print(f"report: {out / 'report.html'}")
 
 
-def _metrics_table(evaluation: Evaluation, title: str) -> Table:
+def _open(run: str, backend: str | None, device: str, weights: str = "imagenet") -> BaseModel | Ensemble:
+    from xfer.ensemble import Ensemble, is_ensemble
+    from xfer.loading import load
+
+    if is_ensemble(run):
+        return Ensemble.load(run, device=device)
+    return load(run, backend=backend, weights=weights, device=device)
+
+
+def _asks(model: BaseModel | Ensemble) -> dict[str, Any]:
+    """What a table must be read with, if the model asks for columns or has several tasks."""
+    spec = getattr(model, "spec", None)
+    if spec is None or not (model.columns or spec.tasks):  # type: ignore[union-attr]
+        return {}
+    columns = model.columns.names if model.columns else ()  # type: ignore[union-attr]
+    return {"columns": columns, "tasks": {task.name: task.kind for task in spec.tasks}}
+
+
+def _where(model: BaseModel | Ensemble) -> str:
+    members = getattr(model, "members", None)
+    names = [model.backend.name] if members is None else [m.model.backend.name for m in members]  # type: ignore[union-attr]
+    return ", ".join(dict.fromkeys(names))
+
+
+def _metrics_table(evaluation: Evaluation | TasksEvaluation, title: str) -> Table:
     from rich.table import Table
 
     from xfer.metrics import METRICS
+    from xfer.task_evaluation import TasksEvaluation
 
     table = Table("", title)
-    for name in METRICS:
+    for name in evaluation.metrics if isinstance(evaluation, TasksEvaluation) else METRICS:
         table.add_row(name, f"{evaluation.metrics[name]:.4f}" if name in evaluation.metrics else "undefined")
-    table.add_row("images", str(len(evaluation.labels)))
+    table.add_row("images", str(len(evaluation.names)))
     return table

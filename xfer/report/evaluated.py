@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, fields
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,17 @@ from xfer.metrics import METRICS
 from xfer.per_class import ClassScores
 from xfer.report import plots
 from xfer.report.study import require_libraries
+from xfer.task_evaluation import TasksEvaluation
 
 
-def document(evaluation: Evaluation, backend: str) -> dict[str, Any]:
+def document(evaluation: Evaluation | TasksEvaluation, backend: str) -> dict[str, Any]:
     """What `xfer evaluate --json` prints: the metrics by name, which of them are undefined, and what was judged."""
+    several = isinstance(evaluation, TasksEvaluation)
     return {
         **evaluation.metrics,
-        "undefined": [name for name in METRICS if name not in evaluation.metrics],
-        "images": len(evaluation.labels),
-        "skipped": [{"name": bad.name, "reason": bad.reason} for bad in evaluation.skipped],
+        "undefined": [] if several else [name for name in METRICS if name not in evaluation.metrics],
+        "images": len(evaluation.names),
+        "skipped": [asdict(bad) for bad in evaluation.skipped],
         "backend": backend,
     }
 
@@ -39,8 +41,10 @@ def require_plots() -> None:
     require_libraries(["matplotlib"])
 
 
-def write(evaluation: Evaluation, judged: dict[str, Any], folder: Path) -> None:
+def write(evaluation: Evaluation | TasksEvaluation, judged: dict[str, Any], folder: Path) -> None:
     """Write evaluation.json, per_class.csv, confusion.csv, confusion.png and reliability.png.
+
+    Of several tasks, evaluation.json and predictions.csv.
 
     Args:
         evaluation: what to write.
@@ -50,6 +54,10 @@ def write(evaluation: Evaluation, judged: dict[str, Any], folder: Path) -> None:
     Raises:
         XferError: matplotlib is missing. CheckpointError: the folder cannot be written into.
     """
+    if isinstance(evaluation, TasksEvaluation):
+        write_atomically(folder / "evaluation.json", json.dumps(judged, indent=1).encode())
+        evaluation.write_csv(folder / "predictions.csv")
+        return
     require_plots()
     confusion = evaluation.confusion
     counts = ([name, *row] for name, row in zip(evaluation.classes, confusion.tolist(), strict=True))

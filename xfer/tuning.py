@@ -1,0 +1,121 @@
+"""What is chosen on validation after training: the temperature, thresholds, and labels that are guessed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xfer.answers import Answers
+from xfer.decision import Decision, fit_temperature, fit_thresholds, softmax
+from xfer.errors import UsageError
+from xfer.evaluation import Evaluation
+from xfer.metrics import metric
+
+if TYPE_CHECKING:
+    from xfer.data import Data
+    from xfer.model import BaseModel
+
+
+def calibrate(model: BaseModel, data: Any, **options: Any) -> float:
+    """Set the model's temperature to that of the least log loss on the validation split of `data`, and return it.
+
+    Temperature scaling (Guo et al. 2017): what is predicted stays, how sure it is changes. Thresholds, which were
+    chosen for other probabilities, are dropped.
+
+    Args:
+        model: of one task.
+        data: whatever `xfer.data.load` takes; images that the model was trained on would make it too sure.
+        options: of `BaseModel.evaluate`.
+    """
+    model.decision = Decision()
+    found = _evaluate(model, data, options)
+    assert found.logits is not None
+    model.decision = Decision(fit_temperature(found.logits, found.labels))
+    return model.decision.temperature
+
+
+def tune_thresholds(
+    model: BaseModel, data: Any, metric_name: str = "balanced_accuracy", **options: Any
+) -> dict[str, float]:
+    """Set the model's thresholds to those with the best metric on the validation split of `data`, and return them.
+
+    Args:
+        model: of one task; its temperature stays.
+        data: whatever `xfer.data.load` takes.
+        metric_name: one that depends on the classes named, such as "macro_f1".
+        options: of `BaseModel.evaluate`.
+    """
+    model.decision = replace(model.decision, thresholds=())
+    found, rule = _evaluate(model, data, options), metric(metric_name)
+    assert found.logits is not None
+
+    def score(named: np.ndarray) -> float:
+        value = rule.compute(Answers.of(found.probabilities, found.labels, found.logits, named))
+        return -np.inf if value is None else value if rule.higher else -value
+
+    chosen = fit_thresholds(softmax(found.logits), score)
+    model.decision = replace(model.decision, thresholds=chosen)
+    return dict(zip(model.classes, chosen, strict=True))
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """What became of the images without a label.
+
+    Args:
+        threshold: of the probability.
+        unlabelled: how many there were.
+        given: names, classes and probabilities of those that got a label; `unlabelled - len(given)` stay without.
+    """
+
+    threshold: float
+    unlabelled: int
+    given: tuple[tuple[str, str, float], ...]
+
+
+def pseudo_label(
+    model: BaseModel, data: Data, *, threshold: float = 0.95, batch_size: int = 32
+) -> tuple[Data, PseudoLabels]:
+    """The data set with the model's own answer for a label where train has none and the model is sure (Lee 2013).
+
+    Args:
+        model: trained on the labels there are; of one task.
+        data: its training images without a label are looked at, nothing else.
+        threshold: least probability, in (0, 1]; calibrate the model first, for else it is surer than right.
+        batch_size: images a forward pass.
+
+    Returns:
+        The data, with a note, and a report that names each image that got a label.
+
+    Raises:
+        UsageError: the threshold is no probability. DataError: an unlabelled image that cannot be read.
+    """
+    if not 0.0 < threshold <= 1.0:
+        raise UsageError(f"threshold={threshold} is not in (0, 1]: give for example 0.95")
+    train = data.train
+    if train.targets is not None:
+        raise UsageError("pseudo-labels are of one task: the data has several")
+    places = np.flatnonzero(train.labels < 0)
+    labels, given = train.labels.copy(), []
+    if len(places):
+        split = train.subset(places)
+        probabilities = model.predict_proba(split, batch_size=batch_size)
+        chosen = model.decision.choose(probabilities)
+        sure = probabilities[np.arange(len(chosen)), chosen]
+        for place, label, probability in zip(places.tolist(), chosen.tolist(), sure.tolist(), strict=True):
+            if probability >= threshold:
+                name = model.classes[label]
+                labels[place] = data.classes.index(name)
+                given.append((train.names[place], name, probability))
+    note = f"{len(given)} of {len(places)} images without a label got the model's own (threshold {threshold:g})"
+    report = PseudoLabels(threshold, len(places), tuple(given))
+    return replace(data, train=replace(train, labels=labels), notes=(*data.notes, note)), report
+
+
+def _evaluate(model: BaseModel, data: Any, options: dict[str, Any]) -> Evaluation:
+    found = model.evaluate(data, **options)
+    if not isinstance(found, Evaluation):
+        raise UsageError(f"{model.name} has several tasks: temperature and thresholds are of one")
+    return found
