@@ -245,7 +245,7 @@ def _heads(model: BaseModel, members: Sequence[Member], data: Data, options: Map
     logits: list[list[np.ndarray]] = [[] for _ in members]
     labels, indices = [], []
     for batch in loader.epoch(0):
-        features = model.outputs(batch.inputs, ["features"])["features"] if batch.after != "features" else batch.images
+        features = model.stage(batch.inputs, "features")
         for rows, member in zip(logits, members, strict=True):
             rows.append(member.activate().logits(Inputs(features, "features", batch.columns)))
         labels.append(batch.labels)

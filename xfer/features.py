@@ -10,7 +10,7 @@ import numpy as np
 from xfer.errors import DataError
 
 if TYPE_CHECKING:
-    from xfer.data import Data, OnBad, Split
+    from xfer.data import Augment, Data, Loader, OnBad, Split
     from xfer.model import BaseModel
 
 
@@ -19,6 +19,8 @@ def extract(
     data: Any,
     *,
     after: str = "features",
+    augment: str | Augment = "none",
+    seed: int = 0,
     batch_size: int = 32,
     workers: int | None = None,
     on_bad: OnBad = "report",
@@ -32,6 +34,9 @@ def extract(
         model: in inference mode, as it is in frozen blocks while training.
         data: whatever `xfer.data.load` takes.
         after: a block whose outputs to take, or "features", which the head reads.
+        augment: of the training images, once and for all, by `seed`; see `xfer.data.Augment`. To have several views of
+            an image, name it several times: `split.subset(np.repeat(np.arange(len(split)), 5))`.
+        seed: of the augmentation.
         batch_size: images a forward pass.
         workers: decoding threads; None for one a core.
         on_bad: "report" leaves out what cannot be read, with a note; "raise" stops; "impute" takes a blank image.
@@ -39,28 +44,33 @@ def extract(
     Raises:
         DataError: no image can be read; with `on_bad="raise"`, one that cannot, by name.
     """
-    from xfer.data import load
+    from xfer.data import Loader, load
 
     source = load(data)
     if source.train.after is not None:
         raise DataError(f"{source.source} is outputs of {source.train.after!r} already: give pictures")
     found, notes = {}, list(source.notes)
     for name, split in source.splits.items():
-        found[name], bad = _extract(model, split, after, batch_size, workers, on_bad)
+        plain = replace(split, columns=None, column_names=(), targets=None)
+        loader = Loader(
+            plain,
+            model.spec.preprocessing,
+            batch_size=batch_size,
+            seed=seed,
+            augment=augment if name == "train" else "none",
+            workers=workers,
+            on_bad=on_bad,
+        )
+        found[name] = _outputs(model, split, loader, after)
+        bad = len(loader.skipped)
         notes += [f"{bad} images in {name} could not be read"] if bad else []
     return replace(source, train=found["train"], val=found.get("val"), test=found.get("test"), notes=tuple(notes))
 
 
-def _extract(
-    model: BaseModel, split: Split, after: str, batch_size: int, workers: int | None, on_bad: OnBad
-) -> tuple[Split, int]:
-    from xfer.data import Loader
-
-    plain = replace(split, columns=None, column_names=(), targets=None)
-    loader = Loader(plain, model.spec.preprocessing, batch_size=batch_size, workers=workers, on_bad=on_bad)
+def _outputs(model: BaseModel, split: Split, loader: Loader, after: str) -> Split:
     rows, indices = [], []
     for batch in loader.epoch(0):
-        rows.append(model.stage(batch.images, after))
+        rows.append(model.stage(batch.inputs, after))
         indices.append(batch.indices)
     kept = split.subset(np.concatenate(indices))
-    return replace(kept, images=np.concatenate(rows), after=after), len(loader.skipped)
+    return replace(kept, images=np.concatenate(rows), after=after)

@@ -165,19 +165,16 @@ class BaseModel(ABC):
         """
         split = replace(self._split(images, None), columns=None, column_names=())
         batches = self._batches(split, batch_size, columns=None)
-        rows = [self.stage(b.images, "features") if b.after is None else self._features_after(b) for b in batches]
+        rows = [self.stage(batch.inputs, "features") for batch in batches]
         return np.concatenate(rows) if rows else np.zeros((0, self.card.feature_dim), np.float32)
 
-    def _features_after(self, batch: Batch) -> np.ndarray:
-        if batch.after == "features":
-            return batch.images
-        blank = np.zeros((len(batch), self.spec.columns)) if self.spec.columns else None
-        return self.outputs(Inputs(batch.images, batch.after, blank), ["features"])["features"]
-
-    def stage(self, images: np.ndarray, name: str) -> np.ndarray:
-        """Outputs of one stage, for uint8 images (N, S, S, 3), whatever columns the head reads."""
-        blank = np.zeros((len(images), self.spec.columns)) if self.spec.columns else None
-        return self.outputs(Inputs(images, columns=blank), [name])[name]
+    def stage(self, inputs: np.ndarray | Inputs, name: str) -> np.ndarray:
+        """Outputs of one stage before the head, whatever columns the head reads; inputs after it are the outputs."""
+        given, width = Inputs.of(inputs), self.spec.columns
+        if given.after == name:
+            return given.values
+        blank = np.zeros((len(given), width)) if width else None
+        return self.outputs(Inputs(given.values, given.after, blank), [name])[name]
 
     def predict_proba(self, images: Any, *, columns: Any = None, batch_size: int = 32, tta: str = "none") -> np.ndarray:
         """Class probabilities float32 (N, K) in the order of `classes`; see `predict`."""

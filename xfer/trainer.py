@@ -331,7 +331,7 @@ class Trainer:
         train, validation = self._train_loader(data), self._validation_loader(data)
         features, labels, images = [], [], 0
         for batch in train.epoch(self.epoch):
-            found = self.model.outputs(batch.inputs, ["features"])["features"]
+            found = self.model.stage(batch.inputs, "features")
             known = batch.labels >= 0
             features.append(head_inputs(found, batch.columns)[known])
             labels.append(batch.labels[known])
