@@ -82,10 +82,10 @@ def check_estimator(estimator: Any) -> None:
     Raises:
         UsageError: no scikit-learn classifier.
     """
-    from sklearn.base import is_classifier
+    from sklearn.base import BaseEstimator, is_classifier
 
     says = hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")
-    if isinstance(estimator, type) or not is_classifier(estimator) or not says:
+    if not (isinstance(estimator, BaseEstimator) and is_classifier(estimator) and says):
         given = f"the class {estimator.__name__}" if isinstance(estimator, type) else f"a {type(estimator).__name__}"
         raise UsageError(
             f"{given} is no classifier with predict_proba or decision_function: give for example LogisticRegression()"

@@ -238,6 +238,11 @@ def relabelled(model: BaseModel, data: Data, split: Split) -> Split:
         DataError: a class that the model does not know.
     """
 
+    from xfer.data.targets import check, with_targets
+
+    if model.spec.tasks or data.tasks:
+        check(model.spec.tasks, data)
+        return with_targets(split, model.spec.tasks)
     if data.classes == model.classes:
         return split
     unknown = [name for name in data.classes if name not in model.classes]
