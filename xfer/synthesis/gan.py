@@ -26,7 +26,7 @@ SLOPE = 0.2  # of leaky ReLU below zero
 
 @dataclass(frozen=True)
 class GanSpec:
-    """Constants of the GAN; those of the paper, but for the width, which suits features of small data sets.
+    """Constants of the GAN; those of the paper, but for width, rate and updates, which suit small data sets.
 
     Args:
         noise: numbers that a sample is made from.
@@ -42,11 +42,11 @@ class GanSpec:
 
     noise: int = 64
     hidden: int = 512
-    updates: int = 500
+    updates: int = 1500
     critic_updates: int = 5
     penalty: float = 10.0
     classification: float = 0.01
-    rate: float = 1e-4
+    rate: float = 5e-4
     batch_size: int = 64
     precision: Precision = "fp32"
 
