@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import xfer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = {"weights": None}
-TESTED = {"quickstart", "fine_tuning", "cifar10", "train_here_serve_there", "one_config", "compare_frameworks"}
+TESTED = {
+    "quickstart", "fine_tuning", "cifar10", "train_here_serve_there", "one_config", "compare_frameworks", "imbalance"
+}  # fmt: skip
 
 
 def example(name: str):
@@ -63,3 +66,23 @@ class Examples:
         options = ("--model", "tiny", "--weights", "none", "--limit", "40", "--epochs", "1", "--fine-tune", "1")
         metrics = example("one_config").main(self.backend, options=options)
         assert set(metrics[self.backend]) >= {"loss", "accuracy", "macro_f1"}
+
+    def test_imbalance(self, monkeypatch, tmp_path):
+        """On a folder of digits, three classes, with fewer epochs and remedies."""
+        digits = xfer.data.digits()
+        for name, split in (("train", digits.train), ("val", digits.val)):
+            for i in np.flatnonzero(split.labels < 3)[:60]:
+                folder = tmp_path / "digits" / name / f"class{split.labels[i]}"
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.asarray(split.images[i])).convert("RGB").save(folder / f"{i}.png")
+        study = example("imbalance")
+        for name, value in (("EPOCHS", 1), ("RATIO", 5), ("MADE", ("smote",)), ("LEFT_OUT", ("random-under",))):
+            monkeypatch.setattr(study, name, value)
+        load = xfer.load
+        monkeypatch.setattr(xfer, "load", lambda name, **options: load(name, **SMALL, image_size=16, **options))
+        results = {self.backend: study.measure(str(tmp_path / "digits"), self.backend, seeds=2)}
+        text = study.table(results)
+        assert text.count("\n") == 2 + len(results[self.backend])
+        assert {len(runs) for runs in results[self.backend].values()} == {2}
+        labels = np.repeat(np.arange(3), 500)
+        assert np.bincount(labels[study.skewed(labels, 0)]).tolist() == [500, 224, 100]

@@ -81,7 +81,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise DataError(f"X has {len(split)} images and y {len(labels)} labels: give as many")
         self.classes_, places = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
-            raise DataError(f"y has one class, {self.classes_[0]!r}: classification needs two or more")
+            raise DataError(f"y has one class, {str(self.classes_[0])!r}: classification needs two or more")
         names = tuple(str(i) for i in range(len(self.classes_)))
         train = Split(split.images, places, split.names, names)
         data = Data(train, None, None, names, "X")

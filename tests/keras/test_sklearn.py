@@ -1,0 +1,7 @@
+"""scikit-learn's machinery on TensorFlow."""
+
+from tests.scikit import Scikit
+
+
+class TestKeras(Scikit):
+    backend = "tensorflow"
