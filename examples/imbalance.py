@@ -26,7 +26,7 @@ import xfer
 
 EPOCHS, RATIO, VIEWS = 20, 100, 5
 METRICS = ("balanced_accuracy", "macro_f1")
-MADE = ("random-over", "smote", "borderline-smote", "svm-smote", "adasyn", "smote-tomek", "gaussian", "gan")
+MADE = ("random-over", "smote", "borderline-smote", "adasyn", "smote-tomek", "gaussian", "gan")
 LEFT_OUT = ("random-under", "near-miss", "tomek-links", "edited-neighbours")
 
 

@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from xfer import data as data
+    from xfer import sklearn as sklearn
     from xfer import zoo as zoo
     from xfer.averaging import soup as soup
     from xfer.backend import Backend as Backend
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "data": "xfer.data",
+    "sklearn": "xfer.sklearn",
     "zoo": "xfer.zoo",
     "Backend": "xfer.backend",
     "backends": "xfer.backend",

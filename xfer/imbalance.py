@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Literal, get_args
 
 from xfer.errors import UnknownNameError, UsageError
@@ -11,7 +11,7 @@ from xfer.errors import UnknownNameError, UsageError
 ClassWeights = Literal["none", "balanced", "effective"]
 
 
-def class_weights(counts: Sequence[int], kind: ClassWeights = "balanced", beta: float = 0.999) -> tuple[float, ...]:
+def class_weights(counts: Collection[int], kind: ClassWeights = "balanced", beta: float = 0.999) -> tuple[float, ...]:
     """Weights of classes by their numbers of images, with mean 1 over the images.
 
     Args:
@@ -35,7 +35,7 @@ def class_weights(counts: Sequence[int], kind: ClassWeights = "balanced", beta: 
     return tuple(w / mean for w in weights)
 
 
-def log_prior(counts: Sequence[int], tau: float = 1.0) -> tuple[float, ...]:
+def log_prior(counts: Collection[int], tau: float = 1.0) -> tuple[float, ...]:
     """tau times the logarithm of each class's share of the images; a class without any counts as one image."""
     total = sum(max(n, 1) for n in counts)
     return tuple(tau * math.log(max(n, 1) / total) for n in counts)

@@ -17,7 +17,7 @@ from xfer.errors import CheckpointError, DataError, UsageError, XferError, check
 from xfer.estimator import FittedEstimator
 from xfer.head import EstimatorHead
 from xfer.history import History, Row
-from xfer.metrics import EPOCH_METRICS
+from xfer.metrics import EPOCH_METRICS, classification_metrics
 from xfer.model import head_inputs
 from xfer.numerics import LossSpec, OptimizerName, OptimizerSpec, Rates, Schedule, ScheduleName, block_rates
 from xfer.progress import Progress
@@ -341,7 +341,9 @@ class Trainer:
         fitted = FittedEstimator.fit(unfitted, np.concatenate(features), np.concatenate(labels), classes)
         self.model.estimator, self.skipped = fitted, list(train.skipped)
         self.epoch += 1
-        row: Row = {"epoch": self.epoch, "phase": phase or "estimator", "images": images}
+        z = fitted.logits(np.concatenate(features))
+        loss = classification_metrics(z, np.concatenate(labels), ["loss"])["loss"]
+        row: Row = {"epoch": self.epoch, "phase": phase or "estimator", "loss": loss, "images": images}
         if validation is not None:
             result = evaluation.run(self.model, validation, _metrics(self.callbacks))
             row |= {f"val_{name}": value for name, value in result.metrics.items()}

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xfer.cli.guard import guarded, print_json, quiet_stdout, show
-from xfer.cli.options import Config, Json, checked
+from xfer.cli.options import Config, Json, checked, require_data
 from xfer.config import read_toml
-from xfer.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,8 +38,7 @@ def inspect(
 
     settings = read_toml(config) if config else {}
     with quiet_stdout():
-        if data is None and "data" not in settings:
-            raise UsageError("DATA is missing: give a folder, a manifest or 'digits'")
+        require_data(settings, data)
         source = read_data(checked(settings, data=data, val=val, seed=seed))
         found = look(source, pairs=pairs, workers=workers)
     if json:

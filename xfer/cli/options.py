@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 
 from xfer.config import TrainConfig, read_toml, train_config
+from xfer.errors import UsageError
 
 Config = Annotated[Path | None, typer.Option(help="an xfer.toml with the same keys; options override it")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else there")]
@@ -41,6 +42,16 @@ def train_options(*, without: Collection[str] = ()) -> Callable[[Callable[..., N
         return run
 
     return decorate
+
+
+def require_data(settings: Mapping[str, Any], data: str | None = None) -> None:
+    """Assert that data were named, as an argument or in the file.
+
+    Raises:
+        UsageError: they were not.
+    """
+    if data is None and "data" not in settings:
+        raise UsageError("DATA is missing: give a folder, a manifest or 'digits'")
 
 
 def checked(given: dict[str, Any], **more: Any) -> TrainConfig:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from xfer.cli.guard import guarded, print_json, quiet_stdout, show
-from xfer.cli.options import Config, Json, checked, train_options
+from xfer.cli.options import Config, Json, checked, require_data, train_options
 from xfer.config import read_toml
-from xfer.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -80,8 +79,7 @@ def evaluate(
 
     settings = read_toml(config) if config else {}
     with quiet_stdout():
-        if data is None and "data" not in settings:
-            raise UsageError("DATA is missing: give a folder, a manifest or 'digits'")
+        require_data(settings, data)
         if out is not None:
             require_plots()
             writable(out)
@@ -211,8 +209,7 @@ def _compare(settings: dict[str, Any], backends: list[str], out: Path, as_json: 
 
     from xfer.report import compare as run
 
-    if "data" not in settings:
-        raise UsageError("DATA is missing: give a folder, a manifest or 'digits'")
+    require_data(settings)
     with quiet_stdout():
         comparison = run(backends=[name.strip() for name in backends], out=str(out), **settings)
     if as_json:

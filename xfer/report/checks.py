@@ -86,7 +86,7 @@ def _settings(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schedule(metrics: dict[str, Any]) -> list[tuple[Any, ...]]:
-    return [(row["phase"], float(f"{row['lr']:.9g}"), row["images"]) for row in metrics["epochs"]]
+    return [(row["phase"], float(f"{row.get('lr', 0.0):.9g}"), row["images"]) for row in metrics["epochs"]]
 
 
 def _data(data: dict[str, Any]) -> str:

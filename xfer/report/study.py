@@ -59,6 +59,8 @@ def compare(
     names = _backend_names(backends)
     require_libraries()
     base = train_config({**options, "data": os.fspath(data), "model": model, "epochs": epochs})
+    if base.tasks:
+        raise UsageError("compare sets the classes of one task side by side: leave tasks out, or train each by itself")
     configs = [base.model_copy(update={"backend": name, "out": str(Path(out, name))}) for name in names]
     # The first backend's own start shows whether it can run; the others shall not fail an hour later.
     for config in configs[1:]:
