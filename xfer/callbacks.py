@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xfer.model import BaseModel
     from xfer.trainer import Trainer
 
-LOWER_IS_BETTER = ("loss", *(f"val_{name}" for name, metric in METRICS.items() if not metric.higher))
+_LOWER = (*(name for name, metric in METRICS.items() if not metric.higher), "mae", "rmse")
 
 
 class Callback:
@@ -43,7 +43,7 @@ class Watching(Callback):
 
     Args:
         monitor: a key of the epoch's row: "loss", or "val_" and any metric of `xfer.metrics`, which the trainer then
-            computes. Higher is better unless `LOWER_IS_BETTER` has it.
+            computes; of several tasks "val_<task>_<metric>". Lower is better of losses and errors, higher of the rest.
     """
 
     def __init__(self, monitor: str) -> None:
@@ -57,7 +57,7 @@ class Watching(Callback):
         """Whether the row is better than all before it in this fit."""
         if self.monitor not in row:
             raise UsageError(f"cannot watch {self.monitor!r}: {self._why_missing(row)}")
-        value = row[self.monitor] if self.monitor in LOWER_IS_BETTER else -row[self.monitor]
+        value = row[self.monitor] if lower_is_better(self.monitor) else -row[self.monitor]
         if not value < self._best:  # nor is what is not a number
             return False
         self._best = value
@@ -66,7 +66,10 @@ class Watching(Callback):
     def metric(self) -> str | None:
         """The name of the metric that validation must compute for it, if it is one."""
         name = self.monitor.removeprefix("val_")
-        return name if name != self.monitor and is_metric(name) else None
+        if name == self.monitor or is_metric(name):
+            return name if name != self.monitor else None
+        # Of several tasks: the task's name comes first.
+        return max((known for known in METRICS if name.endswith(f"_{known}")), key=len, default=None)
 
     def _why_missing(self, row: Row) -> str:
         if self.metric() is None:
@@ -74,6 +77,11 @@ class Watching(Callback):
         if not any(key.startswith("val_") for key in row):
             return "there are no images to validate on"
         return "the validation images leave it undefined, such as when a class has none"
+
+
+def lower_is_better(monitor: str) -> bool:
+    """Whether a value in the history is a loss or an error."""
+    return monitor.removeprefix("val_") in _LOWER or monitor.endswith(tuple(f"_{name}" for name in _LOWER))
 
 
 class EarlyStopping(Watching):

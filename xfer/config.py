@@ -51,6 +51,9 @@ class TrainConfig(BaseModel):
         "none", description="train the head on resampled features: 'smote', 'adasyn', 'gaussian', 'gan', ..."
     )
     estimator: Literal[ESTIMATORS] | None = Field(None, description="a scikit-learn classifier as head")  # type: ignore[valid-type]
+    pseudo_label: float | None = Field(
+        None, gt=0, le=1, description="after the head's epochs, label unlabelled images if so sure, and train on"
+    )
     calibrate: bool = Field(False, description="set the temperature on validation after training")
     thresholds: str | None = Field(None, description="tune thresholds on validation for this metric after training")
     swa: int | None = Field(None, ge=1, description="average the weights of so many epochs at the end of each phase")

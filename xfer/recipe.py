@@ -25,7 +25,7 @@ from xfer.measure import Phases
 from xfer.numerics import LossSpec, OptimizerSpec, Schedule
 from xfer.synthesis import resample
 from xfer.task_evaluation import TasksEvaluation
-from xfer.tuning import calibrate, tune_thresholds
+from xfer.tuning import PseudoLabels, calibrate, pseudo_label, tune_thresholds
 
 if TYPE_CHECKING:
     from xfer.data import Data
@@ -69,6 +69,11 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
         with phases.phase("head"):
             model.freeze()
             trainer.fit(_head_data(config, model, data), config.epochs, phase="head")
+    guessed: PseudoLabels | None = None
+    if config.pseudo_label is not None:
+        with phases.phase("pseudo_label"):
+            data, guessed = pseudo_label(model, data, threshold=config.pseudo_label, batch_size=config.batch_size)
+            trainer.fit(_head_data(config, model, data), max(config.epochs, 1), phase="pseudo-label")
     if config.fine_tune:
         with phases.phase("fine_tune"):
             trainer.fine_tune(
@@ -90,6 +95,8 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
         trainer.save(out)
         evaluation.write_csv(out / PREDICTIONS)
     metrics = _metrics(config, data, model, trainer, evaluation, phases)
+    if guessed is not None:
+        metrics["data"]["pseudo_labels"] = asdict(guessed)
     metrics["parameters"]["initial_sha256"] = initial
     write_atomically(out / METRICS, json.dumps(metrics, indent=1).encode())
     return Result(model, evaluation, metrics, out)
@@ -221,12 +228,32 @@ def _metrics(
             "source": data.source,
             "train": len(data.train),
             "val": len(evaluation.names),
-            "unlabelled": {name: int((~split.labelled).sum()) for name, split in data.splits.items()},
+            "counts": _counts(data, trainer, evaluation),
             "sha256": {name: split.fingerprint() for name, split in data.splits.items()},
             "skipped": [asdict(bad) for bad in (*trainer.skipped, *evaluation.skipped)],
         },
         "config": config.model_dump(mode="json"),
     }
+
+
+def _counts(data: Data, trainer: Trainer, evaluation: Evaluation | TasksEvaluation) -> dict[str, dict[str, int]]:
+    """What became of the images of train and of the split that was evaluated; the parts add up to what is listed.
+
+    Unlabelled images of train are used: they are in its batches and count in no loss.
+    """
+    judged = next(split for split in (data.val, data.test, data.train) if split is not None)
+    found = {}
+    for name, split, skipped in (("train", data.train, trainer.skipped), ("val", judged, evaluation.skipped)):
+        bad = [each for each in skipped if not each.imputed]
+        without = int((~split.labelled).sum())
+        found[name] = {
+            "listed": len(split),
+            "used": len(split) - len(bad) if name == "train" else len(evaluation.names),
+            "unreadable": len(bad),
+            "imputed": len(skipped) - len(bad),
+            "unlabelled": without,
+        }
+    return found
 
 
 def writable(folder: Path) -> Path:

@@ -251,6 +251,8 @@ class Trainer:
         Returns:
             The rows of both phases.
         """
+        if self.model.estimator is not None:
+            raise UsageError("the head is an estimator, through which no gradient passes: fine-tune a Head instead")
         rows = History()
         if head_epochs:
             self.model.freeze()

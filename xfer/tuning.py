@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from xfer.evaluation import Evaluation
 from xfer.metrics import metric
 
 if TYPE_CHECKING:
-    from xfer.data import Data
+    from xfer.data import Data, Split
     from xfer.model import BaseModel
 
 
@@ -90,7 +91,8 @@ def pseudo_label(
         The data, with a note, and a report that names each image that got a label.
 
     Raises:
-        UsageError: the threshold is no probability. DataError: an unlabelled image that cannot be read.
+        UsageError: the threshold is no probability. DataError: not one of the unlabelled images can be read; one that
+        cannot stays without.
     """
     if not 0.0 < threshold <= 1.0:
         raise UsageError(f"threshold={threshold} is not in (0, 1]: give for example 0.95")
@@ -99,19 +101,26 @@ def pseudo_label(
         raise UsageError("pseudo-labels are of one task: the data has several")
     places = np.flatnonzero(train.labels < 0)
     labels, given = train.labels.copy(), []
-    if len(places):
-        split = train.subset(places)
-        probabilities = model.predict_proba(split, batch_size=batch_size)
-        chosen = model.decision.choose(probabilities)
-        sure = probabilities[np.arange(len(chosen)), chosen]
-        for place, label, probability in zip(places.tolist(), chosen.tolist(), sure.tolist(), strict=True):
-            if probability >= threshold:
-                name = model.classes[label]
-                labels[place] = data.classes.index(name)
-                given.append((train.names[place], name, probability))
+    for index, label, probability in _answers(model, train.subset(places), batch_size) if len(places) else ():
+        if probability >= threshold:
+            place, name = int(places[index]), model.classes[label]
+            labels[place] = data.classes.index(name)
+            given.append((train.names[place], name, probability))
     note = f"{len(given)} of {len(places)} images without a label got the model's own (threshold {threshold:g})"
     report = PseudoLabels(threshold, len(places), tuple(given))
     return replace(data, train=replace(train, labels=labels), notes=(*data.notes, note)), report
+
+
+def _answers(model: BaseModel, split: Split, batch_size: int) -> Iterator[tuple[int, int, float]]:
+    """Index, class named and its probability, of every image that can be read."""
+    from xfer.data import Loader
+
+    loader = Loader(split, model.spec.preprocessing, batch_size=batch_size, workers=None, columns=model.columns)
+    for batch in loader.epoch(0):
+        probabilities = softmax(model.decision.cooled(model.logits(batch.inputs)))
+        chosen = model.decision.choose(probabilities)
+        sure = probabilities[np.arange(len(chosen)), chosen]
+        yield from zip(batch.indices.tolist(), chosen.tolist(), sure.tolist(), strict=True)
 
 
 def _evaluate(model: BaseModel, data: Any, options: dict[str, Any]) -> Evaluation:

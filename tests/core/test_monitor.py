@@ -5,7 +5,7 @@ import pytest
 
 import xfer
 import xfer.callbacks
-from xfer.callbacks import LOWER_IS_BETTER, BestWeights, EarlyStopping
+from xfer.callbacks import BestWeights, EarlyStopping, lower_is_better
 from xfer.errors import UsageError
 from xfer.metrics import EPOCH_METRICS, METRICS, Metric
 
@@ -51,7 +51,10 @@ def test_any_metric_can_be_watched(model, data, name):
 
 
 def test_directions():
-    assert set(LOWER_IS_BETTER) == {"loss", "val_loss", "val_ece"}
+    lower = ["loss", *(f"val_{name}" for name in METRICS if lower_is_better(f"val_{name}"))]
+    assert lower == ["loss", "val_loss", "val_ece"]
+    of_tasks = ["val_age_mae", "val_age_rmse", "val_age_r2", "val_kind_mcc", "val_kind_loss", "val_tags_micro_f1"]
+    assert [lower_is_better(name) for name in of_tasks] == [True, True, False, False, True, False]
     assert improvements([0.5, 0.4, 0.6, 0.4], BestWeights("val_ece")) == [True, True, False, False]
     assert improvements([0.5, 0.4, 0.6, 0.6], BestWeights("val_mcc")) == [True, False, True, False]
     assert improvements([-0.5, -0.4, -0.6], BestWeights("val_cohen_kappa")) == [True, True, False]

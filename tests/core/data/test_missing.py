@@ -138,7 +138,7 @@ def test_tables_with_empty_labels(tmp_path):
 
 
 def test_pseudo_labels_are_sure_and_reported(half, data, model):
-    xfer.Trainer(model, lr=0.05, progress=False).fit(data, 8)
+    xfer.Trainer(model, lr=0.005, progress=False).fit(data, 2)
     places = np.flatnonzero(half.train.labels < 0)
     probabilities = model.predict_proba(half.train.subset(places))
     threshold = float(np.median(probabilities.max(1)))
