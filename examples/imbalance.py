@@ -1,10 +1,12 @@
 """Every remedy for skewed classes on one frozen backbone, on both frameworks: a table of what each is worth.
 
 usage: python examples/imbalance.py DATA [--seeds 5] [--backends torch,tensorflow] [--out docs/imbalance.md]
+                                    [--results results.json]
 
 DATA is a folder with train/ and val/ of balanced classes, such as 300 + 100 images of each of CIFAR-10's. For each
 seed a subset of train is drawn whose classes shrink evenly from the largest to a hundredth of it; validation stays
 balanced. The backbone makes one pass over the images; then each remedy trains a head on the features of each subset.
+What `--results` holds already is not measured again.
 """
 
 import argparse
@@ -38,13 +40,14 @@ def skewed(labels: np.ndarray, seed: int) -> np.ndarray:
     return np.sort(np.concatenate([rng.permutation(np.flatnonzero(labels == k))[:n] for k, n in enumerate(sizes)]))
 
 
-def remedies(data: xfer.Data, augmented: xfer.Data, backend: str, seed: int) -> dict:
-    """By name: the data to train on, options of the trainer, the head, and what is done afterwards."""
+def remedies(data: xfer.Data, pictures: xfer.Data, model, seed: int) -> dict:
+    """By name: how to make the data to train on, options of the trainer, the head, and what is done afterwards."""
     counts = list(data.train.counts().values())
     balanced = LogisticRegression(max_iter=2000, class_weight="balanced")
     weighted = {
         kind: xfer.LossSpec(class_weights=xfer.class_weights(counts, kind)) for kind in ("balanced", "effective")
     }
+    fewer = max(1, EPOCHS // VIEWS)  # as many updates, where an epoch has each image several times
     found = {
         "nothing (baseline)": {},
         "class weights, balanced": {"loss": weighted["balanced"]},
@@ -55,38 +58,47 @@ def remedies(data: xfer.Data, augmented: xfer.Data, backend: str, seed: int) -> 
         "over-sampling": {"sampling": "over"},
         "under-sampling": {"sampling": "under"},
         "balanced sampling": {"sampling": "balanced"},
-        "more augmentation of small classes": {"data": augmented, "sampling": "over"},
+        "more augmentation of small classes": {
+            "data": lambda: with_views(model, pictures, data, seed),
+            "sampling": "over",
+        },
+        "Mixup of images": {"data": lambda: mixed(model, pictures, data, "mixup=0.4", seed), "epochs": fewer},
+        "CutMix of images": {"data": lambda: mixed(model, pictures, data, "cutmix=1", seed), "epochs": fewer},
         "Mixup of features": {"mix": "mixup=0.4"},
         "Mixup of features, over-sampling": {"mix": "mixup=0.4", "sampling": "over"},
         "thresholds tuned": {"after": "thresholds"},
         "logistic regression, balanced": {"head": xfer.Head.sklearn(make_pipeline(StandardScaler(), balanced))},
     }
     for method in (*MADE, *LEFT_OUT):
-        found[method] = {"data": xfer.resample(data, method, seed=seed, backend=backend)}
+        options = {"seed": seed, "backend": model.backend}
+        found[method] = {"data": lambda method=method, options=options: xfer.resample(data, method, **options)}
     return found
 
 
-def measure(path: str, backend: str, seeds: int) -> dict:
-    """Metrics of every remedy and seed on one backend."""
+def measure(path: str, backend: str, seeds: int, results: dict) -> dict:
+    """Metrics of every remedy and seed on one backend, those in `results` as they are."""
     data = xfer.data.load(path)
     model = xfer.load("efficientnet_lite0", backend=backend, classes=data.classes)
     features = xfer.extract(model, data)
     # Thresholds are tuned on one half of validation, and everything is judged on the other.
     half = np.arange(len(features.val)) % 2 == 0
     tuning, judging = (features.val.subset(np.flatnonzero(part)) for part in (half, ~half))
-    results: dict = {}
+    known, results = dict(results), dict(results)
     for seed in range(seeds):
         chosen = skewed(data.train.labels, seed)
-        train = features.train.subset(chosen)
-        subset = replace(features, train=train, val=judging)
-        augmented = replace(subset, train=with_views(model, data, chosen, train, seed))
-        for name, remedy in remedies(subset, augmented, backend, seed).items():
+        subset = replace(features, train=features.train.subset(chosen), val=judging)
+        pictures = replace(data, train=data.train.subset(chosen), val=None)
+        for name, remedy in remedies(subset, pictures, model, seed).items():
+            if name in known:
+                continue
             started = time.perf_counter()
             options = {k: v for k, v in remedy.items() if k in ("loss", "sampling", "mix")}
             model.replace_head(data.classes, remedy.get("head"), seed)
             model.freeze()
             trainer = xfer.Trainer(model, lr=1e-3, seed=seed, restore_best=False, progress=False, **options)
-            trainer.fit(replace(remedy.get("data", subset), val=None), EPOCHS)
+            trainer.fit(
+                replace(remedy["data"]() if "data" in remedy else subset, val=None), remedy.get("epochs", EPOCHS)
+            )
             if remedy.get("after") == "thresholds":
                 xfer.tune_thresholds(model, tuning)
             found = model.evaluate(judging).metrics
@@ -98,19 +110,27 @@ def measure(path: str, backend: str, seeds: int) -> dict:
     return results
 
 
-def with_views(model, data: xfer.Data, chosen: np.ndarray, train, seed: int):
+def with_views(model, pictures: xfer.Data, features: xfer.Data, seed: int) -> xfer.Data:
     """The features, with those of `VIEWS` strongly augmented views of each image of a small class."""
-    picked = data.train.subset(chosen)
-    counts = np.bincount(picked.labels, minlength=len(data.classes))
-    small = np.flatnonzero(counts[picked.labels] < counts.mean())
-    views = replace(data, train=picked.subset(np.repeat(small, VIEWS)), val=None)
+    labels = pictures.train.labels
+    counts = np.bincount(labels, minlength=len(pictures.classes))
+    small = np.flatnonzero(counts[labels] < counts.mean())
+    views = replace(pictures, train=pictures.train.subset(np.repeat(small, VIEWS)))
     made = xfer.extract(model, views, augment="strong", seed=seed).train
-    return replace(
-        train,
-        images=np.concatenate([train.images, made.images]),
-        labels=np.concatenate([train.labels, made.labels]),
-        names=[*train.names, *(f"view {i} of {name}" for i, name in enumerate(made.names))],
+    train = replace(
+        features.train,
+        images=np.concatenate([features.train.images, made.images]),
+        labels=np.concatenate([features.train.labels, made.labels]),
+        names=[*features.train.names, *(f"view {i} of {name}" for i, name in enumerate(made.names))],
     )
+    return replace(features, train=train)
+
+
+def mixed(model, pictures: xfer.Data, features: xfer.Data, mix: str, seed: int) -> xfer.Data:
+    """Features of `VIEWS` mixtures of each image with others."""
+    several = np.tile(np.arange(len(pictures.train)), VIEWS)
+    made = xfer.extract(model, replace(pictures, train=pictures.train.subset(several)), mix=mix, seed=seed)
+    return replace(features, train=made.train)
 
 
 def table(results: dict) -> str:
@@ -119,7 +139,7 @@ def table(results: dict) -> str:
     head = [f"{backend}: {metric.replace('_', ' ')}" for backend in backends for metric in METRICS]
     lines = ["| remedy | " + " | ".join(head) + " |", "|---|" + "---:|" * len(head)]
     base = [np.array([run[METRICS[0]] for run in results[b]["nothing (baseline)"]]) for b in backends]
-    for name in results[backends[0]]:
+    for name in sorted(results[backends[0]], key=lambda name: -worth(results, name)):
         cells, better = [], []
         for backend, reference in zip(backends, base, strict=True):
             for metric in METRICS:
@@ -130,6 +150,11 @@ def table(results: dict) -> str:
         mark = "**" if all(better) else ""
         lines.append(f"| {mark}{name}{mark} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def worth(results: dict, name: str) -> float:
+    """The mean over backends and seeds, by which the table is sorted."""
+    return float(np.mean([run[METRICS[0]] for runs in results.values() for run in runs[name]]))
 
 
 def interval(values: np.ndarray) -> float:
@@ -143,18 +168,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--backends", default="torch,tensorflow")
     parser.add_argument("--out", type=Path, help="a page whose table is replaced")
+    parser.add_argument("--results", type=Path, help="a file that keeps what was measured")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    results = json.loads(given.results.read_text()) if given.results and given.results.exists() else {}
     if given.worker:
-        Path(given.worker).write_text(json.dumps(measure(given.data, given.backends, given.seeds)))
+        found = measure(given.data, given.backends, given.seeds, results.get(given.backends, {}))
+        Path(given.worker).write_text(json.dumps(found))
         return
-    results = {}
     with tempfile.TemporaryDirectory() as folder:
         for backend in given.backends.split(","):  # each framework in a process of its own
             file = str(Path(folder, f"{backend}.json"))
             command = [sys.executable, __file__, given.data, "--seeds", str(given.seeds), "--backends", backend]
-            subprocess.run([*command, "--worker", file], check=True)
+            kept = ["--results", str(given.results)] if given.results else []
+            subprocess.run([*command, *kept, "--worker", file], check=True)
             results[backend] = json.loads(Path(file).read_text())
+            if given.results:
+                given.results.write_text(json.dumps(results, indent=1))
     text = table(results)
     print(text)
     if given.out:

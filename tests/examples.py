@@ -80,7 +80,7 @@ class Examples:
             monkeypatch.setattr(study, name, value)
         load = xfer.load
         monkeypatch.setattr(xfer, "load", lambda name, **options: load(name, **SMALL, image_size=16, **options))
-        results = {self.backend: study.measure(str(tmp_path / "digits"), self.backend, seeds=2)}
+        results = {self.backend: study.measure(str(tmp_path / "digits"), self.backend, 2, {})}
         text = study.table(results)
         assert text.count("\n") == 2 + len(results[self.backend])
         assert {len(runs) for runs in results[self.backend].values()} == {2}

@@ -10,7 +10,7 @@ import numpy as np
 from xfer.errors import DataError
 
 if TYPE_CHECKING:
-    from xfer.data import Augment, Data, Loader, OnBad, Split
+    from xfer.data import Augment, Data, Loader, Mix, OnBad, Split
     from xfer.model import BaseModel
 
 
@@ -20,6 +20,7 @@ def extract(
     *,
     after: str = "features",
     augment: str | Augment = "none",
+    mix: str | Mix = "none",
     seed: int = 0,
     batch_size: int = 32,
     workers: int | None = None,
@@ -36,7 +37,8 @@ def extract(
         after: a block whose outputs to take, or "features", which the head reads.
         augment: of the training images, once and for all, by `seed`; see `xfer.data.Augment`. To have several views of
             an image, name it several times: `split.subset(np.repeat(np.arange(len(split)), 5))`.
-        seed: of the augmentation.
+        mix: Mixup and CutMix of the training images, in the same way; labels become shares. See `xfer.data.Mix`.
+        seed: of augmentation and mixing.
         batch_size: images a forward pass.
         workers: decoding threads; None for one a core.
         on_bad: "report" leaves out what cannot be read, with a note; "raise" stops; "impute" takes a blank image.
@@ -44,7 +46,7 @@ def extract(
     Raises:
         DataError: no image can be read; with `on_bad="raise"`, one that cannot, by name.
     """
-    from xfer.data import Loader, load
+    from xfer.data import Loader, Mix, load
 
     source = load(data)
     if source.train.after is not None:
@@ -58,6 +60,8 @@ def extract(
             batch_size=batch_size,
             seed=seed,
             augment=augment if name == "train" else "none",
+            mix=mix if name == "train" else "none",
+            shuffle=name == "train" and bool(Mix.parse(mix)),  # images are mixed with others of their batch
             workers=workers,
             on_bad=on_bad,
         )
@@ -68,9 +72,11 @@ def extract(
 
 
 def _outputs(model: BaseModel, split: Split, loader: Loader, after: str) -> Split:
-    rows, indices = [], []
+    rows, labels, indices = [], [], []
     for batch in loader.epoch(0):
         rows.append(model.stage(batch.inputs, after))
+        labels.append(batch.labels)
         indices.append(batch.indices)
     kept = split.subset(np.concatenate(indices))
-    return replace(kept, images=np.concatenate(rows), after=after)
+    shares = np.concatenate(labels) if loader.mix else kept.targets
+    return replace(kept, images=np.concatenate(rows), after=after, targets=shares)

@@ -49,6 +49,23 @@ def test_augmented_views_are_those_of_the_seed(data):
     np.testing.assert_allclose(found.val.images, model.features(data.val), rtol=1e-12)
 
 
+def test_mixed_images_are_those_of_the_loader(data):
+    """Features and shares of the same mixed batches, and a head trained on them as on the pictures."""
+    model = build()
+    found = xfer.extract(model, data, mix="cutmix", seed=3, batch_size=20)
+    recipe = model.spec.preprocessing
+    loader = xfer.data.Loader(data.train, recipe, batch_size=20, seed=3, shuffle=True, mix="cutmix")
+    for i, batch in enumerate(loader.epoch(0)):
+        rows = slice(20 * i, 20 * (i + 1))
+        np.testing.assert_allclose(found.train.images[rows], model.features(batch.images), rtol=1e-12)
+        np.testing.assert_array_equal(found.train.targets[rows], batch.labels)
+    assert found.val.targets is None
+    model.freeze()
+    rows = xfer.Trainer(model, lr=0.05, progress=False).fit(found, 5)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert model.evaluate(found).metrics["accuracy"] > 0.6
+
+
 def test_unreadable_images_are_missing_and_said(data):
     images = [data.train.images[i] for i in range(6)]
     images[2] = b"nothing"

@@ -38,7 +38,8 @@ class Split:
         columns: what a table says beside each image, objects (N, C), None or NaN where it says nothing.
         column_names: of the columns.
         targets: of several tasks side by side, float64 (N, M), NaN where there is none; see `xfer.tasks`. `labels` are
-            then those of the first single-label task, for whatever balances classes.
+            then those of the first single-label task, for whatever balances classes. Of one task, shares of the
+            classes (N, K), as mixing makes them.
     """
 
     images: Images

@@ -274,7 +274,7 @@ def _check_stage(split: Split, *changes: Augment | View | Mix) -> None:
     if split.after is not None and (mix.cutmix or any(str(c) not in ("none", "") for c in changes if c is not mix)):
         raise UsageError(f"the data is outputs of {split.after!r}, not pictures: leave out augmentation and cutmix")
     if split.targets is not None and mix:
-        raise UsageError(f"mix={mix} blends labels of one task: leave it out with several tasks")
+        raise UsageError(f"mix={mix} blends labels of one task, once: leave it out with several, or with shares")
 
 
 def _result(pending: deque[Ahead]) -> Sample:
