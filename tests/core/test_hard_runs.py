@@ -6,8 +6,10 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import xfer
+from xfer.cli.app import app
 from xfer.config import train_config
 from xfer.errors import UsageError
 from xfer.recipe import train
@@ -63,6 +65,26 @@ def test_pseudo_labels_join_the_run(table):
     readable = [(name, label) for name, label, _ in report["given"] if name != "9.png"]
     assert all(label == "ab"[int(name.removesuffix(".png")) % 2] for name, label in readable)
     assert [row["phase"] for row in result.metrics["epochs"]] == ["head"] * 6 + ["pseudo-label"] * 6
+
+
+def test_the_command_line_answers_every_task(table):
+    text = table.read_text().splitlines()
+    rows = [f"{line},{i}" if i else f"{line},size" for i, line in enumerate(text)]
+    table.write_text("\n".join(rows) + "\n")
+    run(table, tasks={"label": "single-label", "size": "regression"})
+    folder, picture = table.parent / "run", table.parent / "2.png"
+    options = ["--backend", SMALL["backend"]]
+    found = CliRunner().invoke(app, ["predict", str(folder), str(picture), *options, "--json"])
+    assert found.exit_code == 0, found.stderr
+    (answer,) = json.loads(found.stdout)
+    model = xfer.load(folder, backend=SMALL["backend"])
+    expected = model.predict_tasks([picture])
+    assert answer["label"] == pytest.approx(dict(zip("ab", expected["label"][0].tolist(), strict=True)))
+    assert answer["size"] == pytest.approx({"size": float(expected["size"][0, 0])})
+    shown = CliRunner().invoke(app, ["predict", str(folder), str(picture), *options])
+    assert shown.stdout.startswith(f"{picture}: label ")
+    judged = CliRunner().invoke(app, ["evaluate", str(folder), str(table), *options])
+    assert "size_mae" in judged.stdout
 
 
 def test_what_does_not_go_together(table):

@@ -120,7 +120,16 @@ def predict(
         # A folder among the arguments stands for the pictures in it.
         names = [name for given in images for name in pictures(given).names]
         loaded = _open(model, backend or settings.get("backend"), device, weights)
-        found = loaded.predict(names, top=top, tta=tta)
+        tasks = getattr(loaded, "spec", None) and loaded.spec.tasks  # type: ignore[union-attr]
+        answers = _answers(loaded, names) if tasks else None
+        found = [] if tasks else loaded.predict(names, top=top, tta=tta)
+    if answers is not None:
+        if json:
+            print_json([{"image": name, **answer} for name, answer in zip(names, answers, strict=True)])
+            return
+        for name, answer in zip(names, answers, strict=True):
+            print(f"{name}: " + ", ".join(f"{task} {_shown(value)}" for task, value in answer.items()))
+        return
     if json:
         print_json(
             [
@@ -226,6 +235,19 @@ def _open(run: str, backend: str | None, device: str, weights: str = "imagenet")
     if is_ensemble(run):
         return Ensemble.load(run, device=device)
     return load(run, backend=backend, weights=weights, device=device)
+
+
+def _answers(model: Any, names: list[str]) -> list[dict[str, Any]]:
+    """What the model says of each image, by task: probabilities by class or label, or numbers by name."""
+    found = model.predict_tasks(names)
+    return [
+        {task.name: dict(zip(task.classes, found[task.name][i].tolist(), strict=True)) for task in model.spec.tasks}
+        for i in range(len(names))
+    ]
+
+
+def _shown(answer: dict[str, float]) -> str:
+    return " ".join(f"{name} {value:.4g}" for name, value in sorted(answer.items(), key=lambda item: -item[1]))
 
 
 def _asks(model: BaseModel | Ensemble) -> dict[str, Any]:
