@@ -141,7 +141,7 @@ class Ensemble:
             total = total + each[chosen]
             if losses[chosen] < best[0]:
                 best = float(losses[chosen]), counts.copy()
-        return replace(self, weights=tuple(best[1] / best[1].sum()))
+        return replace(self, weights=tuple((best[1] / best[1].sum()).tolist()))
 
     def save(self, path: str | Path) -> Path:
         """Write a folder with a run for each model, the heads beside them, and `ensemble.json`."""
