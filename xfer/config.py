@@ -90,6 +90,7 @@ class TrainConfig(BaseModel):
     missing_pixels: Literal["keep", "mean", "neighbours", "inpaint"] = Field(
         "keep", description="what pixels of alpha 0 (in arrays, of NaN) become"
     )
+    cache: bool = Field(True, description="compute outputs of frozen blocks once, and keep them on disk")
     seed: int = Field(0, ge=0, description="of split, order, augmentation and initial weights")
     tensorboard: bool = Field(False, description="write TensorBoard events into the run")
     out: str = Field("run", description="folder of the run")

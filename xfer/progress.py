@@ -23,6 +23,10 @@ class Progress(Callback):
 
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         self._last = trainer.epoch + epochs
+        if (used := trainer.cached) is not None:
+            size = (used.there + used.computed) * used.row_bytes / 2**20
+            made = f"{used.computed:,} images made once, {used.there:,} found"
+            print(f"frozen blocks: {made} ({size:.1f} MiB)", file=sys.stderr, flush=True)
 
     def on_epoch_begin(self, trainer: Trainer, epoch: int, steps: int) -> None:
         if sys.stderr.isatty():

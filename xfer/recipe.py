@@ -183,6 +183,7 @@ def _trainer(config: TrainConfig, data: Data, model: BaseModel, progress: bool) 
         on_bad=config.on_bad,
         early_stopping=config.early_stopping,
         monitor=config.monitor,
+        cache=config.cache,
         swa=config.swa,
         callbacks=[TensorBoard(Path(config.out, "tensorboard"))] if config.tensorboard else [],
         progress=progress,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 import zlib
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, SupportsFloat, get_args
 import numpy as np
 
 from xfer import checkpoint, evaluation
+from xfer.cache import FeatureCache, Used, boundary
 from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching, WeightAverage
 from xfer.errors import CheckpointError, DataError, UsageError, XferError, check_name
 from xfer.estimator import FittedEstimator
@@ -63,6 +65,8 @@ class Trainer:
         restore_best: put back the weights of the epoch with the best `monitor` at the end of each fit.
         monitor: "loss", or "val_" and any metric of `xfer.metrics`, such as "val_loss", "val_accuracy", "val_mcc",
             "val_top3_accuracy". What is neither shown in every epoch nor watched is not computed while training.
+        cache: whether outputs of frozen blocks are computed once and kept on disk, where that changes nothing: no
+            augmentation or mixing, and two epochs or more. A path says where; see `xfer.cache.FeatureCache`.
         swa: stochastic weight averaging: a fit ends with the mean weights of its last so many epochs, in place of the
             best epoch's.
         callbacks: further `xfer.callbacks.Callback` objects.
@@ -94,6 +98,7 @@ class Trainer:
         early_stopping: int | None = None,
         restore_best: bool = True,
         monitor: str = "val_loss",
+        cache: bool | str | Path | FeatureCache = True,
         swa: int | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
@@ -121,6 +126,8 @@ class Trainer:
         chosen = losses(model.spec.tasks) if model.spec.tasks else loss or LossSpec()
         self.stepper = model.backend.stepper(model, rule, chosen, clip_norm)
         self.callbacks = [*callbacks, *averages, *([Progress()] if progress else [])]
+        self.cache = cache if isinstance(cache, FeatureCache) else _cache(cache)
+        self.cached: Used | None = None
         self.history = History()
         self.skipped: list[Skipped] = []
         self.epoch = self.batch = 0
@@ -140,8 +147,8 @@ class Trainer:
         Args:
             run: a folder that `save` wrote.
             backend, device: as in `xfer.load`.
-            options: `workers`, `on_bad`, `early_stopping`, `restore_best`, `monitor`, `swa`, `callbacks`, `progress`,
-                as in `Trainer`.
+            options: `workers`, `on_bad`, `early_stopping`, `restore_best`, `monitor`, `cache`, `swa`, `callbacks`,
+                `progress`, as in `Trainer`.
 
         Raises:
             CheckpointError: the run holds no training state.
@@ -205,6 +212,7 @@ class Trainer:
         if lr is not None:
             self.rates = block_rates(lr, self.model.blocks)
         source = load(data)
+        source = self._once(source, epochs or 0)
         train, validation = self._train_loader(source), self._validation_loader(source)
         watchers = self._watchers(validated=validation is not None)
         if epochs is not None:
@@ -354,6 +362,23 @@ class Trainer:
         self._each("on_epoch_end", self.callbacks, row)
         return History([row])
 
+    def _once(self, data: Data, epochs: int) -> Data:
+        """The data with outputs of the frozen blocks in the place of images, if the cache has them or can make them."""
+        self.cached = None
+        planned = epochs or (self._plan.epochs if self._plan else 0)
+        changed = self.mix or any(str(a) != "none" for a in (self.augment, self.augment_minority) if a is not None)
+        after = boundary(self.model)
+        if self.cache is None or planned < 2 or changed or after is None or self.on_bad == "impute":
+            return data
+        if data.train is None or data.train.after is not None or not len(data.train):
+            return data
+        try:
+            found, self.cached = self.cache.data(self.model, data, after, self.batch_size, self.workers)
+        except OSError as error:
+            print(f"features are not kept, and every epoch makes them anew: {error}", file=sys.stderr)
+            return data
+        return found
+
     def _train_loader(self, data: Data) -> Loader:
         from xfer.data import Loader
         from xfer.data.sampling import quotas
@@ -401,6 +426,12 @@ class Trainer:
     def _each(self, hook: str, watchers: Sequence[Callback], *arguments: Any) -> None:
         for callback in watchers:
             getattr(callback, hook)(self, *arguments)
+
+
+def _cache(given: bool | str | Path) -> FeatureCache | None:
+    if isinstance(given, bool):
+        return FeatureCache() if given else None
+    return FeatureCache(Path(given))
 
 
 def _metrics(watchers: Sequence[Callback]) -> list[str]:

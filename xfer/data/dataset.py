@@ -86,12 +86,16 @@ class Split:
         chosen = np.asarray(indices, np.int64)
         return replace(
             self,
-            images=_View(self.images, chosen) if self.after is None else np.asarray(self.images)[chosen],
+            images=self.images[chosen] if self._in_memory else _View(self.images, chosen),  # type: ignore[index]
             labels=self.labels[chosen],
             names=[self.names[i] for i in chosen],
             columns=None if self.columns is None else self.columns[chosen],
             targets=None if self.targets is None else self.targets[chosen],
         )
+
+    @property
+    def _in_memory(self) -> bool:
+        return self.after is not None and isinstance(self.images, np.ndarray)
 
     @property
     def labelled(self) -> np.ndarray:

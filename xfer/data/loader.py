@@ -170,10 +170,15 @@ class Loader:
         taken = sample(self.split.labels, self.sampling, rng)
         return rng.permutation(taken) if self.shuffle else taken
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0, *, allow_nothing: bool = False) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on; a batch without a readable image is left out.
 
         Threads live as long as the iterator: exhaust it, close it or let go of it.
+
+        Args:
+            epoch: which.
+            start: its first batch.
+            allow_nothing: an epoch of which no image can be read is empty, not an error.
 
         Raises:
             DataError: no image of the split can be read; with `on_bad="raise"`, the first that cannot, by name.
@@ -181,11 +186,11 @@ class Loader:
         """
         if not 0 <= start <= len(self):
             raise UsageError(f"start={start}: an epoch has {len(self)} batches, give 0 to {len(self)}")
-        return self._batches(epoch, start)
+        return self._batches(epoch, start, allow_nothing)
 
-    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int, start: int, allow_nothing: bool) -> Iterator[Batch]:
         order = self.order(epoch)[: len(self) * self.batch_size]
-        nothing = start == 0 and len(order) > 0
+        nothing = start == 0 and len(order) > 0 and not allow_nothing
         # Counted from the beginning of the epoch, wherever it is entered.
         keys = np.column_stack([order, repetitions(order)])[start * self.batch_size :]
         with closing(self._samples(keys, epoch)) as samples:
@@ -231,11 +236,11 @@ class Loader:
                     future.cancel()
 
     def _read(self, index: int, epoch: int, nth: int) -> np.ndarray | None:
-        if self.split.after is not None:
-            return np.asarray(self.split.images[index])
         rng = np.random.default_rng([self.seed, epoch, index, *([nth] if nth else [])])
         augment = self.augment_minority if self.split.labels[index] in self._minority else self.augment
         try:
+            if self.split.after is not None:
+                return np.asarray(self.split.images[index])
             return augment(decode(self.split.images[index], self.preprocessing.missing), self.preprocessing, rng)
         except BadImageError as bad:
             if self.on_bad == "raise":

@@ -1,0 +1,238 @@
+"""The feature cache: the same run, computed once; never stale, never half-written, never more than it may take."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import xfer
+from xfer.cache import FeatureCache, Used, boundary
+from xfer.data.decode import BadImageError
+from xfer.testing import NumpyBackend
+from xfer.testing.numpy_backend.model import NumpyModel
+
+
+def build(precision="fp64", **options):
+    settings = {"weights": None, "classes": list("abc"), "image_size": 16, "precision": precision} | options
+    return xfer.load("tiny", backend=NumpyBackend(), **settings)
+
+
+def plan(model, unfrozen, norm=True):
+    model.freeze()
+    model.unfreeze(last=unfrozen)
+    if not norm:
+        model.freezer.freeze_norm()
+    return model
+
+
+@pytest.mark.parametrize(("unfrozen", "norm"), [(0, True), (1, True), (1, False)])
+@pytest.mark.parametrize("precision", ["fp32", "fp64"])
+def test_the_same_run(data, tmp_path, unfrozen, norm, precision):
+    """Losses, validation and weights, to rounding; unreadable images leave the same gaps."""
+    images = [data.train.images[i] for i in range(60)]
+    images[7] = b"nothing"
+    broken = replace(data, train=xfer.data.Split(images, data.train.labels, data.train.names, data.classes))
+    found = []
+    for cache in (False, tmp_path):
+        model = plan(build(precision), unfrozen, norm)
+        trainer = xfer.Trainer(model, lr=0.02, cache=cache, progress=False, sampling="balanced", batch_size=16)
+        found.append((trainer.fit(broken, 4), model.weights(), [s.name for s in trainer.skipped]))
+    bound = 1e-5 if precision == "fp32" else 1e-11
+    for row, other in zip(found[0][0], found[1][0], strict=True):
+        assert other["loss"] == pytest.approx(row["loss"], rel=bound)
+        assert other["val_loss"] == pytest.approx(row["val_loss"], rel=bound)
+        assert other["images"] == row["images"]
+    for name, array in found[0][1].items():
+        np.testing.assert_allclose(found[1][1][name], array, rtol=100 * bound, atol=bound, err_msg=name)
+    assert found[0][2] == found[1][2] == ["7"]
+    assert trainer.cached.computed == 59 + 15
+
+
+def test_one_pass_for_all_epochs_and_none_for_the_next_run(data, tmp_path, monkeypatch):
+    passes = []
+    normalise = NumpyModel.normalise
+
+    def counted(self, images):
+        passes.append(len(images))
+        return normalise(self, images)
+
+    monkeypatch.setattr(NumpyModel, "normalise", counted)
+    for expected in (Used(0, 75, 16 * 8), Used(75, 0, 16 * 8)):
+        passes.clear()
+        trainer = xfer.Trainer(plan(build(), 0), cache=tmp_path, progress=False)
+        trainer.fit(data, 5)
+        assert trainer.cached == expected
+        assert sum(passes) == expected.computed + 1, "one blank image is passed to learn the size of a row"
+
+
+def test_rows_are_shared_by_subsets_and_copies_are_computed_once(data, tmp_path):
+    cache, model = FeatureCache(tmp_path), plan(build(), 0)
+    twice = replace(data, train=data.train.subset([0, 1, 2, 0, 1]), val=None)
+    _, used = cache.data(model, twice, "features", 4, 0)
+    assert used.computed == 5
+    assert rows_in(tmp_path) == 3
+    found, used = cache.data(model, data, "features", 4, 0)
+    assert used.there == 3
+    expected = model.features(data.train)
+    np.testing.assert_array_equal([found.train.images[i] for i in range(60)], expected)
+
+
+def rows_in(folder):
+    return sum(path.stat().st_size for path in folder.glob("*/rows.bin")) // (16 * 8)
+
+
+def test_what_changes_a_row_changes_its_place(data, tmp_path, monkeypatch):
+    """Weights, block, preprocessing, precision, versions, device's name: each has a folder of its own."""
+    cache, seen = FeatureCache(tmp_path), set()
+
+    def space(model, after="features"):
+        _, used = cache.data(plan(model, 0), data, after, 32, 0)
+        (new,) = {path.name for path in tmp_path.iterdir() if path.is_dir()} - seen
+        seen.add(new)
+        return used
+
+    assert space(build()).computed == 75
+    assert space(build(), "layer1").computed == 75
+    other = build()
+    other.set_weights({"conv1.weight": other.weights()["conv1.weight"] + 1e-12})
+    assert space(other).computed == 75
+    assert space(build("fp32")).computed == 75
+    assert space(build(image_size=24)).computed == 75
+    assert space(build(missing_pixels="mean")).computed == 75
+    monkeypatch.setattr(NumpyBackend, "versions", lambda self: {"numpy": "99"})
+    assert space(build()).computed == 75
+    head = build()
+    head.set_weights({"fc.weight": head.weights()["fc.weight"] + 1})
+    _, used = cache.data(plan(head, 0), data, "features", 32, 0)
+    assert used.there == 75, "the head is not in the rows"
+
+
+def test_an_image_that_changes_is_another_image(tmp_path):
+    folder = tmp_path / "photos"
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        path = folder / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)).save(path)
+    cache, model = FeatureCache(tmp_path / "cache"), plan(build(), 0)
+    data = xfer.data.folder(folder, val=0)
+    assert cache.data(model, data, "features", 4, 0)[1].computed == 8
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(folder / "a" / "0.png")
+    (folder / "a" / "2.png").rename(folder / "a" / "renamed.png")
+    found, used = cache.data(model, xfer.data.folder(folder, val=0), "features", 4, 0)
+    assert (used.there, used.computed) == (7, 1)
+    data = xfer.data.folder(folder, val=0)
+    np.testing.assert_array_equal([found.train.images[i] for i in range(8)], model.features(data.train))
+    (folder / "a" / "0.png").unlink()
+    gone, _ = cache.data(model, data, "features", 4, 0)
+    with pytest.raises(BadImageError, match="no such file"):
+        gone.train.images[list(data.train.names).index("a/0.png")]
+
+
+def test_damage_is_found_and_mended(data, tmp_path):
+    """Cuts and flipped bits anywhere in the files: the rows that come out are right."""
+    cache, model = FeatureCache(tmp_path), plan(build(), 0)
+    expected = model.features(data.train)
+    rng = np.random.default_rng(0)
+    for trial in range(60):
+        cache.data(model, data, "features", 8, 0)
+        (space,) = (path for path in tmp_path.iterdir() if path.is_dir())
+        file = space / ("rows.bin", "index.bin", "meta.json")[trial % 3]
+        content = bytearray(file.read_bytes())
+        if rng.random() < 0.5:
+            content = content[: rng.integers(len(content))]
+        else:
+            content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        file.write_bytes(content)
+        found, _ = cache.data(model, data, "features", 8, 0)
+        got = np.array([found.train.images[i] for i in range(60)])
+        np.testing.assert_array_equal(got, expected, err_msg=f"{trial}: {file.name}")
+
+
+KILLED = """
+import sys, time
+import numpy as np
+import xfer
+from xfer.cache import _Space
+from xfer.testing import NumpyBackend
+
+class Slow(_Space):
+    pass
+
+append = _Space.append
+def slow(self, digests, rows):
+    append(self, digests, rows)
+    print("written", flush=True)
+    time.sleep(0.2)
+_Space.append = slow
+xfer.cache._FLUSH = 1
+rng = np.random.default_rng(0)
+x = rng.integers(0, 256, (200, 16, 16, 3)).astype(np.uint8)
+data = xfer.data.arrays(x, np.arange(200) % 3, val=0)
+model = xfer.load("tiny", backend=NumpyBackend(), weights=None, classes=data.classes, image_size=16, precision="fp64")
+model.freeze()
+trainer = xfer.Trainer(model, lr=0.02, cache=sys.argv[1], batch_size=8, progress=False)
+print(trainer.fit(data, 2)[-1]["loss"], trainer.cached.there, flush=True)
+"""
+
+
+def test_a_kill_in_the_middle_leaves_a_cache_that_serves(tmp_path):
+    command = [sys.executable, "-c", "import xfer.cache\n" + KILLED]
+    process = subprocess.Popen([*command, tmp_path / "killed"], stdout=subprocess.PIPE, text=True)
+    for _ in range(4):
+        process.stdout.readline()
+    time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    outcome = {}
+    for name in ("killed", "whole"):
+        result = subprocess.run([*command, tmp_path / name], capture_output=True, text=True, check=True)
+        outcome[name] = result.stdout.split("\n")[-2].split()
+    assert float(outcome["killed"][0]) == pytest.approx(float(outcome["whole"][0]), rel=1e-12)
+    assert int(outcome["killed"][1]) >= 24
+    assert int(outcome["whole"][1]) == 0
+
+
+def test_what_does_not_fit_is_not_kept(data, tmp_path, capsys):
+    model = plan(build(), 0)
+    trainer = xfer.Trainer(model, lr=0.02, cache=FeatureCache(tmp_path, budget=1000), progress=False)
+    rows = trainer.fit(data, 2)
+    assert trainer.cached is None
+    assert len(rows) == 2
+    assert "features are not kept, and every epoch makes them anew" in capsys.readouterr().err
+    assert rows_in(tmp_path) == 0
+
+
+def test_the_oldest_goes_first(data, tmp_path):
+    cache = FeatureCache(tmp_path, budget=2 * 75 * (16 * 8 + 60))
+    for seed in range(3):
+        cache.data(plan(build(seed=seed), 0), data, "features", 32, 0)
+        folders = [path for path in tmp_path.iterdir() if path.is_dir()]
+        for path in folders:
+            os.utime(path, (seed, seed)) if path.stat().st_mtime > 100 else None
+    assert len(folders) == 2
+
+
+def test_when_it_stays_out_of_the_way(data, tmp_path):
+    for options, epochs, unfrozen in (
+        ({"augment": "flip"}, 2, 0),
+        ({"augment_minority": "flip"}, 2, 0),
+        ({"mix": "mixup"}, 2, 0),
+        ({"on_bad": "impute"}, 2, 0),
+        ({}, 1, 0),
+        ({}, 2, 9),
+    ):
+        model = build()
+        plan(model, 0) if unfrozen == 0 else model.unfreeze()
+        trainer = xfer.Trainer(model, cache=tmp_path, progress=False, **options)
+        trainer.fit(data, epochs)
+        assert trainer.cached is None, options
+    assert boundary(build()) is None
+    assert boundary(plan(build(), 0)) == "features"
+    assert boundary(plan(build(), 1)) == "stem"
