@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,20 +16,20 @@ NOISE = np.random.default_rng(0).integers(0, 80, (12, 32, 32, 3))
 IMAGES = (NOISE + 80 * LABELS[:, None, None, None]).astype(np.uint8)
 
 
-class Wrapping:
+class Wrapping(ABC):
     """Give `backend`, `head` and the methods below."""
 
     backend: ClassVar[str]
     head: ClassVar[str]
     inner: ClassVar[str]
 
+    @abstractmethod
     def native(self) -> Any:
         """A small network with batch norm and 3 classes for 32 x 32 pixels."""
-        raise NotImplementedError
 
+    @abstractmethod
     def native_logits(self, net: Any, x: np.ndarray) -> np.ndarray:
         """Of normalised images (N, H, W, 3), by the framework itself."""
-        raise NotImplementedError
 
     def wrap(self, net: Any, **options: Any) -> xfer.BaseModel:
         return xfer.wrap(net, backend=self.backend, head=self.head, image_size=32, device="cpu", **options)

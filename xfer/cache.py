@@ -67,6 +67,12 @@ class Used:
     row_bytes: int
 
 
+def features_dir() -> Path:
+    """Where rows are kept: `$XFER_FEATURES`, else `features` beside the downloaded weights."""
+    given = os.environ.get("XFER_FEATURES")
+    return Path(given).expanduser() if given else cache_dir().parent / "features"
+
+
 @dataclass(frozen=True)
 class FeatureCache:
     """A folder of spaces.
@@ -76,7 +82,7 @@ class FeatureCache:
         budget: bytes that all spaces may take; the oldest go first, and what cannot fit is not kept.
     """
 
-    folder: Path = field(default_factory=lambda: features_dir())
+    folder: Path = field(default_factory=features_dir)
     budget: int = BUDGET
 
     def data(self, model: BaseModel, data: Data, after: str, batch_size: int, workers: int | None) -> tuple[Data, Used]:
@@ -90,15 +96,14 @@ class FeatureCache:
         splits: dict[str, Any] = {}
         with space.locked():
             self._make_room(model, after, data, space)
+            known = space.read()
             for name in ("train", "val"):
                 split: Split | None = getattr(data, name)
                 if split is None:
                     continue
-                digests = digests_of(split)
-                known = space.read()
+                digests = digests_of(split, workers)
                 missing = [i for i, digest in enumerate(digests) if digest not in known]
-                reasons = _compute(model, split, missing, digests, after, space, batch_size, workers)
-                known = space.read()
+                reasons = _compute(model, split, missing, digests, after, space, known, batch_size, workers)
                 there, computed = there + len(split) - len(missing), computed + len(missing) - len(reasons)
                 places = np.array([known.get(digest, -1) for digest in digests], np.int64)
                 splits[name] = replace(split, images=Rows(space.rows(), places, reasons), after=after)
@@ -125,12 +130,6 @@ class FeatureCache:
             del sizes[path]
 
 
-def features_dir() -> Path:
-    """Where rows are kept: `$XFER_FEATURES`, else `features` beside the downloaded weights."""
-    given = os.environ.get("XFER_FEATURES")
-    return Path(given).expanduser() if given else cache_dir().parent / "features"
-
-
 @dataclass(frozen=True)
 class _Space:
     folder: Path
@@ -148,8 +147,7 @@ class _Space:
     def read(self) -> dict[bytes, int]:
         """Places of rows by the digests of their images; records and rows that are not whole are cut off."""
         index, rows = self.folder / "index.bin", self.folder / "rows.bin"
-        shape = self._shape()
-        if shape is None or not index.exists():
+        if self._shape() is None or not index.exists():
             return {}
         records = index.read_bytes()
         number = min(len(records) // _RECORD, _size(rows) // max(self.row_bytes(), 1))
@@ -175,16 +173,18 @@ class _Space:
         number = path.stat().st_size // self.row_bytes()
         return np.memmap(path, dtype, "r", shape=(number, *shape))
 
-    def append(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
-        """Rows onto the disk, then the records that make them known."""
+    def append(self, digests: Sequence[bytes], rows: np.ndarray) -> dict[bytes, int]:
+        """Rows onto the disk, then the records that make them known; their places."""
         if self._shape() != (rows.shape[1:], rows.dtype.str):  # new, or damaged
             for name in ("index.bin", "rows.bin"):
                 (self.folder / name).unlink(missing_ok=True)
             meta = json.dumps({"shape": rows.shape[1:], "dtype": rows.dtype.str})
             write_atomically(self.folder / "meta.json", meta.encode())
+        first = _size(self.folder / "rows.bin") // self.row_bytes()
         _append(self.folder / "rows.bin", np.ascontiguousarray(rows).tobytes())
         checks = (zlib.crc32(np.ascontiguousarray(row).data).to_bytes(_CHECK, "little") for row in rows)
         _append(self.folder / "index.bin", b"".join(d + c for d, c in zip(digests, checks, strict=True)))
+        return {digest: first + i for i, digest in enumerate(digests)}
 
     def row_bytes(self) -> int:
         """Bytes of a row; 0 where there is none yet."""
@@ -210,9 +210,13 @@ def boundary(model: BaseModel) -> str | None:
     return None
 
 
-def digests_of(split: Split) -> list[bytes]:
+def digests_of(split: Split, workers: int | None) -> list[bytes]:
     """SHA-256 of the content of each image; of a file, of its bytes; of one that is not there, of its name."""
-    with ThreadPoolExecutor() as pool:
+    from xfer.data.loader import threads
+
+    if not threads(workers):
+        return [_content(split.images[i]) for i in range(len(split))]
+    with ThreadPoolExecutor(threads(workers)) as pool:
         return list(pool.map(lambda i: _content(split.images[i]), range(len(split))))
 
 
@@ -264,10 +268,11 @@ def _compute(
     digests: Sequence[bytes],
     after: str,
     space: _Space,
+    known: dict[bytes, int],
     batch_size: int,
     workers: int | None,
 ) -> dict[int, str]:
-    """Append the rows of missing images, each content once; the reasons of those that cannot be read."""
+    """Append the rows of missing images, each content once, and make them known; the reasons of the unreadable."""
     from xfer.data import Loader
 
     first: dict[bytes, int] = {}
@@ -284,10 +289,10 @@ def _compute(
         rows.append(model.stage(batch.inputs, after))
         keys += [digests[places[i]] for i in batch.indices]
         if sum(row.nbytes for row in rows) >= _FLUSH:
-            space.append(keys, np.concatenate(rows))
+            known |= space.append(keys, np.concatenate(rows))
             rows, keys = [], []
     if rows:
-        space.append(keys, np.concatenate(rows))
+        known |= space.append(keys, np.concatenate(rows))
     bad = {digests[int(skipped.name)]: skipped.reason for skipped in loader.skipped}
     return {i: bad[digests[i]] for i in missing if digests[i] in bad}
 

@@ -114,8 +114,7 @@ class BestWeights(Watching):
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
         if self.improved(row):
-            frozen = set(trainer.model.freezer.frozen())
-            self._kept = trainer.model.read(n for n in trainer.model.shapes() if n not in frozen)
+            self._kept = trainer.model.live_weights()
 
     def on_fit_end(self, trainer: Trainer) -> None:
         if self._kept:
@@ -164,9 +163,7 @@ class WeightAverage(Callback):
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
         if self._left <= self.epochs:
-            frozen = set(trainer.model.freezer.frozen())
-            live = trainer.model.read(name for name in trainer.model.shapes() if name not in frozen)
-            for name, array in live.items():
+            for name, array in trainer.model.live_weights().items():
                 self._total[name] = self._total.get(name, 0.0) + array.astype(np.float64)
             self._count += 1
         self._left -= 1

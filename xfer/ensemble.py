@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,7 +19,7 @@ from xfer.inputs import Inputs
 from xfer.model import BaseModel, Prediction, rank
 
 if TYPE_CHECKING:
-    from xfer.data import Data, OnBad
+    from xfer.data import Batch, Data, OnBad
     from xfer.head import Head
 
 MANIFEST = "ensemble.json"
@@ -146,17 +146,16 @@ class Ensemble:
     def save(self, path: str | Path) -> Path:
         """Write a folder with a run for each model, the heads beside them, and `ensemble.json`."""
         folder = Path(path)
-        models = list({id(member.model): member.model for member in self.members}.values())
+        last = {id(member.model): member for member in self.members}  # of the heads on one backbone
+        runs = {model: f"member-{number}" for number, model in enumerate(last)}
         listed = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            for model, member in last.items():
+                member.activate().save(folder / runs[model])
             for member in self.members:
-                run = f"member-{models.index(member.model)}"
-                member.activate().save(folder / run)
                 file = None if member.head is None else checkpoint.write_tensors(folder, "head", member.head)
-                listed.append(
-                    {"run": run, "head": None if file is None else {"name": file.name, "sha256": file.sha256}}
-                )
+                listed.append({"run": runs[id(member.model)], "head": None if file is None else asdict(file)})
             document = {"format": FORMAT, "members": listed, "weights": self.weights}
             checkpoint.write_atomically(folder / MANIFEST, json.dumps(document, indent=1).encode())
         except OSError as error:
@@ -230,7 +229,6 @@ def bag(
     found = []
     for number in range(members):
         drawn = np.random.default_rng([seed, number]).integers(0, len(features.train), len(features.train))
-        # As the model's classes are those of the data, replace_head sets the decision back as well.
         model.replace_head(features.classes, head, seed + number)
         model.freeze()
         trainer = Trainer(model, seed=seed + number, **({"progress": False} | options))
@@ -242,17 +240,15 @@ def bag(
 def _heads(model: BaseModel, members: Sequence[Member], data: Data, options: Mapping[str, Any]) -> list[Evaluation]:
     settings = {"batch_size": 32, "workers": None} | {k: v for k, v in options.items() if k != "tta"}
     loader = evaluation_loader(model, data, **settings)
-    logits: list[list[np.ndarray]] = [[] for _ in members]
-    labels, indices = [], []
-    for batch in loader.epoch(0):
-        features = model.stage(batch.inputs, "features")
-        for rows, member in zip(logits, members, strict=True):
-            rows.append(member.activate().logits(Inputs(features, "features", batch.columns)))
-        labels.append(batch.labels)
-        indices.append(batch.indices)
-    names = [loader.split.names[i] for i in np.concatenate(indices)]
-    y, skipped = np.concatenate(labels), tuple(loader.skipped)
-    return [judge(np.concatenate(rows), y, names, model.classes, model.decision, skipped) for rows in logits]
+
+    def logits(batch: Batch) -> np.ndarray:
+        """(N, heads, K), on one pass through the backbone."""
+        features = Inputs(model.stage(batch.inputs, "features"), "features", batch.columns)
+        return np.stack([member.activate().logits(features) for member in members], axis=1)
+
+    z, y, indices = loader.collect(logits)
+    names, skipped = [loader.split.names[i] for i in indices], tuple(loader.skipped)
+    return [judge(z[:, i], y, names, model.classes, model.decision, skipped) for i in range(len(members))]
 
 
 def _read(folder: Path) -> dict[str, Any]:

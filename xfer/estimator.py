@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from xfer.errors import CheckpointError, UsageError, XferError
-
-if TYPE_CHECKING:
-    from xfer.head import EstimatorHead
 
 _LEAST = float(np.finfo(np.float32).tiny)
 # Parts of scikit-learn's trees and of boosting that skops asks to be trusted by name: they hold numbers alone.
@@ -31,11 +28,11 @@ class FittedEstimator:
     classes: int
 
     @classmethod
-    def fit(cls, head: EstimatorHead, features: np.ndarray, labels: np.ndarray, classes: int) -> FittedEstimator:
-        """Fit a clone of the head's estimator on features (N, D) and labels int64 (N,)."""
+    def fit(cls, estimator: Any, features: np.ndarray, labels: np.ndarray, classes: int) -> FittedEstimator:
+        """Fit a clone of an estimator, fitted before or not, on features (N, D) and labels int64 (N,)."""
         from sklearn.base import clone
 
-        found = clone(head.estimator)
+        found = clone(estimator)
         try:
             found.fit(features, labels)
         except ValueError as error:

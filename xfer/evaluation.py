@@ -237,7 +237,6 @@ def relabelled(model: BaseModel, data: Data, split: Split) -> Split:
     Raises:
         DataError: a class that the model does not know.
     """
-
     from xfer.data.targets import check, with_targets
 
     if model.spec.tasks or data.tasks:
@@ -257,13 +256,8 @@ def relabelled(model: BaseModel, data: Data, split: Split) -> Split:
 
 def run(model: BaseModel, loader: Loader, metrics: Iterable[str] = tuple(METRICS)) -> Evaluation | TasksEvaluation:
     """Metrics of `model` over one pass of `loader`, whose labels are the model's; by default all of them."""
-    logits, labels, indices = [], [], []
-    for batch in loader.epoch(0):
-        logits.append(model.logits(batch.inputs))
-        labels.append(batch.labels)
-        indices.append(batch.indices)
-    names = tuple(loader.split.names[i] for i in np.concatenate(indices))
-    z, y, skipped = np.concatenate(logits), np.concatenate(labels), tuple(loader.skipped)
+    z, y, indices = loader.collect(lambda batch: model.logits(batch.inputs))
+    names, skipped = tuple(loader.split.names[i] for i in indices), tuple(loader.skipped)
     if model.spec.tasks:
         return evaluate_tasks(model.spec.tasks, z, y, names, skipped, metrics)
     return judge(z, y, names, model.classes, model.decision, skipped, metrics)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from xfer.errors import DataError
 
 if TYPE_CHECKING:
@@ -72,11 +70,6 @@ def extract(
 
 
 def _outputs(model: BaseModel, split: Split, loader: Loader, after: str) -> Split:
-    rows, labels, indices = [], [], []
-    for batch in loader.epoch(0):
-        rows.append(model.stage(batch.inputs, after))
-        labels.append(batch.labels)
-        indices.append(batch.indices)
-    kept = split.subset(np.concatenate(indices))
-    shares = np.concatenate(labels) if loader.mix else kept.targets
-    return replace(kept, images=np.concatenate(rows), after=after, targets=shares)
+    rows, labels, indices = loader.collect(lambda batch: model.stage(batch.inputs, after))
+    kept = split.subset(indices)
+    return replace(kept, images=rows, after=after, targets=labels if loader.mix else kept.targets)

@@ -107,6 +107,11 @@ class BaseModel(ABC):
         """All tensors by canonical name, statistics included."""
         return self.read(self.shapes())
 
+    def live_weights(self) -> dict[str, np.ndarray]:
+        """The tensors that training changes under the freeze plan, statistics of normalisation included."""
+        frozen = set(self.freezer.frozen())
+        return self.read(name for name in self.shapes() if name not in frozen)
+
     def set_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Set the tensors named, frozen or not; the freeze plan stays and is proved against the new values.
 

@@ -7,7 +7,7 @@ silently does something else. Everything here is plain data or a pure function o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -157,6 +157,14 @@ class TaskLoss:
     def columns(self) -> int:
         """How many columns of targets the task has."""
         return 1 if self.kind == "single-label" else self.outputs
+
+
+def spans(tasks: Iterable[TaskLoss]) -> Iterator[tuple[TaskLoss, slice, slice]]:
+    """Each task with its part of the outputs and of the targets, in which all tasks stand side by side."""
+    at = column = 0
+    for task in tasks:
+        yield task, slice(at, at + task.outputs), slice(column, column + task.columns)
+        at, column = at + task.outputs, column + task.columns
 
 
 @dataclass(frozen=True)

@@ -85,12 +85,16 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
                 train_norm=config.weights == "none" if config.train_norm is None else config.train_norm,
             )
     with phases.phase("evaluate"):
+        options: dict[str, Any] = {
+            "batch_size": config.batch_size,
+            "workers": config.workers,
+            "on_bad": config.on_bad,
+        }
         if config.calibrate:
-            calibrate(model, data, batch_size=config.batch_size, workers=config.workers, on_bad=config.on_bad)
+            calibrate(model, data, **options)
         if config.thresholds:
-            options = {"batch_size": config.batch_size, "workers": config.workers, "on_bad": config.on_bad}
             tune_thresholds(model, data, config.thresholds, **options)
-        evaluation = model.evaluate(data, batch_size=config.batch_size, workers=config.workers, on_bad=config.on_bad)
+        evaluation = model.evaluate(data, **options)
     with phases.phase("save"):
         trainer.save(out)
         evaluation.write_csv(out / PREDICTIONS)

@@ -28,6 +28,7 @@ class Stepper(ABC):
     ) -> None:
         self.model, self.optimizer, self.loss, self.clip_norm = model, optimizer, loss, clip_norm
         self._built_for: object = None
+        self._live: tuple[str, ...] = ()
 
     def step(
         self, inputs: np.ndarray | Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int = 0
@@ -77,7 +78,7 @@ class Stepper(ABC):
         accepted = self.model.accept(inputs)
         if accepted.after is not None:
             skipped = set(self.model.blocks) - set(self.model.stages_after(accepted.after))
-            for block in self.trainable_by_block():
+            for block in self._live:
                 if block in skipped:
                     raise UsageError(
                         f"block {block!r} is trainable, but the inputs are outputs of {accepted.after!r}: freeze it"
@@ -87,6 +88,7 @@ class Stepper(ABC):
     def _rebuild_if_stale(self) -> None:
         if self._built_for is not self.model.trainable:
             self.rebuild()
+            self._live = tuple(self.trainable_by_block())
             self._built_for = self.model.trainable
 
     @abstractmethod

@@ -12,7 +12,7 @@ import numpy as np
 
 from xfer.decision import softmax
 from xfer.metrics import METRICS, classification_metrics
-from xfer.tasks import Task
+from xfer.tasks import Task, spans
 
 if TYPE_CHECKING:
     from xfer.data import Skipped
@@ -77,10 +77,8 @@ def evaluate_tasks(
     chosen = [name for name in metrics if name != "loss"]
     found: dict[str, float] = {"loss": 0.0}
     outputs, truths = split_outputs(tasks, logits), {}
-    at = column = 0
-    for task in tasks:
-        z, y = logits[:, at : at + len(task.classes)], targets[:, column : column + task.term.columns]
-        at, column = at + z.shape[1], column + y.shape[1]
+    for task, span, columns in spans(tasks):
+        z, y = logits[:, span], targets[:, columns]
         loss, scores = _judge(task, np.asarray(z, np.float64), y, chosen)
         found["loss"] += task.weight * loss
         found |= {f"{task.name}_{name}": value for name, value in scores.items() if np.isfinite(value)}
@@ -90,10 +88,9 @@ def evaluate_tasks(
 
 def split_outputs(tasks: Sequence[Task], logits: np.ndarray) -> dict[str, np.ndarray]:
     """Each task's answers, (N, K): probabilities of classes or labels, or numbers in the units of the data."""
-    found, at = {}, 0
-    for task in tasks:
-        z = np.asarray(logits[:, at : at + len(task.classes)], np.float64)
-        at += z.shape[1]
+    found = {}
+    for task, span, _ in spans(tasks):
+        z = np.asarray(logits[:, span], np.float64)
         by_kind = {"single-label": softmax, "multi-label": _sigmoid, "regression": task.unscale}
         found[task.name] = by_kind[task.kind](z)
     return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
 import numpy as np
 
+from xfer import numerics
 from xfer.errors import UnknownNameError, UsageError
 from xfer.head import Head
 from xfer.numerics import LossSpec, TaskKind, TaskLoss
@@ -85,6 +86,12 @@ def output_names(tasks: Sequence[Task]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise UsageError(f"two tasks have one name: {', '.join(names)}")
     return tuple(f"{task.name}={name}" for task in tasks for name in task.classes)
+
+
+def spans(tasks: Sequence[Task]) -> Iterator[tuple[Task, slice, slice]]:
+    """Each task with its part of the outputs and of the targets, in which all tasks stand side by side."""
+    for task, (_, outputs, targets) in zip(tasks, numerics.spans(task.term for task in tasks), strict=True):
+        yield task, outputs, targets
 
 
 def losses(tasks: Sequence[Task]) -> LossSpec:

@@ -10,14 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, SupportsFloat, get_args
 
-import numpy as np
-
 from xfer import checkpoint, evaluation
 from xfer.cache import FeatureCache, Used, boundary
 from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching, WeightAverage
 from xfer.errors import CheckpointError, DataError, UsageError, XferError, check_name
 from xfer.estimator import FittedEstimator
-from xfer.head import EstimatorHead
 from xfer.history import History, Row
 from xfer.metrics import EPOCH_METRICS, classification_metrics
 from xfer.model import head_inputs
@@ -211,8 +208,7 @@ class Trainer:
             raise UsageError("nothing is trainable: call model.unfreeze() first")
         if lr is not None:
             self.rates = block_rates(lr, self.model.blocks)
-        source = load(data)
-        source = self._once(source, epochs or 0)
+        source = self._once(load(data), epochs)
         train, validation = self._train_loader(source), self._validation_loader(source)
         watchers = self._watchers(validated=validation is not None)
         if epochs is not None:
@@ -325,6 +321,10 @@ class Trainer:
             raise TrainingError(f"the loss is {mean} in epoch {self.epoch + 1}: lower lr, or set clip_norm=1.0")
         self.epoch, self.batch = self.epoch + 1, 0
         row: Row = {"epoch": self.epoch, "phase": plan.phase, "lr": rates["head"], "loss": mean, "images": images}
+        return self._validated(row, validation, watchers, started)
+
+    def _validated(self, row: Row, validation: Loader | None, watchers: Sequence[Callback], started: float) -> Row:
+        """The row of an epoch with the metrics of validation and the time, in the history."""
         if validation is not None:
             result = evaluation.run(self.model, validation, _metrics(watchers))
             row |= {f"val_{name}": value for name, value in result.metrics.items()}
@@ -336,33 +336,23 @@ class Trainer:
         """One pass for the features, then the estimator's own algorithm; the backbone stays as it is."""
         if self.mix:
             raise UsageError(f"mix={self.mix} makes soft labels, which an estimator does not take: leave it out")
+        assert self.model.estimator is not None
         started = time.perf_counter()
-        head = self.model.estimator
         train, validation = self._train_loader(data), self._validation_loader(data)
-        features, labels, images = [], [], 0
-        for batch in train.epoch(self.epoch):
-            found = self.model.stage(batch.inputs, "features")
-            known = batch.labels >= 0
-            features.append(head_inputs(found, batch.columns)[known])
-            labels.append(batch.labels[known])
-            images += len(batch)
-        unfitted = head if isinstance(head, EstimatorHead) else EstimatorHead(head.estimator)  # type: ignore[union-attr]
-        classes = len(self.model.classes)
-        fitted = FittedEstimator.fit(unfitted, np.concatenate(features), np.concatenate(labels), classes)
+        features, labels, _ = train.collect(
+            lambda batch: head_inputs(self.model.stage(batch.inputs, "features"), batch.columns), self.epoch
+        )
+        x, y = features[labels >= 0], labels[labels >= 0]
+        fitted = FittedEstimator.fit(self.model.estimator.estimator, x, y, len(self.model.classes))
         self.model.estimator, self.skipped = fitted, list(train.skipped)
         self.epoch += 1
-        z = fitted.logits(np.concatenate(features))
-        loss = classification_metrics(z, np.concatenate(labels), ["loss"])["loss"]
-        row: Row = {"epoch": self.epoch, "phase": phase or "estimator", "loss": loss, "images": images}
-        if validation is not None:
-            result = evaluation.run(self.model, validation, _metrics(self.callbacks))
-            row |= {f"val_{name}": value for name, value in result.metrics.items()}
-        row["seconds"] = time.perf_counter() - started
-        self.history.append(row)
+        loss = classification_metrics(fitted.logits(x), y, ["loss"])["loss"]
+        row: Row = {"epoch": self.epoch, "phase": phase or "estimator", "loss": loss, "images": len(labels)}
+        row = self._validated(row, validation, self.callbacks, started)
         self._each("on_epoch_end", self.callbacks, row)
         return History([row])
 
-    def _once(self, data: Data, epochs: int) -> Data:
+    def _once(self, data: Data, epochs: int | None) -> Data:
         """The data with outputs of the frozen blocks in the place of images, if the cache has them or can make them."""
         self.cached = None
         planned = epochs or (self._plan.epochs if self._plan else 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -111,16 +111,16 @@ def pseudo_label(
     return replace(data, train=replace(train, labels=labels), notes=(*data.notes, note)), report
 
 
-def _answers(model: BaseModel, split: Split, batch_size: int) -> Iterator[tuple[int, int, float]]:
+def _answers(model: BaseModel, split: Split, batch_size: int) -> Iterable[tuple[int, int, float]]:
     """Index, class named and its probability, of every image that can be read."""
     from xfer.data import Loader
 
     loader = Loader(split, model.spec.preprocessing, batch_size=batch_size, workers=None, columns=model.columns)
-    for batch in loader.epoch(0):
-        probabilities = softmax(model.decision.cooled(model.logits(batch.inputs)))
-        chosen = model.decision.choose(probabilities)
-        sure = probabilities[np.arange(len(chosen)), chosen]
-        yield from zip(batch.indices.tolist(), chosen.tolist(), sure.tolist(), strict=True)
+    logits, _, indices = loader.collect(lambda batch: model.logits(batch.inputs))
+    probabilities = softmax(model.decision.cooled(logits))
+    chosen = model.decision.choose(probabilities)
+    sure = probabilities[np.arange(len(chosen)), chosen]
+    return zip(indices.tolist(), chosen.tolist(), sure.tolist(), strict=True)
 
 
 def _evaluate(model: BaseModel, data: Any, options: dict[str, Any]) -> Evaluation:

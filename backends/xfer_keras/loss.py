@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from xfer.numerics import LossSpec
+from xfer.numerics import LossSpec, spans
 
 
 def loss_of(spec: LossSpec, logits: Any, labels: Any) -> Any:
@@ -52,9 +52,9 @@ def _soft_cross_entropy(spec: LossSpec, logits: Any, shares: Any) -> Any:
 
 
 def _tasks(spec: LossSpec, logits: Any, targets: Any) -> Any:
-    total, at, column = tf.zeros([], logits.dtype), 0, 0
-    for task in spec.tasks:
-        z, y = logits[:, at : at + task.outputs], targets[:, column : column + task.columns]
+    total = tf.zeros([], logits.dtype)
+    for task, outputs, columns in spans(spec.tasks):
+        z, y = logits[:, outputs], targets[:, columns]
         missing = tf.math.is_nan(y)
         if task.kind == "single-label":
             loss = cross_entropy(
@@ -66,5 +66,4 @@ def _tasks(spec: LossSpec, logits: Any, targets: Any) -> Any:
             each = tf.nn.sigmoid_cross_entropy_with_logits(target, z) if multi else (z - target) ** 2
             loss = tf.math.divide_no_nan(tf.reduce_sum(each * known), tf.reduce_sum(known))
         total += task.weight * loss
-        at, column = at + task.outputs, column + task.columns
     return total

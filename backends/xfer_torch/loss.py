@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xfer.numerics import LossSpec
+from xfer.numerics import LossSpec, spans
 
 _NONE = -100  # torch's index for rows without a label
 
@@ -58,9 +58,9 @@ def _soft_cross_entropy(spec: LossSpec, logits: Tensor, shares: np.ndarray) -> T
 
 
 def _tasks(spec: LossSpec, logits: Tensor, targets: np.ndarray) -> Tensor:
-    total, at, column = logits.new_zeros(()), 0, 0
-    for task in spec.tasks:
-        z, y = logits[:, at : at + task.outputs], targets[:, column : column + task.columns]
+    total = logits.new_zeros(())
+    for task, outputs, columns in spans(spec.tasks):
+        z, y = logits[:, outputs], targets[:, columns]
         if task.kind == "single-label":
             loss = cross_entropy(task.loss, z, np.where(np.isnan(y[:, 0]), -1, y[:, 0]).astype(np.int64))
         else:
@@ -70,7 +70,6 @@ def _tasks(spec: LossSpec, logits: Tensor, targets: np.ndarray) -> Tensor:
             each = functional.binary_cross_entropy_with_logits if multi else functional.mse_loss
             loss = (each(z, target, reduction="none") * mask).sum() / max(int(known.sum()), 1)
         total = total + task.weight * loss
-        at, column = at + task.outputs, column + task.columns
     return total
 
 

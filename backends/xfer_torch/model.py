@@ -122,12 +122,16 @@ class TorchModel(BaseModel):
         self.native.eval()
         if not training:
             return
-        for stage in (*self.stages.values(), *(branch for _, branch in self._branches.values())):
-            if self._has_trainable(stage):
-                stage.train()
-                for layer in stage.modules():
+        for part in self.parts():
+            if self._has_trainable(part):
+                part.train()
+                for layer in part.modules():
                     if isinstance(layer, _BatchNorm) and not self._has_trainable(layer):
                         layer.eval()
+
+    def parts(self) -> list[nn.Module]:
+        """What is in training mode as a whole, or not: stages and auxiliary classifiers."""
+        return [*self.stages.values(), *(branch for _, branch in self._branches.values())]
 
     def normalise(self, images: np.ndarray) -> Tensor:
         """uint8 (N, S, S, 3) on the host to normalised (N, 3, S, S) on the device, channels_last."""

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from xfer.backend import Backend, ModelSpec
 from xfer.errors import UsageError
@@ -74,19 +73,12 @@ class WrappedModel(TorchModel):
             return [(1.0, (self._parts["head"](x) if inputs.after else self._logits(x)).to(self.dtype))]
 
     def set_training(self, training: bool) -> None:
-        if training == self._training:
-            return
-        self._training = training
-        self.native.eval()
-        if not training:
-            return
-        self.native.training = any(self.card.block_of(name) != "head" for name in self.trainable)
-        for part in self._parts.values():
-            if self._has_trainable(part):
-                part.train()
-                for layer in part.modules():
-                    if isinstance(layer, _BatchNorm) and not self._has_trainable(layer):
-                        layer.eval()
+        super().set_training(training)
+        self.native.training = training and any(self.card.block_of(name) != "head" for name in self.trainable)
+
+    def parts(self) -> list[nn.Module]:
+        """Blocks and the head."""
+        return list(self._parts.values())
 
     def _logits(self, x: Tensor) -> Tensor:
         logits = self.native(x)

@@ -167,9 +167,10 @@ class Slow(_Space):
 
 append = _Space.append
 def slow(self, digests, rows):
-    append(self, digests, rows)
+    places = append(self, digests, rows)
     print("written", flush=True)
     time.sleep(0.2)
+    return places
 _Space.append = slow
 xfer.cache._FLUSH = 1
 rng = np.random.default_rng(0)

@@ -79,9 +79,7 @@ class Worker:
         factor = scenario.rate * scenario.schedule.factor(number, self.steps)
         rates = {block: factor / scenario.decay**depth for depth, block in enumerate(reversed(blocks))}
         loss = float(self.stepper.step(*self._data(number), rates, seed=number))
-        frozen = set(self.model.freezer.frozen())
-        live = self.model.read(name for name in self.model.shapes() if name not in frozen)
-        weights = {f"{_kind(name)}/{name}": array for name, array in live.items()}
+        weights = {f"{_kind(name)}/{name}": array for name, array in self.model.live_weights().items()}
         return {"loss": np.array(loss), **weights, **self.stepper.state()}
 
     def evaluate(self) -> Arrays:

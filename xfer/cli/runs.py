@@ -64,9 +64,7 @@ def evaluate(
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="images a forward pass", min=1)] = 32,
     tta: Tta = "none",
-    on_bad: Annotated[
-        Literal["report", "raise", "impute"] | None, typer.Option(help="images that cannot be read")
-    ] = None,
+    on_bad: OnBad = None,
     out: Annotated[
         Path | None, typer.Option(help="folder for evaluation.json, per_class.csv, confusion.csv and plots (.png)")
     ] = None,

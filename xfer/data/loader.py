@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -187,6 +187,14 @@ class Loader:
         if not 0 <= start <= len(self):
             raise UsageError(f"start={start}: an epoch has {len(self)} batches, give 0 to {len(self)}")
         return self._batches(epoch, start, allow_nothing)
+
+    def collect(
+        self, answer: Callable[[Batch], np.ndarray], epoch: int = 0
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One pass over an epoch: what `answer` makes of each batch, the labels, and the indices, row by row."""
+        found = [(answer(batch), batch.labels, batch.indices) for batch in self.epoch(epoch)]
+        rows, labels, indices = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return rows, labels, indices
 
     def _batches(self, epoch: int, start: int, allow_nothing: bool) -> Iterator[Batch]:
         order = self.order(epoch)[: len(self) * self.batch_size]

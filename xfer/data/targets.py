@@ -14,7 +14,7 @@ from xfer.data.dataset import UNLABELLED, Data, Split
 from xfer.data.pixels import as_label
 from xfer.errors import DataError
 from xfer.numerics import TaskKind
-from xfer.tasks import Task
+from xfer.tasks import Task, spans
 
 Rows = Sequence[Mapping[str, Any]]
 NONE_OF_THEM = "-"
@@ -52,13 +52,12 @@ def assemble_tasks(
     tasks = tuple(_task(name, kind, rows["train"]) for name, kind in kinds.items())
     targets = {key: np.hstack([_column(task, each) for task in tasks]) for key, each in rows.items()}
     first = next((i for i, task in enumerate(tasks) if task.kind == "single-label"), None)
-    notes, at = [], 0
-    for i, task in enumerate(tasks):
-        missing = int(np.isnan(targets["train"][:, at : at + task.term.columns]).any(axis=1).sum())
+    notes = []
+    for i, (task, _, span) in enumerate(spans(tasks)):
+        missing = int(np.isnan(targets["train"][:, span]).any(axis=1).sum())
         notes.append(f"task {task.name}: {missing} of {len(rows['train'])} training images lack its target")
         if i == first:
-            labels = {key: _labels(each[:, at]) for key, each in targets.items()}
-        at += task.term.columns
+            labels = {key: _labels(each[:, span.start]) for key, each in targets.items()}
     if first is None:
         labels = {key: np.full(len(each), UNLABELLED) for key, each in targets.items()}
     classes = tasks[first].classes if first is not None else ()
@@ -160,22 +159,13 @@ def _held_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:
 
 
 def _standardised(tasks: Sequence[Task], train: Split) -> list[Task]:
-    found, at = [], 0
     assert train.targets is not None
-    for task in tasks:
-        found.append(task.standardised(train.targets[:, at : at + task.term.columns]))
-        at += task.term.columns
-    return found
+    return [task.standardised(train.targets[:, span]) for task, _, span in spans(tasks)]
 
 
 def scaled(tasks: Sequence[Task], targets: np.ndarray) -> np.ndarray:
     """Targets (N, M) in the units that the network gives."""
-    result, at = np.array(targets), 0
-    for task in tasks:
-        span = slice(at, at + task.term.columns)
-        result[:, span] = task.scale(targets[:, span])
-        at += task.term.columns
-    return result
+    return np.hstack([task.scale(targets[:, span]) for task, _, span in spans(tasks)])
 
 
 def check(tasks: Sequence[Task], data: Data) -> None:

@@ -101,17 +101,20 @@ def _sampler(method: str, labels: np.ndarray, seed: int) -> Any:
     options: dict[str, Any] = {}
     if "random_state" in inspect.signature(kind).parameters:
         options["random_state"] = seed
-    smallest = int(np.unique(labels, return_counts=True)[1].min())
-    for neighbours in ("k_neighbors", "n_neighbors"):
-        if neighbours in inspect.signature(kind).parameters and module == "over_sampling":
-            if smallest < 2:
-                raise UsageError(f"{method} needs two samples of each class: a class has {smallest}")
-            options[neighbours] = min(5, smallest - 1)
+    for neighbours in {"k_neighbors", "n_neighbors"} & inspect.signature(kind).parameters.keys():
+        if module == "over_sampling":
+            options[neighbours] = _neighbours(method, labels)
     if module == "combine":
-        if smallest < 2:
-            raise UsageError(f"{method} needs two samples of each class: a class has {smallest}")
-        options["smote"] = imblearn.over_sampling.SMOTE(random_state=seed, k_neighbors=min(5, smallest - 1))
+        options["smote"] = imblearn.over_sampling.SMOTE(random_state=seed, k_neighbors=_neighbours(method, labels))
     return kind(**options)
+
+
+def _neighbours(method: str, labels: np.ndarray) -> int:
+    """How many neighbours of a sample its class has to offer, at most imbalanced-learn's 5."""
+    smallest = int(np.unique(labels, return_counts=True)[1].min())
+    if smallest < 2:
+        raise UsageError(f"{method} needs two samples of each class: a class has {smallest}")
+    return min(5, smallest - 1)
 
 
 def _sampled(split: Split, sampler: Any, name: str) -> Split:

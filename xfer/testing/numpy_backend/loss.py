@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xfer.numerics import LossSpec
+from xfer.numerics import LossSpec, spans
 
 
 def loss_of(spec: LossSpec, logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -69,9 +69,9 @@ def _soft_cross_entropy(spec: LossSpec, logits: np.ndarray, shares: np.ndarray) 
 
 
 def _tasks(spec: LossSpec, logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    total, gradient, at, column = np.zeros(()), np.zeros_like(logits), 0, 0
-    for task in spec.tasks:
-        z, y = logits[:, at : at + task.outputs], targets[:, column : column + task.columns]
+    total, gradient = np.zeros(()), np.zeros_like(logits)
+    for task, outputs, columns in spans(spec.tasks):
+        z, y = logits[:, outputs], targets[:, columns]
         known = ~np.isnan(y)
         target, count = np.where(known, y, 0), max(int(known.sum()), 1)
         if task.kind == "single-label":
@@ -82,8 +82,7 @@ def _tasks(spec: LossSpec, logits: np.ndarray, targets: np.ndarray) -> tuple[np.
         else:
             loss, by_z = (((z - target) ** 2) * known).sum() / count, 2 * (z - target) * known / count
         total = total + task.weight * loss
-        gradient[:, at : at + task.outputs] = task.weight * by_z
-        at, column = at + task.outputs, column + task.columns
+        gradient[:, outputs] = task.weight * by_z
     return total, gradient
 
 
