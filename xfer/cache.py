@@ -147,9 +147,9 @@ class _Space:
     def read(self) -> dict[bytes, int]:
         """Places of rows by the digests of their images; records and rows that are not whole are cut off."""
         index, rows = self.folder / "index.bin", self.folder / "rows.bin"
-        if self._shape() is None or not index.exists():
+        if self._shape() is None:
             return {}
-        records = index.read_bytes()
+        records = index.read_bytes() if index.exists() else b""
         number = min(len(records) // _RECORD, _size(rows) // max(self.row_bytes(), 1))
         store = self.rows()
         found = {}

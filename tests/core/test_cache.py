@@ -155,6 +155,21 @@ def test_damage_is_found_and_mended(data, tmp_path):
         np.testing.assert_array_equal(got, expected, err_msg=f"{trial}: {file.name}")
 
 
+@pytest.mark.parametrize("lost", ["rows.bin", "index.bin", "meta.json"])
+def test_a_lost_file_costs_its_rows(data, tmp_path, lost):
+    """As when a kill comes before the first record: rows without an index, or the other way round."""
+    cache, model = FeatureCache(tmp_path), plan(build(), 0)
+    others = replace(data, train=data.train.subset(np.arange(59, 29, -1)), val=None)
+    cache.data(model, others, "features", 8, 0)
+    (space,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    (space / lost).unlink()
+    for there in (0, 75):
+        found, used = cache.data(model, data, "features", 8, 0)
+        assert used.there == there
+        got = np.array([found.train.images[i] for i in range(60)])
+        np.testing.assert_array_equal(got, model.features(data.train))
+
+
 KILLED = """
 import sys, time
 import numpy as np
