@@ -81,7 +81,7 @@ class Columns:
         for i, row in enumerate(cells):
             if len(row) != len(self.names):
                 raise DataError(f"a row has {len(row)} columns: expected {', '.join(self.names)}")
-            table[i] = [None if _empty(cell) else cell for cell in row]
+            table[i] = [None if is_empty(cell) else cell for cell in row]
         parts = []
         for transformer, part in zip(
             self.transformers,
@@ -105,8 +105,9 @@ def _imputer(name: Imputer) -> Any:
     return impute.SimpleImputer(strategy=name, add_indicator=True)
 
 
-def _empty(cell: Any) -> bool:
-    return cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell))
+def is_empty(cell: Any) -> bool:
+    """Whether a cell says nothing: None, an empty text, or NaN, which Parquet's missing values become."""
+    return cell is None or (isinstance(cell, float) and math.isnan(cell)) or (isinstance(cell, str) and not cell)
 
 
 def _number(cell: Any) -> float | None:

@@ -141,7 +141,7 @@ class Loader:
         self._minority = _minority(split.labels) if augment_minority is not None else np.zeros(0, np.int64)
         self.augment_minority = Augment.parse(augment_minority)
         self._columns = None if columns is None else _numbers(split, columns)
-        _check_stage(split, self.augment, self.augment_minority, self.mix)
+        _check_stage(split, self.mix, self.augment, self.augment_minority)
         self.workers = threads(workers)
         self._bad: dict[int, str] = {}
         self._lock = threading.Lock()
@@ -277,14 +277,13 @@ def _numbers(split: Split, columns: Columns) -> np.ndarray:
     return columns.transform(split.columns)
 
 
-def _check_stage(split: Split, *changes: Augment | View | Mix) -> None:
+def _check_stage(split: Split, mix: Mix, *augments: Augment | View) -> None:
     """What is changed in pictures cannot be in features, nor can targets of several tasks be mixed.
 
     Raises:
         UsageError: augmentation or CutMix of features, or Mixup of tasks.
     """
-    mix = next(change for change in changes if isinstance(change, Mix))
-    if split.after is not None and (mix.cutmix or any(str(c) not in ("none", "") for c in changes if c is not mix)):
+    if split.after is not None and (mix.cutmix or any(str(augment) != "none" for augment in augments)):
         raise UsageError(f"the data is outputs of {split.after!r}, not pictures: leave out augmentation and cutmix")
     if split.targets is not None and mix:
         raise UsageError(f"mix={mix} blends labels of one task, once: leave it out with several, or with shares")

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from xfer.columns import is_empty
 from xfer.data.assembly import SPLIT_NAMES, Label, Part, assemble
 from xfer.data.dataset import Data
 from xfer.data.paths import existing
 from xfer.data.pixels import as_label, as_picture
-from xfer.data.targets import assemble_tasks, is_empty
+from xfer.data.targets import assemble_tasks
 from xfer.errors import DataError
 from xfer.numerics import TaskKind
 

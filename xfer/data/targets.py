@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xfer.columns import is_empty
 from xfer.data.assembly import Part, hold_out
 from xfer.data.dataset import UNLABELLED, Data, Split
 from xfer.data.pixels import as_label
@@ -82,11 +83,6 @@ def assemble_tasks(
         notes.append(f"validation is a share of {val:.0%} of train (seed {seed})")
     tasks = tuple(_standardised(tasks, train))
     return Data(train, held, splits.get("test"), classes, source, tuple(notes), tasks)
-
-
-def is_empty(value: Any) -> bool:
-    """Whether a cell says nothing: None, an empty text, or NaN, which Parquet's missing values become."""
-    return value is None or (isinstance(value, float) and math.isnan(value)) or (isinstance(value, str) and not value)
 
 
 def _task(name: str, kind: TaskKind, rows: Rows) -> Task:
