@@ -185,15 +185,19 @@ def evaluate(
     for view in views_of(tta):
         loader = evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad, view=view)
         found.append(run(model, loader, ()))
-    return mean([each for each in found if isinstance(each, Evaluation)])
+    thresholds = Decision(thresholds=model.decision.thresholds)  # the logits have the temperature already
+    return mean([each for each in found if isinstance(each, Evaluation)], decision=thresholds)
 
 
-def mean(evaluations: Sequence[Evaluation], weights: Sequence[float] | None = None) -> Evaluation:
+def mean(
+    evaluations: Sequence[Evaluation], weights: Sequence[float] | None = None, decision: Decision | None = None
+) -> Evaluation:
     """The evaluation of averaged probabilities of the same images: soft voting.
 
     Args:
         evaluations: at least one, of the same images and classes.
         weights: one each, which are scaled to sum 1; equal by default.
+        decision: which class is named; the most probable by default.
 
     Raises:
         UsageError: other images, labels or classes.
@@ -206,7 +210,7 @@ def mean(evaluations: Sequence[Evaluation], weights: Sequence[float] | None = No
     share = share / share.sum()
     total = sum(w * softmax(e.logits) for w, e in zip(share, evaluations, strict=True) if e.logits is not None)
     least = np.finfo(np.float64).tiny
-    return judge(np.log(np.maximum(total, least)), first.labels, first.names, first.classes, None, first.skipped)
+    return judge(np.log(np.maximum(total, least)), first.labels, first.names, first.classes, decision, first.skipped)
 
 
 def evaluation_loader(

@@ -7,7 +7,7 @@ from torchvision.transforms import FiveCrop, Resize, TenCrop
 
 import xfer
 from xfer.data.views import views_of
-from xfer.decision import softmax
+from xfer.decision import Decision, softmax
 from xfer.errors import UnknownNameError
 from xfer.numerics import Preprocessing
 
@@ -33,5 +33,10 @@ def test_the_answer_is_the_mean_over_views():
     np.testing.assert_allclose(found.probabilities, model.predict_proba(data.val, tta="ten-crop"), rtol=1e-5)
     plain = softmax(model.evaluate(data).logits)
     assert np.abs(plain - found.probabilities).max() > 0
+    middle = float(np.median(found.probabilities[:, 1]))
+    model.decision = Decision(thresholds=(1 - middle, middle))
+    judged = model.evaluate(data, tta="ten-crop")
+    assert 0 < judged.predicted.sum() < 6
+    assert [p.label for p in model.predict(data.val, tta="ten-crop")] == ["ab"[k] for k in judged.predicted]
     with pytest.raises(UnknownNameError, match="did you mean 'flip'"):
         model.predict(PICTURE, tta="flop")
