@@ -39,7 +39,8 @@ class ModelSpec:
         head: the head's shape.
         classes: names of the classes, in the order of the logits.
         preprocessing: input size in pixels, and the normalisation that the model computes on its device.
-        precision: of the forward and backward pass; "fp64" makes weights and results float64.
+        precision: of the forward and backward pass; "fp64" makes weights and results float64, "bf16" computes all
+            but the head, the loss and the statistics of normalisation in bfloat16, with float32 weights.
         device: canonical name of a device that is there.
         dropout: whether the network's own dropout and stochastic depth are there in training.
         columns: how many numbers beside the image join the features before the head.
@@ -111,6 +112,10 @@ class Backend(ABC):
         self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
     ) -> Stepper:
         """What trains `model` by one update at a time; see `Stepper`."""
+
+    def fast_bf16(self, spec: ModelSpec) -> bool:
+        """Whether this network is faster in bfloat16 than in float32 on its device; precision "auto" asks."""
+        return False
 
     def describe(self, native: Any, head: str) -> Description:
         """What `xfer.wrap` needs to know of a native network; a backend that wraps none keeps this.

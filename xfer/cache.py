@@ -91,7 +91,7 @@ class FeatureCache:
         Raises:
             OSError: the folder cannot be written, or the disk is full.
         """
-        space = _Space(self.folder / _key(model, after))
+        space = _Space(self.folder / space_name(model, after))
         there = computed = 0
         splits: dict[str, Any] = {}
         with space.locked():
@@ -240,8 +240,8 @@ def _content(source: Any) -> bytes:
     return found.digest()
 
 
-def _key(model: BaseModel, after: str) -> str:
-    """What decides a row besides the image."""
+def space_name(model: BaseModel, after: str) -> str:
+    """The folder of what a model makes of images up to a stage: a digest of all that decides a row but the image."""
     frozen = model.stages_after(None)[: model.stages_after(None).index(after) + 1]
     names = [name for name in model.shapes() if model.card.block_of(name) in frozen]
     found = hashlib.sha256()

@@ -79,7 +79,7 @@ class Manifest:
     classes: tuple[str, ...]
     head: Head
     preprocessing: Preprocessing
-    precision: Precision
+    precision: Precision | Literal["auto"]
     trainable: tuple[str, ...]
     backend: str
     versions: dict[str, str]
@@ -163,7 +163,7 @@ def save(
             classes=model.classes,
             head=model.spec.head,
             preprocessing=model.spec.preprocessing,
-            precision=model.spec.precision,
+            precision="auto" if model.undecided else model.spec.precision,
             dropout=model.spec.dropout,
             trainable=tuple(sorted(model.trainable)),
             backend=model.backend.name,

@@ -55,7 +55,9 @@ def load(
         columns: numbers beside the image that join the features before a new head: `Columns` that were fitted, or how
             many there are.
         device: "auto", "cpu", "cuda", "cuda:1", "gpu:0" or "mps".
-        precision: "fp32", "fp64", "bf16", or "auto", which is "fp32"; a run brings its own.
+        precision: "fp32", "fp64", "bf16", or "auto": bfloat16 where the device is fast at it and the features of the
+            first images agree with those of float32 (`xfer.precision`), else float32. By default that of a run, if
+            the device is fast at it, and "auto" otherwise.
         image_size: input size in pixels, by default that of the weights.
         missing_pixels: what pixels of alpha 0 become: "keep", "mean", "neighbours" or "inpaint", see
             `xfer.Preprocessing`; a run brings its own, else "keep".
@@ -92,7 +94,9 @@ def load(
     )
     if arrays is None and new is not None:
         spec = new.on(spec)
-    return _ready(engine, spec, arrays, str(weights), new, seed)
+    ready = _ready(engine, spec, arrays, str(weights), new, seed)
+    ready.undecided = precision in (None, "auto") and engine.fast_bf16(spec)
+    return ready
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,11 @@ def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | No
         columns=manifest.columns,
         tasks=manifest.tasks,
     )
+    fast = engine.fast_bf16(spec)
+    if given.precision is None and spec.precision == "bf16" and not fast:
+        spec = replace(spec, precision="fp32")
     model = _ready(engine, spec, run.weights(), str(run.path), new, given.seed)
+    model.undecided = (given.precision or manifest.precision) == "auto" and fast
     if new is None:
         model.columns, model.decision, model.estimator = run.columns(), manifest.decision, run.estimator()
         model.freezer.restore(name for name in manifest.trainable if name in model.parameters)

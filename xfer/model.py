@@ -16,6 +16,7 @@ from xfer.estimator import FittedEstimator
 from xfer.freezer import Freezer, FreezeReport
 from xfer.head import EstimatorHead, Head
 from xfer.inputs import Inputs
+from xfer.precision import settle
 from xfer.task_evaluation import split_outputs
 from xfer.tasks import Task, output_names
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from xfer.columns import Columns
     from xfer.data import Batch, Data, OnBad, Split
     from xfer.data.views import View
+    from xfer.numerics import Precision
     from xfer.zoo import Card
 
 STATISTICS = (".running_mean", ".running_var")
@@ -52,6 +54,7 @@ class BaseModel(ABC):
         decision: what becomes of logits: the temperature, and the thresholds of classes.
         estimator: of scikit-learn, which gives the logits in the head's place, if there is one.
         native: the framework's own object, a `torch.nn.Module` or a `keras.Model`, on normalised input.
+        undecided: whether precision "auto" is still to be settled, on the first images that come.
     """
 
     native: Any
@@ -63,6 +66,7 @@ class BaseModel(ABC):
         self.columns: Columns | None = None
         self.decision = Decision()
         self.estimator: EstimatorHead | FittedEstimator | None = None
+        self.undecided = False
 
     @property
     def card(self) -> Card:
@@ -89,6 +93,11 @@ class BaseModel(ABC):
         """Number of elements of every tensor that could be trained, in forward order."""
         shapes = self.shapes()
         return {n: int(np.prod(s)) for n, s in shapes.items() if not n.endswith(STATISTICS)}
+
+    def set_precision(self, precision: Precision) -> None:
+        """Compute in "fp32" or "bf16" from now on; weights, statistics, the head and the loss are float32 in both."""
+        self.spec, self.undecided = replace(self.spec, precision=precision), False
+        self.apply_precision()
 
     def set_trainable(self, names: frozenset[str]) -> None:
         """Set `trainable`; `freeze`, `unfreeze` and `freezer` say it in words."""
@@ -298,6 +307,8 @@ class BaseModel(ABC):
         given, width = Inputs.of(inputs), self.spec.columns
         if given.after is None:
             check_images(given.values, self.spec.preprocessing.size)
+            if self.undecided and len(given):
+                settle(self, given.values)
         elif given.after not in self.entries:
             raise UnknownNameError("stage to begin after", given.after, self.entries)
         if (given.columns is None) != (width == 0) or (width and given.columns.shape != (len(given), width)):  # type: ignore[union-attr]
@@ -324,6 +335,10 @@ class BaseModel(ABC):
         return self.stages_after(None)[:-1]
 
     # What a backend implements.
+
+    @abstractmethod
+    def apply_precision(self) -> None:
+        """Take over a precision of the spec, "fp32" or "bf16", that has changed."""
 
     @abstractmethod
     def shapes(self) -> dict[str, tuple[int, ...]]:

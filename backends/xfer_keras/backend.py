@@ -18,6 +18,7 @@ with quiet_start():
     tf.config.list_physical_devices("GPU")
 
 from xfer.backend import Backend, ModelSpec
+from xfer.device import cpu_has_bf16
 from xfer.errors import BackendError
 from xfer.model import BaseModel
 from xfer.numerics import LossSpec, OptimizerSpec
@@ -29,6 +30,12 @@ from xfer_keras.gan import KerasGan
 from xfer_keras.model import KerasModel
 from xfer_keras.stepper import KerasStepper
 from xfer_keras.wrapped import WrappedModel, describe
+
+# TensorFlow's grouped convolutions gain nothing from bfloat16 on a CPU that has it, by `benchmarks/inference.py`.
+GROUPED = (
+    *("efficientnet", "efficientnet_lite", "mnasnet", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3"),
+    *("regnet", "shufflenet_v2"),
+)
 
 
 class KerasBackend(Backend):
@@ -62,6 +69,12 @@ class KerasBackend(Backend):
                 f"backend 'tensorflow' has no {spec.card.name}: it has {', '.join(self.architectures())}"
             )
         return KerasModel(self, spec)
+
+    def fast_bf16(self, spec: ModelSpec) -> bool:
+        if spec.device.startswith("cuda"):
+            gpu = tf.config.list_physical_devices("GPU")[int(spec.device.partition(":")[2] or 0)]
+            return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) >= (8, 0)
+        return cpu_has_bf16() and spec.card.family not in GROUPED
 
     def describe(self, native: Any, head: str) -> Description:
         return describe(native, head)

@@ -20,8 +20,6 @@ from xfer_keras.head import build_heads
 from xfer_keras.layers import relu
 from xfer_keras.layout import Tensor, forward_order, tensors
 
-_POLICIES = {"fp32": "float32", "fp64": "float64", "bf16": "mixed_bfloat16"}
-
 
 class KerasModel(BaseModel):
     """A flat functional Keras model, run stage by stage."""
@@ -37,6 +35,8 @@ class KerasModel(BaseModel):
                 for numbers in (255.0, spec.preprocessing.mean, spec.preprocessing.std)
             )
         self.build()
+        if spec.precision == "bf16":
+            self.apply_precision()
 
     def build(self) -> None:
         """Make the network and its stages, with undefined weights."""
@@ -93,6 +93,14 @@ class KerasModel(BaseModel):
         for layers in self._layers.values():
             for layer in layers:
                 layer.trainable = id(layer) in live or not layer.weights
+
+    def apply_precision(self) -> None:
+        policy = keras.DTypePolicy("mixed_bfloat16" if self.spec.precision == "bf16" else self.dtype.name)
+        for stage, layers in self._layers.items():
+            for layer in layers if stage != "head" else ():
+                for part in layer._flatten_layers():
+                    part.dtype_policy = policy
+        self._compiled = {}
 
     def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         wanted = tuple(stage for stage in ("input", *self.stages) if stage in stages)
@@ -169,9 +177,9 @@ class KerasModel(BaseModel):
 
     @contextmanager
     def _policy(self) -> Iterator[None]:
-        """Build layers in this model's precision, and leave the user's global policy as it was."""
+        """Build layers in the precision of this model's weights, and leave the user's global policy as it was."""
         before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(_POLICIES[self.spec.precision])
+        keras.config.set_dtype_policy(self.dtype.name)
         try:
             yield
         finally:

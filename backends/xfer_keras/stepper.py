@@ -66,7 +66,7 @@ class KerasStepper(Stepper):
 
     def _call(self, function: Any, inputs: Inputs, labels: np.ndarray, seed: int, *rates: Sequence[float]) -> Any:
         """Run a function, compiled once for each kind of inputs and labels."""
-        kind = (function.__name__, inputs.after, labels.ndim)
+        kind = (function.__name__, self.model.spec.precision, inputs.after, labels.ndim)
         if kind not in self._compiled:
             signature = [
                 tf.TensorSpec([None, *labels.shape[1:]], tf.int64 if labels.ndim == 1 else tf.float64),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xfer.backend import Backend, ModelSpec
+from xfer.device import cpu_has_bf16
 from xfer.errors import BackendError
 
 if "tensorflow" in sys.modules and "torch" not in sys.modules:
@@ -54,6 +55,11 @@ class TorchBackend(Backend):
         if spec.precision == "fp64" and spec.device == "mps":
             raise BackendError("device 'mps' has no float64: use device='cpu' for precision 'fp64'")
         return TorchModel(self, spec)
+
+    def fast_bf16(self, spec: ModelSpec) -> bool:
+        if spec.device.startswith("cuda"):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        return spec.device == "cpu" and cpu_has_bf16()
 
     def describe(self, native: Any, head: str) -> Description:
         return describe(native, head)

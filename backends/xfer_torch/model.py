@@ -14,6 +14,7 @@ from torchvision.ops import StochasticDepth
 from xfer.backend import Backend, ModelSpec
 from xfer.inputs import Inputs
 from xfer.model import STATISTICS, BaseModel
+from xfer_torch.allocator import keep_pages
 from xfer_torch.families import FAMILIES
 from xfer_torch.head import build_heads
 from xfer_torch.layers import MeanPlace, Undrawn
@@ -25,6 +26,8 @@ class TorchModel(BaseModel):
     def __init__(self, backend: Backend, spec: ModelSpec) -> None:
         super().__init__(backend, spec)
         self.device = torch.device(spec.device)
+        if self.device.type == "cpu":
+            keep_pages()
         self.dtype = torch.float64 if spec.precision == "fp64" else torch.float32
         self._mean = torch.tensor(spec.preprocessing.mean, dtype=self.dtype, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(spec.preprocessing.std, dtype=self.dtype, device=self.device).view(3, 1, 1)
@@ -72,13 +75,16 @@ class TorchModel(BaseModel):
         self._training = False
         self.native.eval()
 
+    def apply_precision(self) -> None:
+        """Nothing to do: every pass asks `autocast`."""
+
     def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         self.set_training(False)
         found: dict[str, np.ndarray] = {}
-        with torch.inference_mode(), self.autocast():
+        with torch.inference_mode():
             x, columns = self.enter(inputs), self._columns(inputs)
             for name, stage in {"input": nn.Identity(), **self.steps(inputs.after)}.items():
-                x = stage(joined(x, columns) if name == "head" else x)
+                x = self._through(name, stage, x, columns)
                 if name in stages:
                     found[name] = to_numpy(x.permute(0, 2, 3, 1) if x.ndim == 4 else x, self.dtype)
                 if len(found) == len(set(stages)):
@@ -92,18 +98,17 @@ class TorchModel(BaseModel):
         """
         self.set_training(True)
         outputs: list[tuple[float, Tensor]] = []
-        with self.autocast():
-            with torch.no_grad():
-                x, columns = self.enter(inputs), self._columns(inputs)
-            live = False
-            for name, stage in self.steps(inputs.after).items():
-                live = live or self._has_trainable(stage)
-                with nullcontext() if live else torch.no_grad():
-                    x = stage(joined(x, columns) if name == "head" else x)
-                weight, branch = self._branches.get(name, (0.0, None))
-                if branch is not None and self._has_trainable(branch):
-                    outputs.append((weight, branch(x).to(self.dtype)))
-        return [*outputs, (1.0, x.to(self.dtype))]
+        with torch.no_grad():
+            x, columns = self.enter(inputs), self._columns(inputs)
+        live = False
+        for name, stage in self.steps(inputs.after).items():
+            live = live or self._has_trainable(stage)
+            with nullcontext() if live else torch.no_grad():
+                x = self._through(name, stage, x, columns)
+            weight, branch = self._branches.get(name, (0.0, None))
+            if branch is not None and self._has_trainable(branch):
+                outputs.append((weight, self._through(name, branch, x, None).to(self.dtype)))
+        return [*outputs, (1.0, x)]
 
     def steps(self, after: str | None) -> dict[str, nn.Module]:
         """The stages that run on outputs of `after`, or on images, by name."""
@@ -146,10 +151,17 @@ class TorchModel(BaseModel):
         return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context in which the forward pass runs."""
+        """The context in which what comes before the head runs."""
         if self.spec.precision != "bf16":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _through(self, name: str, stage: nn.Module, x: Tensor, columns: Tensor | None) -> Tensor:
+        """What a stage makes of the one before; the head computes in the precision of the weights."""
+        if name == "head":
+            return stage(joined(x.to(self.dtype), columns))
+        with self.autocast():
+            return stage(x)
 
     def _columns(self, inputs: Inputs) -> Tensor | None:
         return None if inputs.columns is None else self._moved(inputs.columns)

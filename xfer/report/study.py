@@ -43,7 +43,8 @@ def compare(
         epochs: of the head on a frozen backbone.
         out: folder of the comparison.
         progress: whether the processes report on stderr.
-        options: further keys of `TrainConfig`, such as `fine_tune=3` or `batch_size=64`.
+        options: further keys of `TrainConfig`, such as `fine_tune=3` or `batch_size=64`. The precision is "fp32"
+            unless it is said here, because "auto" may choose differently on two frameworks.
 
     Raises:
         UsageError: data, backends or options that cannot be. XferError: a backend failed, in its own words; or the
@@ -58,7 +59,7 @@ def compare(
             raise UsageError(f"compare has no option {key!r}: give backends=('torch', 'tensorflow')")
     names = _backend_names(backends)
     require_libraries()
-    base = train_config({**options, "data": os.fspath(data), "model": model, "epochs": epochs})
+    base = train_config({"precision": "fp32"}, {**options, "data": os.fspath(data), "model": model, "epochs": epochs})
     if base.tasks:
         raise UsageError("compare sets the classes of one task side by side: leave tasks out, or train each by itself")
     configs = [base.model_copy(update={"backend": name, "out": str(Path(out, name))}) for name in names]

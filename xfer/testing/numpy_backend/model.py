@@ -83,6 +83,9 @@ class NumpyModel(BaseModel):
         for name, layer in self.layers().items():
             layer.live = any(f"{name}.{role}" in self.trainable for role in layer.tensors)
 
+    def apply_precision(self) -> None:
+        """Nothing to do: there is no bf16."""
+
     def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         x, found = self._enter(inputs), {}
         for stage in ("input", *self.stages_after(inputs.after)):

@@ -1,0 +1,7 @@
+"""Precision "auto" and bfloat16 on TensorFlow."""
+
+from tests.precision import Precision
+
+
+class TestKeras(Precision):
+    backend = "tensorflow"

@@ -1,0 +1,7 @@
+"""Precision "auto" and bfloat16 on PyTorch."""
+
+from tests.precision import Precision
+
+
+class TestTorch(Precision):
+    backend = "torch"
