@@ -117,7 +117,7 @@ def test_sizes_that_an_architecture_cannot_take_are_refused():
 
 
 def test_tensors_are_torchvisions_state_dict():
-    model = load("resnet18", backend="torch", weights=None, classes=3, image_size=32)
+    model = load("resnet18", backend="torch", weights=None, classes=3, image_size=32, precision="fp32")
     theirs = torchvision.models.resnet18(num_classes=3)
     theirs.load_state_dict({name: torch.from_numpy(array) for name, array in model.weights().items()})
     theirs.eval()
@@ -186,17 +186,6 @@ def test_global_random_state_is_left_alone():
     before = torch.random.get_rng_state()
     stepper.step(IMAGES, LABELS, block_rates(1e-3, model.blocks), seed=3)
     assert torch.equal(before, torch.random.get_rng_state())
-
-
-def test_bf16_is_close_and_keeps_float32_weights():
-    full = load("resnet18", backend="torch", weights=None, classes=3, image_size=32)
-    half = load("resnet18", backend="torch", weights=None, classes=3, image_size=32, precision="bf16")
-    assert all(array.dtype == np.float32 for array in half.weights().values())
-    a, b = full.features(IMAGES), half.features(IMAGES)
-    assert b.dtype == np.float32
-    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-    assert cosine.min() > 0.999
-    assert np.abs(a - b).max() > 0, "bf16 was not used"
 
 
 @pytest.mark.parametrize(

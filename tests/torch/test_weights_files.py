@@ -125,7 +125,7 @@ def test_what_does_not_fit_says_so(tmp_path, change, message):
 def test_a_fine_tuned_file_keeps_its_classes(tmp_path):
     net = torchvision.models.resnet18(num_classes=2).eval()
     torch.save(net.state_dict(), tmp_path / "mine.pth")
-    model = xfer.load("resnet18", backend="torch", weights=tmp_path / "mine.pth", image_size=32)
+    model = xfer.load("resnet18", backend="torch", weights=tmp_path / "mine.pth", image_size=32, precision="fp32")
     assert model.classes == ("0", "1")
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
     with torch.inference_mode():
