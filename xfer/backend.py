@@ -113,6 +113,10 @@ class Backend(ABC):
     ) -> Stepper:
         """What trains `model` by one update at a time; see `Stepper`."""
 
+    def out_of_memory(self, error: Exception) -> bool:
+        """Whether an error of the framework says that the device, or the host, has no memory left."""
+        return isinstance(error, MemoryError)
+
     def fast_bf16(self, spec: ModelSpec) -> bool:
         """Whether this network is faster in bfloat16 than in float32 on its device; precision "auto" asks."""
         return False

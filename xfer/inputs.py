@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,14 @@ class Inputs:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def pieces(self, most: int | None) -> list[Inputs]:
+        """The same samples in order, at most so many together; None for all at once."""
+        if most is None or len(self) <= most:
+            return [self]
+        cuts = range(0, len(self), most)
+        beside = [None if self.columns is None else self.columns[cut : cut + most] for cut in cuts]
+        return [replace(self, values=self.values[c : c + most], columns=b) for c, b in zip(cuts, beside, strict=True)]
 
     def padded(self) -> Inputs:
         """One blank sample in place of none: some of TensorFlow's kernels fail on an empty batch."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, SupportsFloat
 
 import numpy as np
 
-from xfer.errors import UsageError
+from xfer.errors import DeviceError, UsageError
 from xfer.inputs import Inputs
+from xfer.model import STATISTICS
 from xfer.numerics import LossSpec, OptimizerSpec
 
 if TYPE_CHECKING:
     from xfer.model import BaseModel
+
+_STRIDE = 0x9E3779B9  # between the seeds of pieces
 
 
 class Stepper(ABC):
@@ -21,7 +25,16 @@ class Stepper(ABC):
 
     The state of the optimizer is kept by canonical tensor name: what stays trainable keeps its slots over a change of
     the freeze plan, what becomes trainable starts with none.
+
+    A batch that does not fit into memory is taken in pieces: the logits of all of them first, then the loss of the
+    whole batch, and then each piece once more, with the loss's gradient at its logits. So loss and gradients are those
+    of the whole batch, whatever the loss; only live normalisation sees one piece at a time.
+
+    Attributes:
+        at_once: images in a piece; None for the whole batch. It is halved when memory runs out, and stays so.
     """
+
+    at_once: int | None = None
 
     def __init__(
         self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
@@ -29,6 +42,7 @@ class Stepper(ABC):
         self.model, self.optimizer, self.loss, self.clip_norm = model, optimizer, loss, clip_norm
         self._built_for: object = None
         self._live: tuple[str, ...] = ()
+        self._fitted: set[tuple[str | None, int]] = set()
 
     def step(
         self, inputs: np.ndarray | Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int = 0
@@ -44,9 +58,28 @@ class Stepper(ABC):
 
         Returns:
             The loss before the update; it leaves the device only when `float()` is called on it.
+
+        Raises:
+            DeviceError: there is not enough memory for a single image.
         """
         self._rebuild_if_stale()
-        return self.train_step(self._accepted(inputs), _typed(labels), rates, seed)
+        accepted, targets = self._accepted(inputs), _typed(labels)
+        kind = (accepted.after, len(accepted))
+        if kind in self._fitted:
+            return self.train_step(accepted, targets, rates, seed)
+        statistics = self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
+        while True:
+            try:
+                loss = self.train_step(accepted, targets, rates, seed)
+            except Exception as error:
+                if not self.model.backend.out_of_memory(error):
+                    raise
+            else:
+                self._fitted.add(kind)
+                return loss
+            # Outside of the handler, which holds what the failed step had allocated.
+            self._take_less(len(accepted))
+            self.model.write(statistics)
 
     def gradients(self, inputs: np.ndarray | Inputs, labels: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
         """Gradients of the loss for every trainable tensor by canonical name, torch's layouts, unclipped.
@@ -88,8 +121,29 @@ class Stepper(ABC):
     def _rebuild_if_stale(self) -> None:
         if self._built_for is not self.model.trainable:
             self.rebuild()
+            self._fitted.clear()
             self._live = tuple(self.trainable_by_block())
             self._built_for = self.model.trainable
+
+    def pieces(self, inputs: Inputs, seed: int) -> list[tuple[Inputs, int]]:
+        """What passes through the network at once, each with a seed of its own."""
+        parts = inputs.pieces(self.at_once)
+        return [(part, (seed + i * _STRIDE) % 2**32) for i, part in enumerate(parts)]
+
+    def _take_less(self, images: int) -> None:
+        before = min(images, self.at_once or images)
+        if before < 2:
+            raise DeviceError(
+                f"{self.model.spec.device} has no memory for a training step of one image: give a smaller image_size, "
+                "unfreeze fewer blocks, or take another device"
+            )
+        self.at_once = (before + 1) // 2
+        live = any(name.endswith(STATISTICS) for name in self.model.live_weights())
+        print(
+            f"out of memory with {before} images at once: gradients are accumulated over {self.at_once} at a time, the "
+            f"batch stays {images}" + ("; live batch statistics are of one piece" if live else ""),
+            file=sys.stderr,
+        )
 
     @abstractmethod
     def rebuild(self) -> None:

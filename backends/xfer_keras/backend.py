@@ -70,6 +70,9 @@ class KerasBackend(Backend):
             )
         return KerasModel(self, spec)
 
+    def out_of_memory(self, error: Exception) -> bool:
+        return isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)
+
     def fast_bf16(self, spec: ModelSpec) -> bool:
         if spec.device.startswith("cuda"):
             gpu = tf.config.list_physical_devices("GPU")[int(spec.device.partition(":")[2] or 0)]

@@ -40,12 +40,14 @@ class KerasStepper(Stepper):
         self._compiled: dict[Any, Any] = {}
 
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> SupportsFloat:
-        by_block = [rates[block] for block in self.model.blocks]
+        by_block, pieces = [rates[block] for block in self.model.blocks], self.pieces(inputs, seed)
+        if len(pieces) > 1:
+            return self._step_in_pieces(pieces, labels, by_block)
         loss: SupportsFloat = self._call(self._update, inputs, labels, seed, by_block)
         return loss
 
     def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-        statistics = self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
+        statistics = self._statistics()
         _, gradients = self._call(self._loss_and_gradients, inputs, labels, seed)
         self.model.write(statistics)
         return {
@@ -63,6 +65,35 @@ class KerasStepper(Stepper):
     def _optimizer(self) -> Optimizer:
         assert self._rule is not None, "rebuild() comes first"
         return self._rule
+
+    def _statistics(self) -> dict[str, np.ndarray]:
+        return self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
+
+    def _step_in_pieces(
+        self, pieces: Sequence[tuple[Inputs, int]], labels: np.ndarray, rates: Sequence[float]
+    ) -> SupportsFloat:
+        statistics = self._statistics()
+        found = [self._run(self._logits, piece, seed) for piece, seed in pieces]
+        self.model.write(statistics)
+        loss, to_logits = self._to_logits(labels, [tf.concat(parts, 0) for parts in zip(*found, strict=True)])
+        at, total = 0, None
+        for piece, seed in pieces:
+            part = [gradient[at : at + len(piece)] for gradient in to_logits]
+            gradients = self._run(self._gradients_from, piece, seed, part)
+            total = gradients if total is None else [a + b for a, b in zip(total, gradients, strict=True)]
+            at += len(piece)
+        with tf.device(self.model.device):
+            self._optimizer.update(total, tf.constant(rates, tf.float64), self.clip_norm)
+        return loss
+
+    def _run(self, function: Any, piece: Inputs, seed: int, *more: Any) -> Any:
+        """Run a function on a piece, compiled once for each kind of it."""
+        kind = (function.__name__, self.model.spec.precision, piece.after)
+        if kind not in self._compiled:
+            self._compiled[kind] = tf.function(partial(function, piece.after), reduce_retracing=True)
+        with tf.device(self.model.device):
+            arrays = [tf.constant(array) for array in self.model.arrays(piece)]
+            return self._compiled[kind](tf.constant(seed, tf.int64), *more, *arrays)
 
     def _call(self, function: Any, inputs: Inputs, labels: np.ndarray, seed: int, *rates: Sequence[float]) -> Any:
         """Run a function, compiled once for each kind of inputs and labels."""
@@ -82,17 +113,50 @@ class KerasStepper(Stepper):
     def _loss_and_gradients(
         self, after: str | None, labels: Any, seed: Any, values: Any, columns: Any = None
     ) -> tuple[Any, list[Any]]:
-        for i, state in enumerate(self.model.seeds()):
-            state.assign(tf.cast(tf.stack([seed, tf.cast(i, seed.dtype)]), state.dtype))
-        weights = [tensor.variable.value for tensor in self._optimizer.tensors.values()]
+        weights = self._weights()
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
-            outputs = self.model.forward(Inputs(values, after, columns))
-            loss = tf.add_n([weight * loss_of(self.loss, logits, labels) for weight, logits in outputs])
-        gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
+            loss = self._loss(self._forward(Inputs(values, after, columns), seed), labels)
+        return loss, _gradients(tape, loss, weights)
+
+    def _logits(self, after: str | None, seed: Any, values: Any, columns: Any = None) -> list[Any]:
+        outputs = self._forward(Inputs(values, after, columns), seed)
+        self._shares = [share for share, _ in outputs]
+        return [logits for _, logits in outputs]
+
+    def _to_logits(self, labels: np.ndarray, logits: Sequence[Any]) -> tuple[Any, list[Any]]:
+        with tf.device(self.model.device), tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = self._loss(list(zip(self._shares, logits, strict=True)), tf.constant(labels))
+        return loss, tape.gradient(loss, logits)
+
+    def _gradients_from(
+        self, after: str | None, seed: Any, to_logits: Any, values: Any, columns: Any = None
+    ) -> list[Any]:
+        weights = self._weights()
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            logits = self._logits(after, seed, values, columns)
+        return _gradients(tape, logits, weights, to_logits)
+
+    def _weights(self) -> list[Any]:
+        return [tensor.variable.value for tensor in self._optimizer.tensors.values()]
+
+    def _forward(self, inputs: Inputs, seed: Any) -> list[tuple[float, Any]]:
+        for i, state in enumerate(self.model.seeds()):
+            state.assign(tf.cast(tf.stack([seed, tf.cast(i, seed.dtype)]), state.dtype))
+        return self.model.forward(inputs)
+
+    def _loss(self, outputs: Sequence[tuple[float, Any]], labels: Any) -> Any:
+        return tf.add_n([weight * loss_of(self.loss, logits, labels) for weight, logits in outputs])
 
     def _update(self, after: str | None, labels: Any, seed: Any, rates: Any, *inputs: Any) -> Any:
         loss, gradients = self._loss_and_gradients(after, labels, seed, *inputs)
         self._optimizer.update(gradients, rates, self.clip_norm)
         return loss
+
+
+def _gradients(tape: Any, ends: Any, weights: Sequence[Any], to_ends: Any = None) -> list[Any]:
+    """Dense gradients; zero where nothing connects."""
+    found = tape.gradient(ends, weights, to_ends, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return [tf.convert_to_tensor(gradient) for gradient in found]

@@ -56,6 +56,12 @@ class TorchBackend(Backend):
             raise BackendError("device 'mps' has no float64: use device='cpu' for precision 'fp64'")
         return TorchModel(self, spec)
 
+    def out_of_memory(self, error: Exception) -> bool:
+        words = ("can't allocate memory", "not enough memory")  # of the CPU, which has no error of its own
+        return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+            isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+        )
+
     def fast_bf16(self, spec: ModelSpec) -> bool:
         if spec.device.startswith("cuda"):
             return torch.cuda.is_bf16_supported(including_emulation=False)

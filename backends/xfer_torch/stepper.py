@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import SupportsFloat
 
 import numpy as np
@@ -62,11 +62,34 @@ class TorchStepper(Stepper):
         return self._rule
 
     def _backward(self, inputs: Inputs, labels: np.ndarray, seed: int) -> Tensor:
-        device = self.model.device
+        device, pieces = self.model.device, self.pieces(inputs, seed)
+        self._optimizer.native.zero_grad(set_to_none=True)  # of a step that has failed
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            outputs = self.model.forward(inputs)
-            terms = [weight * loss_of(self.loss, logits, labels) for weight, logits in outputs]
-            loss = torch.stack(terms).sum()
+            if len(pieces) > 1:
+                return self._backward_in_pieces(pieces, labels)
+            loss = self._loss(self._forward(inputs, seed), labels)
         loss.backward()
         return loss.detach()
+
+    def _backward_in_pieces(self, pieces: Sequence[tuple[Inputs, int]], labels: np.ndarray) -> Tensor:
+        statistics = {name: buffer.clone() for name, buffer in self.model.native.named_buffers()}
+        with torch.no_grad():
+            found = [self._forward(*piece) for piece in pieces]
+        for name, buffer in self.model.native.named_buffers():
+            buffer.copy_(statistics[name])
+        logits = [torch.cat([z for _, z in parts]).requires_grad_() for parts in zip(*found, strict=True)]
+        loss = self._loss([(weight, z) for (weight, _), z in zip(found[0], logits, strict=True)], labels)
+        loss.backward()
+        at = 0
+        for piece, seed in pieces:
+            ends = [z for _, z in self._forward(piece, seed)]
+            torch.autograd.backward(ends, [z.grad[at : at + len(piece)] for z in logits if z.grad is not None])
+            at += len(piece)
+        return loss.detach()
+
+    def _forward(self, inputs: Inputs, seed: int) -> list[tuple[float, Tensor]]:
+        torch.manual_seed(seed)
+        return self.model.forward(inputs)
+
+    def _loss(self, outputs: Sequence[tuple[float, Tensor]], labels: np.ndarray) -> Tensor:
+        return torch.stack([weight * loss_of(self.loss, logits, labels) for weight, logits in outputs]).sum()

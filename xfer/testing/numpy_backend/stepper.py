@@ -67,9 +67,26 @@ class NumpyStepper(Stepper):
                 slots[slot] = np.array(state.get(f"{slot}/{name}", slots[slot]), self.model.dtype)
 
     def _backward(self, inputs: Inputs, labels: np.ndarray, seed: int) -> tuple[SupportsFloat, dict[str, np.ndarray]]:
+        pieces = self.pieces(inputs, seed)
+        statistics = self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
+        loss, to_logits = loss_of(self.loss, np.concatenate([self._forward(*piece) for piece in pieces]), labels)
+        if len(pieces) == 1:
+            return loss, self._gradients(to_logits, inputs.after)
+        self.model.write(statistics)
+        at, total = 0, {name: np.zeros((), self.model.dtype) for name in self._slots}
+        for piece, its_seed in pieces:
+            self._forward(piece, its_seed)
+            gradients = self._gradients(to_logits[at : at + len(piece)], piece.after)
+            total = {name: total[name] + gradient for name, gradient in gradients.items()}
+            at += len(piece)
+        return loss, total
+
+    def _forward(self, inputs: Inputs, seed: int) -> np.ndarray:
         for i, layer in enumerate(self.model.layers().values()):
             if isinstance(layer, Dropout):
                 layer.rng = np.random.default_rng([seed, i])
-        loss, to_logits = loss_of(self.loss, self.model.forward(inputs), labels)
-        gradients = self.model.backward(to_logits, inputs.after)
-        return loss, {name: gradients[name] for name in self.model.shapes() if name in self.model.trainable}
+        return self.model.forward(inputs)
+
+    def _gradients(self, to_logits: np.ndarray, after: str | None) -> dict[str, np.ndarray]:
+        gradients = self.model.backward(to_logits, after)
+        return {name: gradients[name] for name in self.model.shapes() if name in self.model.trainable}
