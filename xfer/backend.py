@@ -113,6 +113,10 @@ class Backend(ABC):
     ) -> Stepper:
         """What trains `model` by one update at a time; see `Stepper`."""
 
+    def peak_memory(self, device: str) -> int | None:
+        """The most bytes that this process has had on an accelerator; None on the CPU, whose memory is the host's."""
+        return None
+
     def out_of_memory(self, error: Exception) -> bool:
         """Whether an error of the framework says that the device, or the host, has no memory left."""
         return isinstance(error, MemoryError)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -62,7 +62,9 @@ class TrainConfig(BaseModel):
     monitor: str = Field(
         "val_loss", description="for early stopping and best weights: val_ and any metric of `xfer evaluate`, or loss"
     )
-    batch_size: int = Field(32, ge=1)
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        32, description="images an update; auto: the most that memory holds, at most 256 and a 16th of an epoch"
+    )
     image_size: int | None = Field(None, ge=8, description="input pixels; default: that of the weights")
     precision: Literal["auto", "fp32", "fp64", "bf16"] = "auto"
     augment: str = Field("none", description="'light', 'strong', or such as 'flip,crop=0.5,rotate=15'")
@@ -94,6 +96,11 @@ class TrainConfig(BaseModel):
     seed: int = Field(0, ge=0, description="of split, order, augmentation and initial weights")
     tensorboard: bool = Field(False, description="write TensorBoard events into the run")
     out: str = Field("run", description="folder of the run")
+
+    @property
+    def images_a_pass(self) -> int:
+        """Images in one pass where nothing is trained."""
+        return 32 if self.batch_size == "auto" else self.batch_size
 
     @field_validator("hidden", "columns", mode="before")
     @classmethod

@@ -29,13 +29,16 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.values)
 
+    def take(self, chosen: np.ndarray) -> Inputs:
+        """The samples at these places, int (N,)."""
+        columns = None if self.columns is None else self.columns[chosen]
+        return replace(self, values=self.values[chosen], columns=columns)
+
     def pieces(self, most: int | None) -> list[Inputs]:
         """The same samples in order, at most so many together; None for all at once."""
         if most is None or len(self) <= most:
             return [self]
-        cuts = range(0, len(self), most)
-        beside = [None if self.columns is None else self.columns[cut : cut + most] for cut in cuts]
-        return [replace(self, values=self.values[c : c + most], columns=b) for c, b in zip(cuts, beside, strict=True)]
+        return [self.take(np.arange(at, min(at + most, len(self)))) for at in range(0, len(self), most)]
 
     def padded(self) -> Inputs:
         """One blank sample in place of none: some of TensorFlow's kernels fail on an empty batch."""

@@ -28,7 +28,7 @@ class Phases:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Measure what runs inside as phase `name`."""
-        _reset_peak()
+        reset_peak()
         started = time.perf_counter()
         try:
             yield
@@ -50,6 +50,7 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
+    """Let `peak_memory` begin anew, where the system can."""
     with suppress(OSError):  # not Linux, or not allowed: the peak stays that of the whole process
         _CLEAR.write_text("5")

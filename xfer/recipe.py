@@ -72,7 +72,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
     guessed: PseudoLabels | None = None
     if config.pseudo_label is not None:
         with phases.phase("pseudo_label"):
-            data, guessed = pseudo_label(model, data, threshold=config.pseudo_label, batch_size=config.batch_size)
+            data, guessed = pseudo_label(model, data, threshold=config.pseudo_label, batch_size=config.images_a_pass)
             trainer.fit(_head_data(config, model, data), max(config.epochs, 1), phase="pseudo-label")
     if config.fine_tune:
         with phases.phase("fine_tune"):
@@ -86,7 +86,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
             )
     with phases.phase("evaluate"):
         options: dict[str, Any] = {
-            "batch_size": config.batch_size,
+            "batch_size": config.images_a_pass,
             "workers": config.workers,
             "on_bad": config.on_bad,
         }
@@ -160,7 +160,7 @@ def _head_data(config: TrainConfig, model: BaseModel, data: Data) -> Data:
         raise UsageError(
             f"resample={config.resample} works on features of images as they are: leave out augment and mix"
         )
-    features = extract(model, data, batch_size=config.batch_size, workers=config.workers, on_bad=config.on_bad)
+    features = extract(model, data, batch_size=config.images_a_pass, workers=config.workers, on_bad=config.on_bad)
     return resample(features, config.resample, seed=config.seed, backend=model.backend)
 
 
@@ -222,6 +222,7 @@ def _metrics(
         "epochs": list(trainer.history),
         "seconds": {"total": sum(phases.seconds.values()), **phases.seconds},
         "peak_memory_bytes": phases.peak_memory,
+        "peak_device_memory_bytes": model.backend.peak_memory(model.spec.device),
         "backend": model.backend.name,
         "versions": model.backend.versions(),
         "device": model.spec.device,

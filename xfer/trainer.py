@@ -8,7 +8,9 @@ import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, SupportsFloat, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, SupportsFloat, get_args
+
+import numpy as np
 
 from xfer import checkpoint, evaluation
 from xfer.cache import FeatureCache, Used, boundary
@@ -16,6 +18,7 @@ from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching, Weigh
 from xfer.errors import CheckpointError, DataError, UsageError, XferError, check_name
 from xfer.estimator import FittedEstimator
 from xfer.history import History, Row
+from xfer.memory import largest_batch
 from xfer.metrics import EPOCH_METRICS, classification_metrics
 from xfer.model import head_inputs
 from xfer.numerics import LossSpec, OptimizerName, OptimizerSpec, Rates, Schedule, ScheduleName, block_rates
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from xfer.data import Augment, Data, Loader, Mix, OnBad, Sampling, Skipped
     from xfer.model import BaseModel
 
+_PASS = 32  # images at once where nobody said how many
 DECAY_PER_BLOCK = 2.6  # Howard & Ruder 2018 (arXiv:1801.06146): each lower layer's rate is the one above over 2.6
 
 
@@ -44,8 +48,9 @@ class Trainer:
         schedule: "constant", "cosine", "step", "onecycle", or a spec with warm-up.
         loss: label smoothing, class weights, focal or logit-adjusted loss; of several tasks, each brings its own.
         clip_norm: bound of the gradients' global norm.
-        batch_size: images an update. A last batch of one image is left out where others exist, because batch
-            statistics of one image say nothing.
+        batch_size: images an update; "auto" is the largest power of two that fits into memory, found at the beginning
+            of each fit, at most 256 and such that an epoch has 16 updates. A last batch of one image is left out where
+            others exist, because batch statistics of one image say nothing.
         seed: of sampling, order, augmentation and dropout.
         augment: such as "flip,crop", or a preset ("light", "strong"); see `xfer.data.Augment`.
         sampling: which training images make an epoch where classes are of different sizes; validation sees its own as
@@ -84,7 +89,7 @@ class Trainer:
         schedule: ScheduleName | Schedule = "constant",
         loss: LossSpec | None = None,
         clip_norm: float | None = None,
-        batch_size: int = 32,
+        batch_size: int | Literal["auto"] = 32,
         seed: int = 0,
         augment: str | Augment = "none",
         sampling: Sampling = "none",
@@ -104,8 +109,10 @@ class Trainer:
 
         check_name("on_bad", on_bad, get_args(OnBad))
         check_name("sampling", sampling, get_args(Sampling))
-        if batch_size < 1:
-            raise UsageError(f"batch_size={batch_size}: give at least 1")
+        self.auto_batch = batch_size == "auto"
+        self.batch_size = _PASS if batch_size == "auto" else batch_size
+        if self.batch_size < 1:
+            raise UsageError(f"batch_size={batch_size}: give at least 1, or auto")
         if clip_norm is not None and not clip_norm > 0:
             raise UsageError(f"clip_norm={clip_norm}: give a positive number, or None not to clip")
         self.model = model
@@ -115,7 +122,7 @@ class Trainer:
             raise UsageError("loss is given for a model with several tasks: give each Task its own")
         self.augment, self.sampling, self.mix = Augment.parse(augment), sampling, Mix.parse(mix)
         self.augment_minority = None if augment_minority is None else Augment.parse(augment_minority)
-        self.batch_size, self.seed, self.workers, self.on_bad = batch_size, seed, workers, on_bad
+        self.seed, self.workers, self.on_bad = seed, workers, on_bad
         self.monitor, self.early_stopping = monitor, early_stopping
         self.restore_best = restore_best and swa is None
         averages = [] if swa is None else [WeightAverage(swa)]
@@ -209,6 +216,8 @@ class Trainer:
         if lr is not None:
             self.rates = block_rates(lr, self.model.blocks)
         source = self._once(load(data), epochs)
+        if self.auto_batch and epochs is not None:
+            self.batch_size = self._largest_batch(source)
         train, validation = self._train_loader(source), self._validation_loader(source)
         watchers = self._watchers(validated=validation is not None)
         if epochs is not None:
@@ -367,6 +376,20 @@ class Trainer:
         except OSError as error:
             print(f"features are not kept, and every epoch makes them anew: {error}", file=sys.stderr)
             return data
+        return found
+
+    def _largest_batch(self, data: Data) -> int:
+        loader = self._train_loader(data)
+        first = next(iter(loader.epoch(self.epoch)))
+
+        def step(images: int) -> None:
+            taken = np.arange(images) % len(first.labels)
+            self.stepper.gradients(first.inputs.take(taken), first.labels[taken])
+
+        found = largest_batch(
+            step, loader.size, on_host=self.model.spec.device == "cpu", out_of_memory=self.model.backend.out_of_memory
+        )
+        print(f"batch size: {found}", file=sys.stderr)
         return found
 
     def _train_loader(self, data: Data) -> Loader:

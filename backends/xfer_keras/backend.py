@@ -70,6 +70,11 @@ class KerasBackend(Backend):
             )
         return KerasModel(self, spec)
 
+    def peak_memory(self, device: str) -> int | None:
+        if not device.startswith("cuda"):
+            return None
+        return int(tf.config.experimental.get_memory_info(device.replace("cuda", "GPU"))["peak"])
+
     def out_of_memory(self, error: Exception) -> bool:
         return isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)
 

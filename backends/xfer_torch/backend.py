@@ -56,6 +56,9 @@ class TorchBackend(Backend):
             raise BackendError("device 'mps' has no float64: use device='cpu' for precision 'fp64'")
         return TorchModel(self, spec)
 
+    def peak_memory(self, device: str) -> int | None:
+        return torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else None
+
     def out_of_memory(self, error: Exception) -> bool:
         words = ("can't allocate memory", "not enough memory")  # of the CPU, which has no error of its own
         return isinstance(error, torch.OutOfMemoryError | MemoryError) or (

@@ -64,6 +64,8 @@ def _parameter(name: str) -> inspect.Parameter:
     kind = field.annotation
     if dict in {get_origin(part) for part in (kind, *get_args(kind))} or get_origin(kind) is tuple:
         kind = str  # parts with commas between; TrainConfig splits them
+    elif "auto" in {word for part in get_args(kind) for word in get_args(part)}:
+        kind = str  # a number, or auto
     elif get_origin(kind) is not None and type(None) in get_args(kind):
         kind = next(x for x in get_args(kind) if x is not type(None))
     default = (

@@ -53,6 +53,11 @@ def train(given: dict[str, Any], json: Json = False) -> None:
     show(table)
     if skipped := result.metrics["data"]["skipped"]:
         print(f"{len(skipped)} files could not be read; metrics.json names them")
+    used = {"memory": max(result.metrics["peak_memory_bytes"].values())}
+    if (on_device := result.metrics["peak_device_memory_bytes"]) is not None:
+        used[f"on {result.model.spec.device}"] = on_device
+    peaks = ", ".join(f"{where} {number / 2**30:.2f} GiB" for where, number in used.items())
+    print(f"{result.model.spec.precision}, peak {peaks}")
     print(f"{result.model.name} on {result.model.backend.name}: {result.path}")
 
 
