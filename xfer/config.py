@@ -92,6 +92,9 @@ class TrainConfig(BaseModel):
     missing_pixels: Literal["keep", "mean", "neighbours", "inpaint"] = Field(
         "keep", description="what pixels of alpha 0 (in arrays, of NaN) become"
     )
+    decode: Literal["full", "draft"] = Field(
+        "full", description="JPEGs: every pixel, or large ones at 1/2 to 1/8 of their size, faster and slightly other"
+    )
     cache: bool = Field(True, description="compute outputs of frozen blocks once, and keep them on disk")
     seed: int = Field(0, ge=0, description="of split, order, augmentation and initial weights")
     tensorboard: bool = Field(False, description="write TensorBoard events into the run")

@@ -15,7 +15,7 @@ from xfer.errors import BackendError, UnknownNameError, UsageError, WeightsError
 from xfer.head import EstimatorHead, Head
 from xfer.init import initial_weights
 from xfer.model import STATISTICS, BaseModel, class_names
-from xfer.numerics import MissingPixels, Precision, Preprocessing
+from xfer.numerics import Decoding, MissingPixels, Precision, Preprocessing
 from xfer.tasks import Task, output_names
 from xfer.zoo import Card, imagenet_classes, keras_card
 from xfer.zoo import card as find_card
@@ -36,6 +36,7 @@ def load(
     precision: str | None = None,
     image_size: int | None = None,
     missing_pixels: MissingPixels | None = None,
+    decode: Decoding | None = None,
     dropout: bool = True,
     seed: int = 0,
 ) -> BaseModel:
@@ -61,6 +62,8 @@ def load(
         image_size: input size in pixels, by default that of the weights.
         missing_pixels: what pixels of alpha 0 become: "keep", "mean", "neighbours" or "inpaint", see
             `xfer.Preprocessing`; a run brings its own, else "keep".
+        decode: "full", or "draft" to decode large JPEGs faster with slightly other pixels, see `xfer.Preprocessing`; a
+            run brings its own, else "full".
         dropout: False leaves out the network's own dropout and stochastic depth (the head's is its own matter).
         seed: of the weights that are drawn.
 
@@ -68,7 +71,7 @@ def load(
         UnknownNameError, BackendError, DeviceError, WeightsError, CheckpointError, UsageError: in one line each.
     """
     new = _new_head(classes, head, tuple(tasks), columns, seed)
-    given = _Given(device, precision, image_size, missing_pixels, dropout, seed)
+    given = _Given(device, precision, image_size, missing_pixels, decode, dropout, seed)
     if is_checkpoint(model):
         return _load_run(open_checkpoint(model), backend, new, given)
     if isinstance(model, Path) or "/" in model:
@@ -146,12 +149,14 @@ class _Given:
     precision: str | None
     image_size: int | None
     missing_pixels: MissingPixels | None
+    decode: Decoding | None
     dropout: bool
     seed: int
 
     def preprocessing(self, of_weights: Preprocessing) -> Preprocessing:
         """That of the weights, with what was said of it."""
-        recipe = replace(of_weights, missing=self.missing_pixels or of_weights.missing)
+        missing, decode = self.missing_pixels or of_weights.missing, self.decode or of_weights.decode
+        recipe = replace(of_weights, missing=missing, decode=decode)
         return recipe.at(self.image_size) if self.image_size else recipe
 
 

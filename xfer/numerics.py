@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from xfer.errors import UnknownNameError, UsageError
+from xfer.errors import UnknownNameError, UsageError, check_name
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
 ScheduleName = Literal["constant", "cosine", "step", "onecycle"]
 Precision = Literal["fp32", "fp64", "bf16"]
 Interpolation = Literal["bilinear", "bicubic"]
 MissingPixels = Literal["keep", "mean", "neighbours", "inpaint"]
+Decoding = Literal["full", "draft"]
 TaskKind = Literal["single-label", "multi-label", "regression"]
 
 _DEFAULT_DECAY = {"sgd": 0.0, "adam": 0.0, "adamw": 0.01}
@@ -33,6 +34,12 @@ class Preprocessing:
     Pixels whose alpha is 0 are missing; `missing` says what they become before the resize. "keep": the colour that the
     file has there. "mean": the mean colour of the others. "neighbours": the nearest of the others. "inpaint": a smooth
     surface through the edge of the hole.
+
+    `decode` says how JPEG files are decoded. "full": every pixel. "draft": at 1/8, 1/4 or 1/2 of their size, the least
+    that leaves the shorter side twice `resize` or more, where that divides both sides without a remainder, as it does
+    in what cameras write. It is several times faster for large files, and changes pixels a little, equally on every
+    backend: on photographs of ants and bees by 0.5 levels of 255 in the mean, 1.7 in the worst image, at most 15 at any
+    pixel; on enlarged ones with the noise of a camera by 0.3, 0.5 and 6. A random crop is drawn from what is left.
     """
 
     size: int
@@ -41,10 +48,17 @@ class Preprocessing:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     missing: MissingPixels = "keep"
+    decode: Decoding = "full"
 
     def __post_init__(self) -> None:
         if self.missing not in get_args(MissingPixels):
             raise UnknownNameError("missing pixels", self.missing, get_args(MissingPixels))
+        check_name("decode", self.decode, get_args(Decoding))
+
+    @property
+    def kept(self) -> int | None:
+        """Pixels that decoding leaves the shorter side at least; None for all there are."""
+        return None if self.decode == "full" else 2 * self.resize
 
     def at(self, size: int) -> Preprocessing:
         """The same preprocessing for another input size in pixels, keeping the ratio of resize to crop."""

@@ -148,6 +148,7 @@ def _model(config: TrainConfig, data: Data) -> BaseModel:
         precision=config.precision,
         image_size=config.image_size,
         missing_pixels=config.missing_pixels,
+        decode=config.decode,
         seed=config.seed,
     )
 

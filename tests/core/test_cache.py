@@ -105,6 +105,7 @@ def test_what_changes_a_row_changes_its_place(data, tmp_path, monkeypatch):
     assert space(build("fp32")).computed == 75
     assert space(build(image_size=24)).computed == 75
     assert space(build(missing_pixels="mean")).computed == 75
+    assert space(build(decode="draft")).computed == 75
     monkeypatch.setattr(NumpyBackend, "versions", lambda self: {"numpy": "99"})
     assert space(build()).computed == 75
     head = build()

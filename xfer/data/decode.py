@@ -24,6 +24,7 @@ _UPRIGHT = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
+_DRAFTS = (8, 4, 2)  # by which libjpeg can divide the sides while it decodes
 _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -38,7 +39,9 @@ class BadImageError(Exception):
         self.reason = reason
 
 
-def decode(source: Path | bytes | np.ndarray | Image.Image, missing: MissingPixels = "keep") -> Image.Image:
+def decode(
+    source: Path | bytes | np.ndarray | Image.Image, missing: MissingPixels = "keep", kept: int | None = None
+) -> Image.Image:
     """An upright 8-bit RGB image.
 
     The EXIF orientation is applied. Palettes, grey and CMYK are converted by Pillow; alpha is dropped, as
@@ -48,6 +51,8 @@ def decode(source: Path | bytes | np.ndarray | Image.Image, missing: MissingPixe
     Args:
         source: a path, an encoded file, a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a Pillow image.
         missing: what becomes of pixels whose alpha is 0, see `xfer.Preprocessing`.
+        kept: pixels that a JPEG's shorter side keeps at least, where decoding may make the file's image smaller; see
+            "draft" of `xfer.Preprocessing`. None decodes every pixel.
 
     Raises:
         BadImageError: it cannot be read, has no pixel that is not missing, or has more pixels than Pillow allows.
@@ -58,6 +63,8 @@ def decode(source: Path | bytes | np.ndarray | Image.Image, missing: MissingPixe
         if isinstance(source, Image.Image):
             return _upright_rgb(source, missing)
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            if kept is not None and image.format in ("JPEG", "MPO"):
+                _draft(image, kept)
             return _upright_rgb(image, missing)
     except (BadImageError, XferError, MemoryError):
         raise
@@ -93,6 +100,19 @@ def resize_crop(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
 def resize(image: Image.Image, size: tuple[int, int], preprocessing: Preprocessing) -> Image.Image:
     """The image at (width, height), by the preprocessing's antialiased filter."""
     return image.resize(size, _FILTERS[preprocessing.interpolation])
+
+
+def _draft(image: Image.Image, kept: int) -> None:
+    """Have a JPEG that is not yet read decoded at a whole fraction of its size.
+
+    Only at one without a remainder: else the image would end within its last pixel, everything would be moved by a
+    part of a pixel, and sharp edges change by half the range.
+    """
+    width, height = image.size
+    for scale in _DRAFTS:
+        if min(width, height) >= scale * kept and width % scale == height % scale == 0:
+            image.draft(None, (width // scale, height // scale))
+            return
 
 
 def _squeezed(array: np.ndarray) -> np.ndarray:

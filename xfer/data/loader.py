@@ -249,7 +249,8 @@ class Loader:
         try:
             if self.split.after is not None:
                 return np.asarray(self.split.images[index])
-            return augment(decode(self.split.images[index], self.preprocessing.missing), self.preprocessing, rng)
+            recipe = self.preprocessing
+            return augment(decode(self.split.images[index], recipe.missing, recipe.kept), recipe, rng)
         except BadImageError as bad:
             if self.on_bad == "raise":
                 raise DataError(f"cannot read {self.split.names[index]}: {bad.reason}; repair or remove it") from None
