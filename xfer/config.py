@@ -96,6 +96,11 @@ class TrainConfig(BaseModel):
         "full", description="JPEGs: every pixel, or large ones at 1/2 to 1/8 of their size, faster and slightly other"
     )
     cache: bool = Field(True, description="compute outputs of frozen blocks once, and keep them on disk")
+    image_memory: float | None = Field(
+        None,
+        ge=0,
+        description="GiB of decoded images kept between epochs; default: a quarter of the free, at most 2",
+    )
     seed: int = Field(0, ge=0, description="of split, order, augmentation and initial weights")
     tensorboard: bool = Field(False, description="write TensorBoard events into the run")
     out: str = Field("run", description="folder of the run")

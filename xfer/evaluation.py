@@ -22,7 +22,7 @@ from xfer.significance import Interval, McNemar
 from xfer.task_evaluation import TasksEvaluation, evaluate_tasks
 
 if TYPE_CHECKING:
-    from xfer.data import Data, Loader, OnBad, Skipped, Split
+    from xfer.data import Budget, Data, Loader, OnBad, Skipped, Split
     from xfer.data.views import View
     from xfer.model import BaseModel
 
@@ -221,6 +221,7 @@ def evaluation_loader(
     workers: int | None,
     on_bad: OnBad = "report",
     view: View | None = None,
+    memory: Budget | None = None,
 ) -> Loader:
     """A loader of the split to evaluate on, its labels those of the model; images without any are left out."""
     from xfer.data import Loader
@@ -231,7 +232,14 @@ def evaluation_loader(
     if not len(known):
         raise DataError(f"{data.source} has no image with a label to evaluate on")
     return Loader(
-        known, preprocessing, batch_size=batch_size, workers=workers, on_bad=on_bad, columns=model.columns, augment=view
+        known,
+        preprocessing,
+        batch_size=batch_size,
+        workers=workers,
+        on_bad=on_bad,
+        columns=model.columns,
+        augment=view,
+        memory=memory,
     )
 
 

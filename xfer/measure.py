@@ -10,6 +10,12 @@ from pathlib import Path
 
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+_FREE = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
+_CONTAINERS = (
+    (_CGROUP / "memory.max", _CGROUP / "memory.current"),
+    (_CGROUP / "memory/memory.limit_in_bytes", _CGROUP / "memory/memory.usage_in_bytes"),
+)
 
 
 class Phases:
@@ -48,6 +54,18 @@ def peak_memory() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def available_memory() -> int | None:
+    """Bytes of the host's memory that this process may still take, by the system and by its container; None unknown."""
+    found = []
+    with suppress(OSError, StopIteration):
+        line = next(x for x in _FREE.read_text().splitlines() if x.startswith("MemAvailable:"))
+        found.append(int(line.split()[1]) * 1024)
+    for limit, used in _CONTAINERS:
+        with suppress(OSError, ValueError):  # no such container, or "max"
+            found.append(int(limit.read_text()) - int(used.read_text()))
+    return min(found) if found else None
 
 
 def reset_peak() -> None:

@@ -1,31 +1,15 @@
-"""Memory: how much there is, and how large a batch it holds."""
+"""How large a batch memory holds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 
 from xfer.errors import DataError
-from xfer.measure import peak_memory, reset_peak
+from xfer.measure import available_memory, peak_memory, reset_peak
 
 MOST = 256
 UPDATES = 16  # that an epoch shall have: a batch that takes in half of the data set learns nothing
 _KEPT_FREE = 0.25
-_CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
-
-
-def available_memory() -> int | None:
-    """Bytes of the host's memory that this process may still take, by the system and by its container; None unknown."""
-    found = []
-    with suppress(OSError, StopIteration):
-        line = next(x for x in Path("/proc/meminfo").read_text().splitlines() if x.startswith("MemAvailable:"))
-        found.append(int(line.split()[1]) * 1024)
-    for limit, used in _CGROUPS:
-        with suppress(OSError, ValueError):  # no such container, or "max"
-            root = Path("/sys/fs/cgroup")
-            found.append(int((root / limit).read_text()) - int((root / used).read_text()))
-    return min(found) if found else None
 
 
 def largest_batch(

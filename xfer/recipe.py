@@ -189,6 +189,7 @@ def _trainer(config: TrainConfig, data: Data, model: BaseModel, progress: bool) 
         early_stopping=config.early_stopping,
         monitor=config.monitor,
         cache=config.cache,
+        image_memory=config.image_memory,
         swa=config.swa,
         callbacks=[TensorBoard(Path(config.out, "tensorboard"))] if config.tensorboard else [],
         progress=progress,

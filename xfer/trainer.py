@@ -27,7 +27,7 @@ from xfer.tasks import losses
 
 if TYPE_CHECKING:
     from xfer.backend import Backend
-    from xfer.data import Augment, Data, Loader, Mix, OnBad, Sampling, Skipped
+    from xfer.data import Augment, Budget, Data, Loader, Mix, OnBad, Sampling, Skipped
     from xfer.model import BaseModel
 
 _PASS = 32  # images at once where nobody said how many
@@ -69,6 +69,9 @@ class Trainer:
             "val_top3_accuracy". What is neither shown in every epoch nor watched is not computed while training.
         cache: whether outputs of frozen blocks are computed once and kept on disk, where that changes nothing: no
             augmentation or mixing, and two epochs or more. A path says where; see `xfer.cache.FeatureCache`.
+        image_memory: GiB of decoded images that training and validation keep from epoch to epoch of a fit, as far as
+            they fit; the same pixels, without decoding them again. None is a quarter of the free memory, at most 2
+            GiB; 0 keeps none. A file that changes on disk during a fit may go unnoticed.
         swa: stochastic weight averaging: a fit ends with the mean weights of its last so many epochs, in place of the
             best epoch's.
         callbacks: further `xfer.callbacks.Callback` objects.
@@ -101,11 +104,12 @@ class Trainer:
         restore_best: bool = True,
         monitor: str = "val_loss",
         cache: bool | str | Path | FeatureCache = True,
+        image_memory: float | None = None,
         swa: int | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> None:
-        from xfer.data import Augment, Mix, OnBad, Sampling
+        from xfer.data import Augment, Budget, Mix, OnBad, Sampling
 
         check_name("on_bad", on_bad, get_args(OnBad))
         check_name("sampling", sampling, get_args(Sampling))
@@ -132,6 +136,8 @@ class Trainer:
         self.callbacks = [*callbacks, *averages, *([Progress()] if progress else [])]
         self.cache = cache if isinstance(cache, FeatureCache) else _cache(cache)
         self.cached: Used | None = None
+        Budget.of(image_memory)  # refuses what is no size
+        self.image_memory = image_memory
         self.history = History()
         self.skipped: list[Skipped] = []
         self.epoch = self.batch = 0
@@ -151,8 +157,8 @@ class Trainer:
         Args:
             run: a folder that `save` wrote.
             backend, device: as in `xfer.load`.
-            options: `workers`, `on_bad`, `early_stopping`, `restore_best`, `monitor`, `cache`, `swa`, `callbacks`,
-                `progress`, as in `Trainer`.
+            options: `workers`, `on_bad`, `early_stopping`, `restore_best`, `monitor`, `cache`, `image_memory`,
+                `swa`, `callbacks`, `progress`, as in `Trainer`.
 
         Raises:
             CheckpointError: the run holds no training state.
@@ -215,10 +221,10 @@ class Trainer:
             raise UsageError("nothing is trainable: call model.unfreeze() first")
         if lr is not None:
             self.rates = block_rates(lr, self.model.blocks)
-        source = self._once(load(data), epochs)
+        source, memory = self._once(load(data), epochs), self._memory(epochs)
         if self.auto_batch and epochs is not None:
             self.batch_size = self._largest_batch(source)
-        train, validation = self._train_loader(source), self._validation_loader(source)
+        train, validation = self._train_loader(source, memory), self._validation_loader(source, memory)
         watchers = self._watchers(validated=validation is not None)
         if epochs is not None:
             self.batch, self._plan = 0, checkpoint.FitPlan(self.epoch, epochs, phase)
@@ -364,10 +370,9 @@ class Trainer:
     def _once(self, data: Data, epochs: int | None) -> Data:
         """The data with outputs of the frozen blocks in the place of images, if the cache has them or can make them."""
         self.cached = None
-        planned = epochs or (self._plan.epochs if self._plan else 0)
         changed = self.mix or any(str(a) != "none" for a in (self.augment, self.augment_minority) if a is not None)
         after = boundary(self.model)
-        if self.cache is None or planned < 2 or changed or after is None or self.on_bad == "impute":
+        if self.cache is None or self._planned(epochs) < 2 or changed or after is None or self.on_bad == "impute":
             return data
         if data.train is None or data.train.after is not None or not len(data.train):
             return data
@@ -392,7 +397,16 @@ class Trainer:
         print(f"batch size: {found}", file=sys.stderr)
         return found
 
-    def _train_loader(self, data: Data) -> Loader:
+    def _memory(self, epochs: int | None) -> Budget | None:
+        """For the images of a fit; none for one epoch, which reads each once."""
+        from xfer.data import Budget
+
+        return Budget.of(self.image_memory) if self._planned(epochs) > 1 else None
+
+    def _planned(self, epochs: int | None) -> int:
+        return epochs or (self._plan.epochs if self._plan else 0)
+
+    def _train_loader(self, data: Data, memory: Budget | None = None) -> Loader:
         from xfer.data import Loader
         from xfer.data.sampling import quotas
 
@@ -413,14 +427,15 @@ class Trainer:
             columns=self.model.columns,
             workers=self.workers,
             on_bad=self.on_bad,
+            memory=memory,
             drop_last=size > self.batch_size and size % self.batch_size == 1,
         )
 
-    def _validation_loader(self, data: Data) -> Loader | None:
+    def _validation_loader(self, data: Data, memory: Budget | None = None) -> Loader | None:
         if data.val is None:
             return None
         return evaluation.evaluation_loader(
-            self.model, data, batch_size=self.batch_size, workers=self.workers, on_bad=self.on_bad
+            self.model, data, batch_size=self.batch_size, workers=self.workers, on_bad=self.on_bad, memory=memory
         )
 
     def _watchers(self, *, validated: bool) -> list[Callback]:

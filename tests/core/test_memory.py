@@ -11,7 +11,8 @@ import xfer
 from xfer import memory
 from xfer.config import train_config
 from xfer.errors import DataError, UsageError
-from xfer.memory import available_memory, largest_batch
+from xfer.measure import available_memory
+from xfer.memory import largest_batch
 from xfer.testing import NumpyBackend
 
 MIB = 1 << 20

@@ -7,6 +7,7 @@
 """
 
 from xfer.data.augment import Augment
+from xfer.data.budget import Budget
 from xfer.data.dataset import Data, Split
 from xfer.data.digits import digits
 from xfer.data.folders import folder
@@ -22,6 +23,7 @@ from xfer.data.wrapped import wrap
 __all__ = [
     "Augment",
     "Batch",
+    "Budget",
     "Data",
     "Inspection",
     "Loader",

@@ -10,11 +10,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+from PIL import Image
 
 from xfer.data.augment import Augment
+from xfer.data.budget import Budget
 from xfer.data.dataset import Split
 from xfer.data.decode import BadImageError, decode
 from xfer.data.mix import Mix, one_hot
@@ -99,6 +102,10 @@ class Loader:
         drop_last: leave out a last batch that is not full.
         on_bad: "report" leaves an unreadable image out and lists it; "raise" stops at the first of the epoch's order;
             "impute" lists it and puts an image of the mean colour in its place, so that its row stays.
+        memory: for what became of files and encoded bytes, from epoch to epoch, as far as it fits: the final pixels, or
+            what a random augmentation begins with. The same pixels come out; a file that changes on disk meanwhile is
+            not noticed. Pixels that a data set hands over are not kept, for they may be others each time. None keeps
+            nothing, which is right for a single pass.
 
     Raises:
         UsageError: a number or word that does not fit, `drop_last` where no batch is full, or sampling of images
@@ -121,6 +128,7 @@ class Loader:
         workers: int | None = 0,
         drop_last: bool = False,
         on_bad: OnBad = "report",
+        memory: Budget | None = None,
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
             if value < least:
@@ -138,11 +146,13 @@ class Loader:
         self.augment = augment if isinstance(augment, View) else Augment.parse(augment)
         self.on_bad = on_bad
         self.mix = Mix.parse(mix)
-        self._minority = _minority(split.labels) if augment_minority is not None else np.zeros(0, np.int64)
+        self._minor = _minor(split.labels) if augment_minority is not None else np.zeros(len(split), bool)
         self.augment_minority = Augment.parse(augment_minority)
         self._columns = None if columns is None else _numbers(split, columns)
         _check_stage(split, self.mix, self.augment, self.augment_minority)
         self.workers = threads(workers)
+        self.memory = memory
+        self._kept: dict[int, Image.Image | np.ndarray] = {}
         self._bad: dict[int, str] = {}
         self._lock = threading.Lock()
 
@@ -244,19 +254,34 @@ class Loader:
                     future.cancel()
 
     def _read(self, index: int, epoch: int, nth: int) -> np.ndarray | None:
-        rng = np.random.default_rng([self.seed, epoch, index, *([nth] if nth else [])])
-        augment = self.augment_minority if self.split.labels[index] in self._minority else self.augment
         try:
             if self.split.after is not None:
                 return np.asarray(self.split.images[index])
-            recipe = self.preprocessing
-            return augment(decode(self.split.images[index], recipe.missing, recipe.kept), recipe, rng)
+            augment = self.augment_minority if self._minor[index] else self.augment
+            settled = self._settled(index, augment)
         except BadImageError as bad:
             if self.on_bad == "raise":
                 raise DataError(f"cannot read {self.split.names[index]}: {bad.reason}; repair or remove it") from None
             with self._lock:
                 self._bad[index] = bad.reason
             return self._blank() if self.on_bad == "impute" else None
+        if isinstance(settled, np.ndarray):
+            return settled
+        assert isinstance(augment, Augment)  # a view leaves nothing to chance
+        rng = np.random.default_rng([self.seed, epoch, index, *([nth] if nth else [])])
+        return augment.vary(settled, self.preprocessing, rng)
+
+    def _settled(self, index: int, augment: Augment | View) -> Image.Image | np.ndarray:
+        """An image up to where chance begins, kept if there is room."""
+        if index in self._kept:
+            return self._kept[index]
+        recipe, source = self.preprocessing, self.split.images[index]
+        found = augment.settle(decode(source, recipe.missing, recipe.kept), recipe)
+        if self.memory is not None and isinstance(source, (Path, bytes)):
+            with self._lock:  # sampling may have another thread decode the same image at once
+                if index not in self._kept and self.memory.take(found):
+                    self._kept[index] = found
+        return found
 
     def _blank(self) -> np.ndarray:
         """uint8 (S, S, 3) of the colour that normalises to 0."""
@@ -265,10 +290,10 @@ class Loader:
         return np.tile(colour, (size, size, 1))
 
 
-def _minority(labels: np.ndarray) -> np.ndarray:
-    """Classes with fewer images than the mean class."""
+def _minor(labels: np.ndarray) -> np.ndarray:
+    """Which images are of classes with fewer of them than the mean class has, bool (N,)."""
     classes, counts = np.unique(labels[labels >= 0], return_counts=True)
-    return np.asarray(classes[counts < counts.mean()]) if len(classes) else classes
+    return np.isin(labels, classes[counts < counts.mean()]) if len(classes) else np.zeros(len(labels), bool)
 
 
 def _numbers(split: Split, columns: Columns) -> np.ndarray:

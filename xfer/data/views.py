@@ -29,8 +29,8 @@ class View:
     flip: bool = False
     corner: tuple[float, float] | None = None
 
-    def __call__(self, image: Image.Image, preprocessing: Preprocessing, rng: np.random.Generator) -> np.ndarray:
-        """The network's view of an image, uint8 (S, S, 3)."""
+    def settle(self, image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+        """The network's view of an image, uint8 (S, S, 3): nothing is left to chance."""
         picture = image.transpose(Transpose.FLIP_LEFT_RIGHT) if self.flip else image
         if self.corner is None:
             return resize_crop(picture, preprocessing)

@@ -1,0 +1,54 @@
+"""How much memory images may take that are kept from epoch to epoch."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+from PIL import Image
+
+from xfer.errors import UsageError
+from xfer.measure import available_memory
+
+GIB = 1 << 30
+_MOST = 2 * GIB
+_UNKNOWN = GIB // 2
+_BYTES_A_PIXEL = 4  # Pillow pads RGB
+
+
+class Budget:
+    """Bytes that loaders may fill with decoded images; safe to share between threads and loaders.
+
+    Args:
+        size: bytes; 0 keeps nothing.
+
+    Attributes:
+        used: bytes taken so far.
+    """
+
+    def __init__(self, size: int = 0) -> None:
+        self.size, self.used = size, 0
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, gib: float | None) -> Budget:
+        """So many GiB; None is a quarter of the memory that is free, at most 2 GiB, or half a GiB if nobody knows.
+
+        Raises:
+            UsageError: fewer than 0.
+        """
+        if gib is None:
+            free = available_memory()
+            return cls(_UNKNOWN if free is None else min(free // 4, _MOST))
+        if not gib >= 0:
+            raise UsageError(f"image_memory={gib}: give GiB for decoded images, 0 to keep none, or None")
+        return cls(int(gib * GIB))
+
+    def take(self, image: Image.Image | np.ndarray) -> bool:
+        """Whether the image still fits; if it does, its bytes are taken."""
+        size = image.nbytes if isinstance(image, np.ndarray) else image.width * image.height * _BYTES_A_PIXEL
+        with self._lock:
+            if self.used + size > self.size:
+                return False
+            self.used += size
+            return True
