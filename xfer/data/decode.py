@@ -61,7 +61,8 @@ def decode(
         return _rgb(Image.fromarray(np.ascontiguousarray(_squeezed(source))), missing)
     try:
         if isinstance(source, Image.Image):
-            return _upright_rgb(source, missing)
+            shown = _upright_rgb(source, missing)
+            return shown.copy() if shown is source else shown
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             if kept is not None and image.format in ("JPEG", "MPO"):
                 _draft(image, kept)
@@ -139,7 +140,7 @@ def _rgb(image: Image.Image, missing: MissingPixels) -> Image.Image:
         return Image.fromarray(_grey8(np.asarray(image))).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # the same colours as convert("RGB"), which warns
-    rgb = image.convert("RGB")
+    rgb = image if image.mode == "RGB" else image.convert("RGB")  # to its own mode it would copy
     if missing == "keep" or not image.has_transparency_data:
         return rgb
     hole = np.asarray(image.convert("RGBA"))[..., 3] == 0
