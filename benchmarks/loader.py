@@ -50,26 +50,14 @@ def pixels(file: Path) -> np.ndarray:
     return np.asarray(resized.crop((left, top, left + SIZE, top + SIZE)))
 
 
-def decoded(file: Path) -> int:
-    return len(pixels(file)[:1])
-
-
 def bare_threads(folder: Path, files: list[Path], passes: int) -> Contender:
     from concurrent.futures import ThreadPoolExecutor
 
     pool = ThreadPoolExecutor(cores())
-    return rate(passes, len(files), lambda: pool.map(decoded, files))
+    return rate(passes, len(files), lambda: (len(image[:1]) for image in pool.map(pixels, files)))
 
 
 def bare_processes(folder: Path, files: list[Path], passes: int) -> Contender:
-    """Only that an image was decoded comes back: no way to bring pixels into this process can be faster."""
-    from multiprocessing import get_context
-
-    pool = get_context("spawn").Pool(cores())
-    return rate(passes, len(files), lambda: pool.imap(decoded, files, chunksize=8))
-
-
-def returning_processes(folder: Path, files: list[Path], passes: int) -> Contender:
     from multiprocessing import get_context
 
     pool = get_context("spawn").Pool(cores())
@@ -119,8 +107,7 @@ def keras_directory(folder: Path, files: list[Path], passes: int) -> Contender:
 
 CONTENDERS: dict[str, tuple[Callable[..., Contender], str]] = {
     BARE: (bare_threads, "PIL"),
-    "bare Pillow, processes, pixels discarded": (bare_processes, "PIL"),
-    "bare Pillow, processes": (returning_processes, "PIL"),
+    "bare Pillow, processes": (bare_processes, "PIL"),
     "xfer Loader": (partial(xfer_loader, memory=0), "xfer"),
     "xfer Loader, images kept": (partial(xfer_loader, memory=4 << 30), "xfer"),
     "torch DataLoader, torchvision": (torchvision_loader, "torchvision"),
