@@ -97,8 +97,9 @@ class Loader:
         augment_minority: takes its place for classes with fewer images than the mean class has.
         mix: see `Mix.parse`; labels become shares of the classes.
         columns: makes numbers of the split's columns.
-        workers: threads that decode ahead (Pillow releases the GIL); 0 decodes in the caller's, None takes one for
-            each core, at most 8.
+        workers: threads that decode ahead, two batches beyond the one in use; 0 decodes in the caller's, None takes one
+            for each core, at most 8. Threads, because Pillow releases the GIL: on two cores they decode as many images
+            a second as a pool of processes does, which `benchmarks/loader.py` measures.
         drop_last: leave out a last batch that is not full.
         on_bad: "report" leaves an unreadable image out and lists it; "raise" stops at the first of the epoch's order;
             "impute" lists it and puts an image of the mean colour in its place, so that its row stays.
