@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 LIBRARIES = ("xfer-learn", "numpy", "pillow", "torch", "torchvision", "tensorflow", "keras")
-Contender = Callable[[], float]  # does the whole work once, and returns what is measured, such as images a second
+Contender = Callable[[], Any]  # does the whole work once, and returns what is measured, such as images a second
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Interval:
         return f"{_number(self.value)} ({_number(self.low)} to {_number(self.high)})"
 
 
-def interleave(contenders: Mapping[str, Contender], rounds: int, warmup: int = 1) -> dict[str, list[float]]:
+def interleave(contenders: Mapping[str, Contender], rounds: int, warmup: int = 1) -> dict[str, list[Any]]:
     """One measurement of each contender a round, so that what slows the machine for a while slows all of them.
 
     Each round begins with another contender. `warmup` rounds go before and are not counted.
     """
     names = list(contenders)
-    found: dict[str, list[float]] = {name: [] for name in names}
+    found: dict[str, list[Any]] = {name: [] for name in names}
     for number in range(-warmup, rounds):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
@@ -74,9 +74,10 @@ class Apart:
         there.close()
         atexit.register(self.close)  # before multiprocessing waits for its processes, also after an error
 
-    def __call__(self) -> float:
+    def __call__(self) -> Any:
+        """What the contender measures, once."""
         self._here.send(True)
-        return float(self._here.recv())  # EOFError: the process has ended, and has printed why
+        return self._here.recv()  # EOFError: the process has ended, and has printed why
 
     def close(self) -> None:
         """End the process."""
