@@ -18,6 +18,7 @@ from xfer.errors import BackendError, UnknownNameError, UsageError
 from xfer.head import Head
 from xfer.numerics import LossSpec, OptimizerSpec, Precision, Preprocessing
 from xfer.tasks import Task
+from xfer.world import ALONE, World, launched
 
 if TYPE_CHECKING:
     from xfer.model import BaseModel
@@ -140,6 +141,22 @@ class Backend(ABC):
     def gan(self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec) -> Gan:
         """Generator and critic with these weights, on the CPU; a backend that has none keeps this."""
         raise BackendError(f"backend {self.name!r} trains no GAN: give backend='torch' or 'tensorflow'")
+
+    def world(self, device: str) -> World:
+        """The processes of this run, joined if need be; a backend that trains in one process keeps this.
+
+        Args:
+            device: canonical name of that on which this process computes.
+
+        Raises:
+            BackendError: the launcher started several. WorldError: they cannot be joined.
+        """
+        if (size := launched().size) > 1:
+            raise BackendError(
+                f"backend {self.name!r} works in one process, and a launcher started {size} (WORLD_SIZE): give "
+                "backend='torch', which trains in several under torchrun, or start one process"
+            )
+        return ALONE
 
     def resolve_device(self, device: str) -> str:
         """The canonical name of the device asked for, or an error that lists what is there."""

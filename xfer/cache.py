@@ -249,7 +249,7 @@ def space_name(model: BaseModel, after: str) -> str:
         "format": FORMAT,
         "backend": model.backend.name,
         "versions": model.backend.versions(),
-        "device": model.spec.device,
+        "device": model.spec.device.partition(":")[0],  # the GPUs of one run share a space
         "precision": model.spec.precision,
         "model": model.name,
         "after": after,

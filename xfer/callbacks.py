@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
@@ -130,15 +131,20 @@ class TensorBoard(Callback):
             from tensorboardX import SummaryWriter
         except ModuleNotFoundError:
             raise UsageError('TensorBoard needs tensorboardX: pip install "xfer-learn[tensorboard]"') from None
-        self._writer = SummaryWriter(str(folder))
+        self._make = partial(SummaryWriter, str(folder))
+        self._writer: Any = None
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        if trainer.world.rank:
+            return
+        self._writer = self._writer or self._make()
         for name, value in row.items():
             if isinstance(value, float):
                 self._writer.add_scalar(name, value, row["epoch"])
 
     def on_fit_end(self, trainer: Trainer) -> None:
-        self._writer.close()  # waits until all is written; another fit opens a file of its own
+        if self._writer is not None:
+            self._writer.close()  # waits until all is written; another fit opens a file of its own
 
 
 class WeightAverage(Callback):

@@ -227,6 +227,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
+def digest(weights: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over the names and bytes of tensors, in order: equal if and only if they are."""
+    found = hashlib.sha256()
+    for name, array in weights.items():
+        found.update(name.encode() + b"\0" + array.tobytes())
+    return found.hexdigest()
+
+
 def write_tensors(folder: Path, kind: str, arrays: Mapping[str, np.ndarray]) -> StoredFile:
     """Write arrays into a file of the folder that is named after its kind and its hash."""
     from safetensors.numpy import save as encode

@@ -55,6 +55,10 @@ class CheckpointError(XferError):
     """A run folder that is incomplete, damaged or from a newer format."""
 
 
+class WorldError(XferError):
+    """A run in several processes of which one has ended, or has gone another way."""
+
+
 class FrozenError(XferError):
     """Something frozen has changed."""
 

@@ -223,7 +223,10 @@ def evaluation_loader(
     view: View | None = None,
     memory: Budget | None = None,
 ) -> Loader:
-    """A loader of the split to evaluate on, its labels those of the model; images without any are left out."""
+    """A loader of the split to evaluate on, its labels those of the model; images without any are left out.
+
+    The processes of a run share it, so all of them must evaluate.
+    """
     from xfer.data import Loader
 
     split = next(s for s in (data.val, data.test, data.train) if s is not None)
@@ -240,6 +243,7 @@ def evaluation_loader(
         columns=model.columns,
         augment=view,
         memory=memory,
+        world=model.backend.world(model.spec.device),
     )
 
 

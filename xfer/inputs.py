@@ -15,11 +15,14 @@ class Inputs:
         values: uint8 images (N, S, S, 3), or outputs of the stage `after`.
         after: the block whose outputs `values` are, or "features"; None for images. What comes before it is not run.
         columns: float (N, C), what joins the features before the head; None where the model reads none.
+        shards: how many samples each process of a run has of the batch, by rank, these being this process's own; empty
+            where they are all.
     """
 
     values: np.ndarray
     after: str | None = None
     columns: np.ndarray | None = None
+    shards: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, given: np.ndarray | Inputs) -> Inputs:
@@ -41,8 +44,8 @@ class Inputs:
         return [self.take(np.arange(at, min(at + most, len(self)))) for at in range(0, len(self), most)]
 
     def padded(self) -> Inputs:
-        """One blank sample in place of none: some of TensorFlow's kernels fail on an empty batch."""
+        """One blank sample in place of none: some kernels fail on an empty batch, and a backward pass needs one."""
         if len(self):
             return self
         columns = None if self.columns is None else np.zeros((1, *self.columns.shape[1:]), self.columns.dtype)
-        return Inputs(np.zeros((1, *self.values.shape[1:]), self.values.dtype), self.after, columns)
+        return Inputs(np.zeros((1, *self.values.shape[1:]), self.values.dtype), self.after, columns, self.shards)

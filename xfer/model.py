@@ -272,10 +272,14 @@ class BaseModel(ABC):
         yield from loader.epoch(0)
 
     def save(self, path: str | Path) -> Path:
-        """Write a checkpoint folder that any backend loads; see `xfer.checkpoint`."""
+        """Write a checkpoint folder that any backend loads; see `xfer.checkpoint`.
+
+        In a run of several processes call it in all: the first writes, the others wait.
+        """
         from xfer.checkpoint import save
 
-        return save(self, path)
+        self.backend.world(self.spec.device).first(lambda: save(self, path), "save")
+        return Path(path)
 
     def outputs(self, inputs: np.ndarray | Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         """Outputs of blocks by name in inference mode; "features" is the head's input, "head" the logits.

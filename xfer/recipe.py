@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from xfer.checkpoint import write_atomically
+from xfer.checkpoint import digest, write_atomically
 from xfer.columns import Columns
 from xfer.config import TrainConfig
 from xfer.errors import CheckpointError, UnknownNameError, UsageError
@@ -97,21 +93,14 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
         evaluation = model.evaluate(data, **options)
     with phases.phase("save"):
         trainer.save(out)
-        evaluation.write_csv(out / PREDICTIONS)
     metrics = _metrics(config, data, model, trainer, evaluation, phases)
     if guessed is not None:
         metrics["data"]["pseudo_labels"] = asdict(guessed)
     metrics["parameters"]["initial_sha256"] = initial
-    write_atomically(out / METRICS, json.dumps(metrics, indent=1).encode())
+    if trainer.world.rank == 0:
+        evaluation.write_csv(out / PREDICTIONS)
+        write_atomically(out / METRICS, json.dumps(metrics, indent=1).encode())
     return Result(model, evaluation, metrics, out)
-
-
-def digest(weights: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over the names and bytes of tensors, in order: equal on two backends if and only if they start equal."""
-    found = hashlib.sha256()
-    for name, array in weights.items():
-        found.update(name.encode() + b"\0" + array.tobytes())
-    return found.hexdigest()
 
 
 def read_data(config: TrainConfig) -> Data:
@@ -274,7 +263,7 @@ def writable(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process of the run may have been faster
     except OSError as error:
         raise CheckpointError(f"cannot write into {folder}: {error.strerror}; give another --out") from None
     return folder

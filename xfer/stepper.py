@@ -60,7 +60,7 @@ class Stepper(ABC):
             The loss before the update; it leaves the device only when `float()` is called on it.
 
         Raises:
-            DeviceError: there is not enough memory for a single image.
+            DeviceError: there is not enough memory for a single image, or in one of several processes.
         """
         self._rebuild_if_stale()
         accepted, targets = self._accepted(inputs), _typed(labels)
@@ -74,6 +74,10 @@ class Stepper(ABC):
             except Exception as error:
                 if not self.model.backend.out_of_memory(error):
                     raise
+                if accepted.shards:  # the other processes would wait for pieces that they do not have
+                    raise DeviceError(
+                        f"out of memory with {len(accepted)} images in one of several processes: lower batch_size"
+                    ) from None
             else:
                 self._fitted.add(kind)
                 return loss

@@ -15,7 +15,7 @@ import numpy as np
 from xfer import checkpoint, evaluation
 from xfer.cache import FeatureCache, Used, boundary
 from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching, WeightAverage
-from xfer.errors import CheckpointError, DataError, UsageError, XferError, check_name
+from xfer.errors import CheckpointError, DataError, UsageError, WorldError, XferError, check_name
 from xfer.estimator import FittedEstimator
 from xfer.history import History, Row
 from xfer.memory import largest_batch
@@ -24,6 +24,7 @@ from xfer.model import head_inputs
 from xfer.numerics import LossSpec, OptimizerName, OptimizerSpec, Rates, Schedule, ScheduleName, block_rates
 from xfer.progress import Progress
 from xfer.tasks import losses
+from xfer.world import check_alike
 
 if TYPE_CHECKING:
     from xfer.backend import Backend
@@ -41,6 +42,10 @@ class TrainingError(XferError):
 class Trainer:
     """Trains a model by one update rule; the optimizer's state lasts from fit to fit.
 
+    In a run of several processes, which torchrun starts, each makes, trains and saves the same as one alone would:
+    they share every batch, have one loss, and end with one set of weights. The first alone writes and shows progress.
+    Losses are those of one process but for dropout, which each draws for its own images.
+
     Args:
         model: what is not frozen in it is trained.
         lr: base learning rate, or rates by block (see `xfer.numerics.block_rates`).
@@ -48,9 +53,9 @@ class Trainer:
         schedule: "constant", "cosine", "step", "onecycle", or a spec with warm-up.
         loss: label smoothing, class weights, focal or logit-adjusted loss; of several tasks, each brings its own.
         clip_norm: bound of the gradients' global norm.
-        batch_size: images an update; "auto" is the largest power of two that fits into memory, found at the beginning
-            of each fit, at most 256 and such that an epoch has 16 updates. A last batch of one image is left out where
-            others exist, because batch statistics of one image say nothing.
+        batch_size: images an update, of all processes together; "auto" is the largest power of two that fits into
+            memory, found at the beginning of each fit, at most 256 and such that an epoch has 16 updates. A last batch
+            of one image is left out where others exist, because batch statistics of one image say nothing.
         seed: of sampling, order, augmentation and dropout.
         augment: such as "flip,crop", or a preset ("light", "strong"); see `xfer.data.Augment`.
         sampling: which training images make an epoch where classes are of different sizes; validation sees its own as
@@ -81,6 +86,8 @@ class Trainer:
         history: one row an epoch over all fits.
         skipped: training images that could not be read in the last fit, each with the reason.
         epoch, batch: the position; the next batch to train on.
+        world: the processes of the run; `world.rank` is 0 in the first.
+        saved: the checkpoint that was written, or resumed from, last.
     """
 
     def __init__(
@@ -119,7 +126,7 @@ class Trainer:
             raise UsageError(f"batch_size={batch_size}: give at least 1, or auto")
         if clip_norm is not None and not clip_norm > 0:
             raise UsageError(f"clip_norm={clip_norm}: give a positive number, or None not to clip")
-        self.model = model
+        self.model, self.world = model, model.backend.world(model.spec.device)
         self.rates = block_rates(lr, model.blocks)
         self.schedule = schedule if isinstance(schedule, Schedule) else Schedule(schedule)
         if model.spec.tasks and loss is not None:
@@ -133,7 +140,7 @@ class Trainer:
         rule = optimizer if isinstance(optimizer, OptimizerSpec) else OptimizerSpec(optimizer)
         chosen = losses(model.spec.tasks) if model.spec.tasks else loss or LossSpec()
         self.stepper = model.backend.stepper(model, rule, chosen, clip_norm)
-        self.callbacks = [*callbacks, *averages, *([Progress()] if progress else [])]
+        self.callbacks = [*callbacks, *averages, *([Progress()] if progress and self.world.rank == 0 else [])]
         self.cache = cache if isinstance(cache, FeatureCache) else _cache(cache)
         self.cached: Used | None = None
         Budget.of(image_memory)  # refuses what is no size
@@ -142,6 +149,7 @@ class Trainer:
         self.skipped: list[Skipped] = []
         self.epoch = self.batch = 0
         self.stop = False
+        self.saved: Path | None = None
         self._plan: checkpoint.FitPlan | None = None
 
     @classmethod
@@ -186,7 +194,8 @@ class Trainer:
         )
         trainer.stepper.load_state(opened.optimizer_state())
         trainer.epoch, trainer.batch, trainer._plan = state.epoch, state.step, state.fit
-        trainer.history.read(Path(run))
+        trainer.saved = Path(run)
+        trainer.history.read(trainer.saved)
         return trainer
 
     def fit(self, data: Any, epochs: int | None = None, *, lr: Rates | None = None, phase: str = "") -> History:
@@ -207,7 +216,7 @@ class Trainer:
 
         Raises:
             UsageError: nothing is trainable. DataError: the data does not fit the model, or an image cannot be read
-            and `on_bad` is "raise". TrainingError: the loss is not finite.
+            and `on_bad` is "raise". TrainingError: the loss is not finite. WorldError: another process has ended.
         """
         from xfer.data import load
 
@@ -221,7 +230,9 @@ class Trainer:
             raise UsageError("nothing is trainable: call model.unfreeze() first")
         if lr is not None:
             self.rates = block_rates(lr, self.model.blocks)
-        source, memory = self._once(load(data), epochs), self._memory(epochs)
+        source, memory = load(data), self._memory(epochs)
+        self._check_alike(source)
+        source = self._once(source, epochs)
         if self.auto_batch and epochs is not None:
             self.batch_size = self._largest_batch(source)
         train, validation = self._train_loader(source, memory), self._validation_loader(source, memory)
@@ -240,6 +251,9 @@ class Trainer:
                 rows.append(row)
                 self._each("on_epoch_end", watchers, row)
             self._plan = None
+        except WorldError as error:
+            way = f"resume from {self.saved}" if self.saved else "no checkpoint was saved: begin again"
+            raise WorldError(f"{error}; {way}") from None
         finally:
             self.skipped = list(train.skipped)
             self._each("on_fit_end", watchers)
@@ -288,9 +302,18 @@ class Trainer:
         return {block: head / DECAY_PER_BLOCK**depth for depth, block in enumerate(reversed(self.model.blocks))}
 
     def save(self, path: str | Path) -> Path:
-        """Write a checkpoint with the optimizer's state and the position, and the history beside it."""
-        folder = checkpoint.save(self.model, path, training=self.state(), optimizer_state=self.stepper.state())
-        self.history.write(folder)
+        """Write a checkpoint with the optimizer's state and the position, and the history beside it.
+
+        In a run of several processes call it in all: the first writes, the others wait.
+        """
+        folder = Path(path)
+
+        def write() -> None:
+            checkpoint.save(self.model, folder, training=self.state(), optimizer_state=self.stepper.state())
+            self.history.write(folder)
+
+        self.world.first(write, "save")
+        self.saved = folder
         return folder
 
     def state(self) -> checkpoint.TrainingState:
@@ -344,6 +367,7 @@ class Trainer:
             result = evaluation.run(self.model, validation, _metrics(watchers))
             row |= {f"val_{name}": value for name, value in result.metrics.items()}
         row["seconds"] = time.perf_counter() - started
+        row = self.world.gather(row, "end of an epoch")[0]  # one row for all: what they decide by it is the same
         self.history.append(row)
         return row
 
@@ -359,6 +383,7 @@ class Trainer:
         )
         x, y = features[labels >= 0], labels[labels >= 0]
         fitted = FittedEstimator.fit(self.model.estimator.estimator, x, y, len(self.model.classes))
+        fitted = self.world.gather(fitted, "fitted head")[0]
         self.model.estimator, self.skipped = fitted, list(train.skipped)
         self.epoch += 1
         loss = classification_metrics(fitted.logits(x), y, ["loss"])["loss"]
@@ -382,6 +407,15 @@ class Trainer:
             print(f"features are not kept, and every epoch makes them anew: {error}", file=sys.stderr)
             return data
         return found
+
+    def _check_alike(self, data: Data) -> None:
+        """Refuse a fit that several processes would not make as one does."""
+        if self.world.size == 1:
+            return
+        if self.auto_batch:
+            raise UsageError(f"batch_size='auto' looks at one process, and there are {self.world.size}: give a number")
+        splits = "".join(split.fingerprint() for split in data.splits.values())
+        check_alike(self.world, self.model, {"data": splits, "options of training": repr(self.state())})
 
     def _largest_batch(self, data: Data) -> int:
         loader = self._train_loader(data)
@@ -429,6 +463,7 @@ class Trainer:
             on_bad=self.on_bad,
             memory=memory,
             drop_last=size > self.batch_size and size % self.batch_size == 1,
+            world=self.world,
         )
 
     def _validation_loader(self, data: Data, memory: Budget | None = None) -> Loader | None:

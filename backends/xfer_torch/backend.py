@@ -24,12 +24,14 @@ import torchvision
 from xfer.model import BaseModel
 from xfer.numerics import LossSpec, OptimizerSpec
 from xfer.synthesis.gan import GanSpec
+from xfer.world import ALONE, World, launched
 from xfer.wrapping import Description
 from xfer.zoo import cards
 from xfer_torch.families import FAMILIES
 from xfer_torch.gan import TorchGan
 from xfer_torch.model import TorchModel
 from xfer_torch.stepper import TorchStepper
+from xfer_torch.world import joined
 from xfer_torch.wrapped import WrappedModel, describe
 
 
@@ -81,6 +83,20 @@ class TorchBackend(Backend):
     ) -> TorchStepper:
         assert isinstance(model, TorchModel)
         return TorchStepper(model, optimizer, loss, clip_norm)
+
+    def world(self, device: str) -> World:
+        if launched().size == 1:
+            return ALONE
+        if device == "mps":
+            raise BackendError("device 'mps' trains in one process: give device='cpu', or start one process")
+        if device.startswith("cuda"):
+            torch.cuda.set_device(device)
+        return joined()
+
+    def resolve_device(self, device: str) -> str:
+        if launched().size > 1 and torch.cuda.is_available() and device in ("auto", "cuda", "gpu"):
+            device = f"cuda:{launched().local_rank}"
+        return super().resolve_device(device)
 
     def gan(
         self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec

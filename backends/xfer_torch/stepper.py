@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import SupportsFloat
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from xfer.inputs import Inputs
 from xfer.numerics import LossSpec, OptimizerSpec
@@ -15,6 +16,7 @@ from xfer.stepper import Stepper
 from xfer_torch.loss import loss_of
 from xfer_torch.model import TorchModel, to_numpy
 from xfer_torch.optimizer import Optimizer
+from xfer_torch.world import TorchWorld, joined, others, parallel
 
 
 class TorchStepper(Stepper):
@@ -27,8 +29,10 @@ class TorchStepper(Stepper):
     ) -> None:
         super().__init__(model, optimizer, loss, clip_norm)
         self._rule: Optimizer | None = None
+        self._parallel: dict[str | None, DistributedDataParallel] = {}
 
     def rebuild(self) -> None:
+        self._parallel = {}
         kept = self._rule.state() if self._rule else {}
         tensors = self.model.tensors()
         blocks = {block: {name: tensors[name] for name in names} for block, names in self.trainable_by_block().items()}
@@ -65,6 +69,8 @@ class TorchStepper(Stepper):
         device, pieces = self.model.device, self.pieces(inputs, seed)
         self._optimizer.native.zero_grad(set_to_none=True)  # of a step that has failed
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            if inputs.shards:
+                return self._backward_together(inputs, labels, seed)
             if len(pieces) > 1:
                 return self._backward_in_pieces(pieces, labels)
             loss = self._loss(self._forward(inputs, seed), labels)
@@ -87,9 +93,22 @@ class TorchStepper(Stepper):
             at += len(piece)
         return loss.detach()
 
+    def _backward_together(self, inputs: Inputs, labels: np.ndarray, seed: int) -> Tensor:
+        """The loss of the whole batch, in every process, and its gradients, summed over the processes."""
+        world = joined()
+        assert isinstance(world, TorchWorld)
+        torch.manual_seed(seed + (world.rank << 32))
+        if inputs.after not in self._parallel:
+            self._parallel = {inputs.after: parallel(self.model)}
+        with others():
+            outputs = self._parallel[inputs.after](inputs.padded())
+            loss = self._loss([(weight, world.rows(logits, inputs.shards)) for weight, logits in outputs], labels)
+            (loss * world.size).backward()  # what follows takes the mean over processes
+        return loss.detach()
+
     def _forward(self, inputs: Inputs, seed: int) -> list[tuple[float, Tensor]]:
         torch.manual_seed(seed)
         return self.model.forward(inputs)
 
-    def _loss(self, outputs: Sequence[tuple[float, Tensor]], labels: np.ndarray) -> Tensor:
+    def _loss(self, outputs: Iterable[tuple[float, Tensor]], labels: np.ndarray) -> Tensor:
         return torch.stack([weight * loss_of(self.loss, logits, labels) for weight, logits in outputs]).sum()

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from xfer_keras.layers import AdaptiveAveragePooling, BatchNorm, max_pool
 
-from xfer import Head, LossSpec, OptimizerSpec, load
-from xfer.errors import DeviceError, UsageError
+from xfer import Head, LossSpec, OptimizerSpec, Trainer, load
+from xfer.data import Split
+from xfer.errors import BackendError, DeviceError, UsageError
 from xfer.numerics import block_rates
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
@@ -126,3 +127,16 @@ def test_errors_are_one_line_with_a_way_out():
         tiny(device="gpu:3")
     with pytest.raises(UsageError, match=r"images are float64 \(1, 32, 32, 3\): expected uint8"):
         tiny().logits(np.zeros((1, 32, 32, 3)))
+
+
+def test_several_processes_are_refused_with_what_works(monkeypatch):
+    """Keras trains a TensorFlow model in one process; started as one of several, it must not train alone in silence."""
+    model = tiny()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(BackendError, match=r"'tensorflow' works in one process.*started 2.*backend='torch'.*torchrun"):
+        Trainer(model)
+    with pytest.raises(BackendError, match="works in one process"):
+        model.evaluate(Split(IMAGES, LABELS, [str(i) for i in range(6)]))
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    Trainer(model)

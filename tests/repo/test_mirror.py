@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 BACKENDS = Path(__file__).parents[2] / "backends"
-# torch's own layout is the canonical one, it starts without a word, and its networks bring their attention; TensorFlow
-# does not fault pages in at every batch
-ONLY_ONE = {"allocator.py", "attention.py", "layout.py", "quiet.py"}
+# torch's own layout is the canonical one, it starts without a word, and its networks bring their attention; it alone
+# trains in several processes, and faults pages in at every batch if it is let
+ONLY_ONE = {"allocator.py", "attention.py", "layout.py", "quiet.py", "world.py"}
 FILES = sorted(p.name for p in (BACKENDS / "xfer_torch").glob("*.py"))
 
 

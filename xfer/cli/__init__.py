@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """The entry point `xfer`."""
     from xfer.cli.app import app
+    from xfer.world import launched
 
+    if launched().rank:  # of several processes of one run, the first speaks
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     app(args=with_default_epochs(sys.argv[1:]), prog_name="xfer")
 
 

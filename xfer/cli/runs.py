@@ -79,6 +79,7 @@ def evaluate(
     """Judge a run, or an ensemble of runs, on the validation split of a data set."""
     from xfer.recipe import read_data, writable
     from xfer.report.evaluated import document, require_plots, write
+    from xfer.world import launched
 
     settings = read_toml(config) if config else {}
     with quiet_stdout():
@@ -91,7 +92,7 @@ def evaluate(
         source = read_data(described)
         result = model.evaluate(source, batch_size=batch_size, on_bad=described.on_bad, tta=tta)
         judged = document(result, _where(model))
-        if out is not None:
+        if out is not None and launched().rank == 0:
             write(result, judged, out)
     if json:
         print_json(judged)

@@ -26,6 +26,7 @@ from xfer.data.views import View
 from xfer.errors import DataError, UsageError, check_name
 from xfer.inputs import Inputs
 from xfer.numerics import Preprocessing
+from xfer.world import ALONE, World
 
 if TYPE_CHECKING:
     from xfer.columns import Columns
@@ -51,6 +52,9 @@ class Skipped:
 class Batch:
     """What a model is given at once.
 
+    In a run of several processes, labels and indices are those of the whole batch, in every process; images and
+    columns are this process's share of it, which may be empty.
+
     Args:
         images: uint8 (N, S, S, 3), or outputs of the stage `after`.
         labels: int64 (N,), -1 for none; or float64, shares of classes (N, K) or targets of tasks (N, M).
@@ -58,6 +62,7 @@ class Batch:
         number: which batch of the epoch this is, counted from 0.
         after: see `Inputs`.
         columns: float64 (N, C), what joins the features, if anything does.
+        shards: see `Inputs`.
     """
 
     images: np.ndarray
@@ -66,11 +71,12 @@ class Batch:
     number: int
     after: str | None = None
     columns: np.ndarray | None = None
+    shards: tuple[int, ...] = ()
 
     @property
     def inputs(self) -> Inputs:
         """What a model is given."""
-        return Inputs(self.images, self.after, self.columns)
+        return Inputs(self.images, self.after, self.columns, self.shards)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -101,6 +107,7 @@ class Loader:
             for each core, at most 8. Threads, because Pillow releases the GIL: on two cores they decode as many images
             a second as a pool of processes does, which `benchmarks/loader.py` measures.
         drop_last: leave out a last batch that is not full.
+        world: the processes that share each batch; each decodes its own part, and all know what could not be read.
         on_bad: "report" leaves an unreadable image out and lists it; "raise" stops at the first of the epoch's order;
             "impute" lists it and puts an image of the mean colour in its place, so that its row stays.
         memory: for what became of files and encoded bytes, from epoch to epoch, as far as it fits: the final pixels, or
@@ -130,6 +137,7 @@ class Loader:
         drop_last: bool = False,
         on_bad: OnBad = "report",
         memory: Budget | None = None,
+        world: World = ALONE,
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
             if value < least:
@@ -148,6 +156,9 @@ class Loader:
         self.on_bad = on_bad
         self.mix = Mix.parse(mix)
         self._minor = _minor(split.labels) if augment_minority is not None else np.zeros(len(split), bool)
+        if self.mix and world.size > 1:
+            raise UsageError(f"mix={mix} blends images of one batch, which {world.size} processes share: leave it out")
+        self.world = world
         self.augment_minority = Augment.parse(augment_minority)
         self._columns = None if columns is None else _numbers(split, columns)
         _check_stage(split, self.mix, self.augment, self.augment_minority)
@@ -202,8 +213,11 @@ class Loader:
     def collect(
         self, answer: Callable[[Batch], np.ndarray], epoch: int = 0
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """One pass over an epoch: what `answer` makes of each batch, the labels, and the indices, row by row."""
-        found = [(answer(batch), batch.labels, batch.indices) for batch in self.epoch(epoch)]
+        """One pass over an epoch: what `answer` makes of each batch, the labels, and the indices, row by row.
+
+        Every process makes its share, and all get the whole.
+        """
+        found = [(self._whole(answer(batch), batch), batch.labels, batch.indices) for batch in self.epoch(epoch)]
         rows, labels, indices = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return rows, labels, indices
 
@@ -212,28 +226,54 @@ class Loader:
         nothing = start == 0 and len(order) > 0 and not allow_nothing
         # Counted from the beginning of the epoch, wherever it is entered.
         keys = np.column_stack([order, repetitions(order)])[start * self.batch_size :]
-        with closing(self._samples(keys, epoch)) as samples:
-            for number in range(start, len(self)):
-                read = list(islice(samples, self.batch_size))
-                good = [(index, pixels) for index, pixels in read if pixels is not None]
-                if good:
+        batches = [keys[i : i + self.batch_size] for i in range(0, len(keys), self.batch_size)]
+        mine = [batch[self.world.share(len(batch))] for batch in batches]
+        with closing(self._samples(np.concatenate([keys[:0], *mine]), epoch)) as samples:
+            for number, part in enumerate(mine, start):
+                good = [(index, pixels) for index, pixels in islice(samples, len(part)) if pixels is not None]
+                own = np.array([index for index, _ in good], np.int64)
+                shards = self._told(own, part, f"batch {number} of epoch {epoch}")
+                indices = np.concatenate(shards)
+                if len(indices):
                     nothing = False
-                    indices = np.array([index for index, _ in good], np.int64)
-                    images = np.stack([pixels for _, pixels in good])
-                    yield self._batch(images, indices, epoch, number)
+                    pixels = [each for _, each in good]
+                    images = np.stack(pixels) if pixels else self._none(int(indices[0]), epoch)
+                    columns = None if self._columns is None else self._columns[own]
+                    counts = tuple(map(len, shards)) if len(shards) > 1 else ()
+                    yield self._batch(images, indices, epoch, number, columns, counts)
         if nothing:
             first = self.skipped[0]
             number = len(np.unique(order))
             raise DataError(f"none of the {number} images can be read; the first, {first.name}: {first.reason}")
 
-    def _batch(self, images: np.ndarray, indices: np.ndarray, epoch: int, number: int) -> Batch:
+    def _told(self, good: np.ndarray, part: np.ndarray, what: str) -> list[np.ndarray]:
+        """Indices of the samples that each process could read; all learn why the others could not be."""
+        with self._lock:
+            bad = {index: self._bad[index] for index in part[:, 0].tolist() if index in self._bad}
+        told = self.world.gather((good, bad), what)
+        with self._lock:
+            for _, theirs in told:
+                self._bad |= theirs
+        return [each for each, _ in told]
+
+    def _whole(self, rows: np.ndarray, batch: Batch) -> np.ndarray:
+        return np.concatenate(self.world.gather(rows, f"answers to batch {batch.number}")) if batch.shards else rows
+
+    def _batch(
+        self,
+        images: np.ndarray,
+        indices: np.ndarray,
+        epoch: int,
+        number: int,
+        columns: np.ndarray | None,
+        shards: tuple[int, ...],
+    ) -> Batch:
         split = self.split
         labels = split.labels[indices] if split.targets is None else split.targets[indices]
         if self.mix:
             rng = np.random.default_rng([self.seed, epoch, number, 0, 0])
             images, labels = self.mix(images, one_hot(labels, len(split.classes)), rng)
-        columns = None if self._columns is None else self._columns[indices]
-        return Batch(images, labels, indices, number, split.after, columns)
+        return Batch(images, labels, indices, number, split.after, columns, shards)
 
     def _samples(self, keys: np.ndarray, epoch: int) -> Generator[Sample, None, None]:
         if not self.workers:
@@ -283,6 +323,10 @@ class Loader:
                 if index not in self._kept and self.memory.take(found):
                     self._kept[index] = found
         return found
+
+    def _none(self, index: int, epoch: int) -> np.ndarray:
+        """No sample, in the shape of the one at `index`: (0, ...)."""
+        return np.asarray(self._read(index, epoch, 0))[None][:0]
 
     def _blank(self) -> np.ndarray:
         """uint8 (S, S, 3) of the colour that normalises to 0."""

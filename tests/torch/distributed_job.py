@@ -1,0 +1,203 @@
+"""What every process of a run does in test_distributed.py: `distributed_job.py JOB PHOTOS OUT`.
+
+Each process writes what it saw into OUT/<job>-<world size>-<rank>.json.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import xfer
+from xfer.callbacks import Callback
+from xfer.checkpoint import digest
+from xfer.errors import XferError
+from xfer.tasks import Task
+
+SEED = 71  # the last batch of the second epoch has one image that can be read, that of the third none
+
+
+def network(classes, name="resnet18", **options):
+    settings = {"weights": None, "image_size": 32, "precision": "fp64", "dropout": False} | options
+    return xfer.load(name, backend="torch", device="cpu", classes=classes, **settings)
+
+
+def trainer(model, **options):
+    settings = {"batch_size": 8, "workers": 1, "lr": 1e-2, "progress": False} | options
+    return xfer.Trainer(model, **settings)
+
+
+def shards_of(run):
+    """A list that grows by (images of this process, images of the batch) at every update."""
+    seen, step = [], run.stepper.step
+    run.stepper.step = lambda inputs, *rest: seen.append((len(inputs), len(rest[0]))) or step(inputs, *rest)
+    return seen
+
+
+class SaveAndDie(Callback):
+    """Saves after each epoch; in the middle of the third one process is killed, and the other may be busy."""
+
+    def __init__(self, out, killed, busy):
+        self.out, self.killed, self.busy = out, killed, busy
+
+    def on_step_end(self, trainer, step, loss):
+        if self.killed is None or (trainer.epoch, step) != (2, 1):
+            return
+        if trainer.world.rank == self.killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self.busy)
+
+    def on_epoch_end(self, trainer, row):
+        trainer.save(self.out / "run")
+
+
+def told(run, **more):
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in run.history]
+    skipped = [(each.name, each.reason) for each in run.skipped]
+    rng = np.random.default_rng(0)
+    sums = {name: float((array * rng.normal(size=array.shape)).sum()) for name, array in run.model.weights().items()}
+    return {"rows": rows, "skipped": skipped, "digest": digest(run.model.weights()), "weights": sums} | more
+
+
+def head(photos, out):
+    """A head on cached features, and what evaluation says of it."""
+    run = trainer(network(photos.classes), schedule="cosine", cache=out / "cache")
+    run.model.freeze()
+    run.fit(photos, 3)
+    found = run.model.evaluate(photos, batch_size=8)
+    return told(
+        run,
+        cached=run.cached is not None,
+        metrics=found.metrics,
+        names=found.names,
+        unreadable=[each.name for each in found.skipped],
+    )
+
+
+def tune(photos, out):
+    """The last block and the head, images that cannot be read, class weights, clipping, augmentation, best weights."""
+    counts = list(photos.train.counts().values())
+    run = trainer(
+        network(photos.classes),
+        loss=xfer.LossSpec(label_smoothing=0.1, class_weights=xfer.class_weights(counts, "balanced")),
+        optimizer=xfer.OptimizerSpec("sgd", weight_decay=1e-3),
+        clip_norm=0.5,
+        augment="flip,crop",
+        seed=SEED,
+        monitor="val_macro_f1",
+        early_stopping=2,
+    )
+    shards = shards_of(run)
+    run.fine_tune(photos, head_epochs=0, epochs=3, lr=0.05)
+    run.save(out / f"tuned-{run.world.size}-of-{run.world.rank}")
+    return told(run, shards=shards)
+
+
+def several(photos, out):
+    """Several tasks, targets missing anywhere, and columns beside the image."""
+    rng = np.random.default_rng(3)
+    number = len(photos.train)
+    targets = np.column_stack([rng.integers(0, 3, number), rng.integers(0, 2, (number, 2)), rng.normal(size=number)])
+    targets[rng.random(targets.shape) < 0.3] = np.nan
+    tasks = (
+        Task("species", "single-label", ("a", "b", "c")),
+        Task("tags", "multi-label", ("x", "y")),
+        Task("age", "regression", ("age",)),
+    )
+    cells = np.array([[i % 5, "here" if i % 3 else None] for i in range(number)], object)
+    split = replace(photos.train, targets=targets, columns=cells, column_names=("weight", "place"))
+    data = xfer.data.Data(split, split, None, photos.classes, "several", tasks=tasks)
+    model = network(None, tasks=tasks, columns=xfer.Columns.fit(data))
+    model.unfreeze(last=1)
+    model.freezer.freeze_norm()
+    run = trainer(model, lr=1e-4, optimizer="adam", cache=False)
+    run.fit(data, 2)
+    return told(run)
+
+
+def branches(photos, out):
+    """Auxiliary classifiers, which a network that begins after its last block does not reach."""
+    model = network(photos.classes, "googlenet", image_size=64)
+    model.freeze()
+    run = trainer(model, cache=out / "cache")
+    run.fit(photos, 2)
+    model.freezer.freeze_norm()
+    model.unfreeze("inception5")
+    model.freezer.freeze_norm()
+    run.fit(photos, 1)
+    return told(run)
+
+
+def estimator(photos, out):
+    from sklearn.linear_model import LogisticRegression
+
+    run = trainer(network(photos.classes, head=xfer.Head.sklearn(LogisticRegression(max_iter=500))))
+    run.fit(photos, 1)
+    return told(run)
+
+
+def refusals(photos, out):
+    found = {}
+
+    def attempt(name, act):
+        try:
+            act()
+        except XferError as error:
+            found[name] = str(error)
+
+    model = network(photos.classes)
+    rank = trainer(model).world.rank
+    attempt("norm", lambda: trainer(model).fit(photos, 1))
+    model.freeze()
+    attempt("mix", lambda: trainer(model, mix="mixup", cache=False).fit(photos, 1))
+    attempt("options", lambda: trainer(model, lr=1e-3 * (1 + rank)).fit(photos, 1))
+    model.set_weights({"fc.bias": np.full(3, float(rank))})
+    attempt("weights", lambda: trainer(model).fit(photos, 1))
+    alone = trainer(model)
+    attempt("parted", lambda: alone.fit(photos, 1) if rank else alone.save(out / "alone"))
+    return found
+
+
+def killed(photos, out, dies=1, busy=0):
+    """Four epochs, saved after each."""
+    options = {"optimizer": "sgd", "schedule": "cosine", "restore_best": False, "cache": False}
+    model = network(photos.classes)
+    model.freeze()
+    model.unfreeze(last=1)
+    model.freezer.freeze_norm()
+    run = trainer(model, callbacks=[SaveAndDie(out, dies, busy)], **options)
+    run.fit(photos, 4)
+    return told(run)
+
+
+def whole(photos, out):
+    """The same, of which none is killed."""
+    return killed(photos, out / "whole", None)
+
+
+def killed_busy(photos, out):
+    """The first process is killed, and with it the run's store, while the other is busy and waits for nobody."""
+    return killed(photos, out, 0, 120)
+
+
+def resumed(photos, out):
+    run = xfer.Trainer.resume(out / "run", device="cpu", restore_best=False, cache=False, workers=1, progress=False)
+    run.fit(photos)
+    return told(run)
+
+
+def main(jobs, photos, out):
+    data, out = xfer.data.folder(photos), Path(out)
+    for name in jobs.split(","):
+        found = globals()[name](data, out)
+        rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+        (out / f"{name}-{size}-{rank}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

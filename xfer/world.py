@@ -1,0 +1,102 @@
+"""One run in several processes that a launcher such as torchrun started: who is who, and what they tell each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from xfer.checkpoint import digest
+from xfer.errors import UsageError
+
+if TYPE_CHECKING:
+    from xfer.model import BaseModel
+
+T = TypeVar("T")
+
+
+class Launch(NamedTuple):
+    """This process among those of a run, as the launcher's environment has it."""
+
+    rank: int
+    size: int
+    local_rank: int
+
+
+def launched() -> Launch:
+    """What `RANK`, `WORLD_SIZE` and `LOCAL_RANK` say; one process where nothing does."""
+    rank, size, local_rank = (int(os.environ.get(name) or default) for name, default in _VARIABLES)
+    return Launch(rank, size, local_rank)
+
+
+_VARIABLES = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run; as it stands, one process alone. A backend that has more overrides `gather`.
+
+    Args:
+        rank: of this process, from 0. The first alone writes and shows progress.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def gather(self, thing: T, what: str) -> list[T]:
+        """What each process gives, by rank. All must call it, and each waits for all.
+
+        Args:
+            thing: small and on the host.
+            what: the occasion, in words; the same everywhere, or the processes have parted ways.
+
+        Raises:
+            WorldError: a process has ended, or is somewhere else in the program.
+        """
+        return [thing]
+
+    def first(self, write: Callable[[], object], what: str) -> None:
+        """Have the first process write, and go on in all when it is done."""
+        if self.rank == 0:
+            write()
+        self.gather(None, what)
+
+    def share(self, number: int) -> slice:
+        """This process's part of so many things in order; parts differ by one at most, and may be empty."""
+        return slice(number * self.rank // self.size, number * (self.rank + 1) // self.size)
+
+
+ALONE = World()
+
+
+def check_alike(world: World, model: BaseModel, described: Mapping[str, str]) -> None:
+    """Refuse what several processes would not compute as one does.
+
+    Args:
+        described: what must be the same in all, by name.
+
+    Raises:
+        UsageError: batch normalisation that is trained, or processes that have different weights or whatever else
+        `described` names.
+    """
+    if world.size == 1:
+        return
+    live = {name.rpartition(".")[0] for name in model.trainable}
+    for name in model.shapes():
+        layer, _, tensor = name.rpartition(".")
+        if tensor == "running_mean" and layer in live:
+            of_head = model.card.block_of(name) == "head"
+            remedy = "give the head norm='layer'" if of_head else "call model.freezer.freeze_norm(), or --no-train-norm"
+            raise UsageError(
+                f"batch normalisation {layer!r} is trained, and each of {world.size} processes would see its own share "
+                f"of the batch alone: {remedy}"
+            )
+    mine = {"weights": digest(model.weights()), **described}
+    for rank, theirs in enumerate(world.gather(mine, "beginning of a fit")):
+        for name in mine:
+            if theirs[name] != mine[name]:
+                raise UsageError(
+                    f"processes {world.rank} and {rank} of this run have different {name}: begin with the same in all"
+                )
