@@ -2,11 +2,9 @@
 
 A space holds the rows of one network up to one block: its folder is named by a digest of the backend and its
 versions, the tensors of those blocks, the preprocessing and the precision. In it a row belongs to the digest of an
-image's content. So a row is never stale: whatever could change it changes its name.
-
-Rows are appended to `rows.bin`, and are made known by a record in `index.bin` (the image's digest, the row's CRC-32)
-after they are on disk. A kill leaves rows without a record, which are cut off; a row that does not fit its checksum is
-made again.
+image's content. So a row is never stale: whatever could change it changes its name. How rows lie on disk, `segments`
+says: any number of processes add to a space at once, and the files of a space from another machine only need copying
+into the folder of the same name.
 """
 
 from __future__ import annotations
@@ -14,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -26,45 +24,65 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from xfer.checkpoint import write_atomically
-from xfer.data.decode import BadImageError
+from xfer import segments
+from xfer.data.rows import Rows
+from xfer.errors import UnknownNameError, UsageError
 from xfer.weights.fetch import cache_dir
 
 if TYPE_CHECKING:
     from xfer.data import Data, Split
     from xfer.model import BaseModel
 
-_DIGEST, _CHECK = 32, 4
-_RECORD = _DIGEST + _CHECK
-_FLUSH = 64 << 20  # bytes of rows between two commits
+_FLUSH = 64 << 20  # bytes of rows between two writes
 BUDGET = 20 << 30
-FORMAT = 1
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Outputs of a block in the place of images; what could not be read says so when it is asked for."""
-
-    store: np.ndarray
-    places: np.ndarray
-    reasons: dict[int, str] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        if index in self.reasons:
-            raise BadImageError(self.reasons[index])
-        return np.asarray(self.store[self.places[index]])
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Used:
-    """What the cache did for one data set: images that were there, that were computed, and bytes of a row."""
+    """What the cache did for one data set.
+
+    Args:
+        there: images whose rows were found.
+        computed: images whose rows were made.
+        row_bytes: of one row; 0 where there is none.
+        unreadable: images that have no row.
+        folder: of the space.
+    """
 
     there: int
     computed: int
     row_bytes: int
+    unreadable: int = 0
+    folder: Path | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part `index` of `count` of all images, by their content: 0 <= index < count.
+
+    Raises:
+        UsageError: there is no such part.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise UsageError(f"shard {self.index}/{self.count}: give i/n with 0 <= i < n, such as 0/4")
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """A shard from "i/n"."""
+        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
+        if match is None:
+            raise UsageError(f"shard {text!r}: give i/n with 0 <= i < n, such as 0/4")
+        return cls(int(match[1]), int(match[2]))
+
+    def has(self, digest: bytes) -> bool:
+        """Whether an image of this digest is in it."""
+        return int.from_bytes(digest, "big") % self.count == self.index
 
 
 def features_dir() -> Path:
@@ -91,36 +109,90 @@ class FeatureCache:
         Raises:
             OSError: the folder cannot be written, or the disk is full.
         """
-        space = _Space(self.folder / space_name(model, after))
-        there = computed = 0
-        splits: dict[str, Any] = {}
-        with space.locked():
-            self._make_room(model, after, data, space)
-            known = space.read()
-            for name in ("train", "val"):
-                split: Split | None = getattr(data, name)
-                if split is None:
-                    continue
-                digests = digests_of(split, workers)
-                missing = [i for i, digest in enumerate(digests) if digest not in known]
-                reasons = _compute(model, split, missing, digests, after, space, known, batch_size, workers)
-                there, computed = there + len(split) - len(missing), computed + len(missing) - len(reasons)
-                places = np.array([known.get(digest, -1) for digest in digests], np.int64)
-                splits[name] = replace(split, images=Rows(space.rows(), places, reasons), after=after)
-            row_bytes = space.row_bytes()
-        return replace(data, **splits), Used(there, computed, row_bytes)
+        splits = {name: split for name, split in data.splits.items() if name != "test"}
+        found, used = self._fetch(model, after, splits, Shard(), batch_size, workers)
+        changed: dict[str, Any] = {
+            name: replace(splits[name], images=rows, after=after) for name, rows in found.items()
+        }
+        return replace(data, **changed), used
+
+    def fill(
+        self,
+        model: BaseModel,
+        data: Any,
+        *,
+        after: str = "features",
+        shard: str | Shard = "0/1",
+        batch_size: int = 32,
+        workers: int | None = None,
+    ) -> Used:
+        """Compute the rows of a data set, or of a part of it, that are not there yet, and keep them.
+
+        Processes that fill the parts 0/n to n-1/n, on one machine or on many that share the folder, need nothing from
+        each other: none waits, each can be started again at any time, and whoever reads finds the rows of all. On
+        machines that share nothing, copy the files of the space into the folder of the same name afterwards.
+
+        Args:
+            model: in inference mode; its head does not matter.
+            data: whatever `xfer.data.load` takes; every split of it.
+            after: a block whose outputs to keep, or "features", which the head reads.
+            shard: "i/n": images whose content's digest is i modulo n, however they are listed.
+            batch_size: images a forward pass.
+            workers: decoding threads; None for one a core.
+
+        Raises:
+            UsageError: no such shard. UnknownNameError: no such block. OSError: rows do not fit into the budget, or
+            cannot be written.
+        """
+        from xfer.data import load
+
+        part = shard if isinstance(shard, Shard) else Shard.parse(shard)
+        if after not in model.entries:
+            raise UnknownNameError("block", after, model.entries)
+        return self._fetch(model, after, load(data).splits, part, batch_size, workers)[1]
 
     def estimate(self, model: BaseModel, after: str, images: int) -> int:
         """Bytes that the outputs of so many images take."""
         size = model.spec.preprocessing.size
         return images * int(model.stage(np.zeros((1, size, size, 3), np.uint8), after).nbytes)
 
-    def _make_room(self, model: BaseModel, after: str, data: Data, space: _Space) -> None:
-        wanted = self.estimate(model, after, len(data.train) + (len(data.val) if data.val is not None else 0))
+    def _fetch(
+        self,
+        model: BaseModel,
+        after: str,
+        splits: dict[str, Split],
+        shard: Shard,
+        batch_size: int,
+        workers: int | None,
+    ) -> tuple[dict[str, Rows], Used]:
+        """The rows of the images of a shard, those that were missing computed first; of others, none."""
+        space = _Space(self.folder / space_name(model, after))
+        digests = {name: digests_of(split, workers) for name, split in splits.items()}
+        everything = {digest for each in digests.values() for digest in each}
+        mine = {digest for digest in everything if shard.has(digest)}
+        with space.locked(f"{shard.index}-of-{shard.count}"):
+            before = segments.find(space.folder, mine)
+            missing, reasons = mine - before.places.keys(), dict[bytes, str]()
+            if missing:
+                self._make_room(len(everything) * (before.row_bytes or self.estimate(model, after, 1)), space)
+            with segments.Writer(space.folder) as out:
+                for name, split in splits.items():
+                    reasons |= _compute(model, split, digests[name], missing, after, out, batch_size, workers)
+                    missing = missing.difference(digests[name])
+            found = segments.find(space.folder, mine) if out.written else before
+        if lost := len(mine - found.places.keys() - reasons.keys()):
+            raise OSError(f"{lost} rows went missing while they were written: does another run clear {space.folder}?")
+        listed = [digest for each in digests.values() for digest in each if digest in mine]
+        there, bad = (sum(digest in known for digest in listed) for known in (before.places, reasons))
+        used = Used(there, len(listed) - there - bad, found.row_bytes, bad, space.folder)
+        return {name: _rows(found, each, reasons) for name, each in digests.items()}, used
+
+    def _make_room(self, wanted: int, space: _Space) -> None:
         others = [path for path in self.folder.iterdir() if path.is_dir() and path != space.folder]
-        others.sort(key=lambda path: path.stat().st_mtime)
-        sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in others}
-        room = min(self.budget, shutil.disk_usage(self.folder).free + sum(sizes.values()))
+        others.sort(key=lambda path: _stat(path, "st_mtime"))
+        sizes = {path: _size(path) for path in others}
+        free = shutil.disk_usage(self.folder).free + _size(space.folder)
+        room = min(self.budget, free + sum(sizes.values()))
         if wanted > room:
             raise OSError(f"{wanted >> 20} MiB of features do not fit into {room >> 20} MiB")
         for path in others:
@@ -135,68 +207,14 @@ class _Space:
     folder: Path
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Alone in the folder: a second run waits, and then finds the rows of the first."""
+    def locked(self, name: str) -> Iterator[None]:
+        """The only one of this name: a second run waits, and then finds the rows of the first."""
         from filelock import FileLock
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder.with_suffix(".lock")):
+        with FileLock(self.folder / f"{name}.lock"):
             os.utime(self.folder)
             yield
-
-    def read(self) -> dict[bytes, int]:
-        """Places of rows by the digests of their images; records and rows that are not whole are cut off."""
-        index, rows = self.folder / "index.bin", self.folder / "rows.bin"
-        if self._shape() is None:
-            return {}
-        records = index.read_bytes() if index.exists() else b""
-        number = min(len(records) // _RECORD, _size(rows) // max(self.row_bytes(), 1))
-        store = self.rows()
-        found = {}
-        for place in range(number):
-            record = records[place * _RECORD : (place + 1) * _RECORD]
-            check = int.from_bytes(record[_DIGEST:], "little")
-            if zlib.crc32(np.ascontiguousarray(store[place]).data) == check:
-                found[record[:_DIGEST]] = place
-        for path, size in ((index, number * _RECORD), (rows, number * self.row_bytes())):
-            if _size(path) > size:
-                os.truncate(path, size)
-        return found
-
-    def rows(self) -> np.ndarray:
-        """All rows, mapped into memory."""
-        meta = self._shape()
-        path = self.folder / "rows.bin"
-        if meta is None or not 0 < self.row_bytes() <= _size(path):
-            return np.zeros((0,), np.float32)
-        shape, dtype = meta
-        number = path.stat().st_size // self.row_bytes()
-        return np.memmap(path, dtype, "r", shape=(number, *shape))
-
-    def append(self, digests: Sequence[bytes], rows: np.ndarray) -> dict[bytes, int]:
-        """Rows onto the disk, then the records that make them known; their places."""
-        if self._shape() != (rows.shape[1:], rows.dtype.str):  # new, or damaged
-            for name in ("index.bin", "rows.bin"):
-                (self.folder / name).unlink(missing_ok=True)
-            meta = json.dumps({"shape": rows.shape[1:], "dtype": rows.dtype.str})
-            write_atomically(self.folder / "meta.json", meta.encode())
-        first = _size(self.folder / "rows.bin") // self.row_bytes()
-        _append(self.folder / "rows.bin", np.ascontiguousarray(rows).tobytes())
-        checks = (zlib.crc32(np.ascontiguousarray(row).data).to_bytes(_CHECK, "little") for row in rows)
-        _append(self.folder / "index.bin", b"".join(d + c for d, c in zip(digests, checks, strict=True)))
-        return {digest: first + i for i, digest in enumerate(digests)}
-
-    def row_bytes(self) -> int:
-        """Bytes of a row; 0 where there is none yet."""
-        meta = self._shape()
-        return 0 if meta is None else int(np.prod(meta[0], dtype=np.int64)) * np.dtype(meta[1]).itemsize
-
-    def _shape(self) -> tuple[tuple[int, ...], str] | None:
-        try:
-            meta = json.loads((self.folder / "meta.json").read_text())
-            return tuple(int(n) for n in meta["shape"]), str(np.dtype(meta["dtype"]).str)
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
 
 
 def boundary(model: BaseModel) -> str | None:
@@ -243,13 +261,14 @@ def _content(source: Any) -> bytes:
 def space_name(model: BaseModel, after: str) -> str:
     """The folder of what a model makes of images up to a stage: a digest of all that decides a row but the image."""
     frozen = model.stages_after(None)[: model.stages_after(None).index(after) + 1]
-    names = [name for name in model.shapes() if model.card.block_of(name) in frozen]
+    beside = tuple(f"{branch.name}." for branch in model.card.auxiliary)  # nothing that follows reads them
+    names = [name for name in model.shapes() if model.card.block_of(name) in frozen and not name.startswith(beside)]
     found = hashlib.sha256()
     described = {
         "format": FORMAT,
         "backend": model.backend.name,
         "versions": model.backend.versions(),
-        "device": model.spec.device.partition(":")[0],  # the GPUs of one run share a space
+        "device": model.spec.device.partition(":")[0],  # the second of two accelerators computes what the first does
         "precision": model.spec.precision,
         "model": model.name,
         "after": after,
@@ -264,20 +283,20 @@ def space_name(model: BaseModel, after: str) -> str:
 def _compute(
     model: BaseModel,
     split: Split,
-    missing: Sequence[int],
     digests: Sequence[bytes],
+    missing: Collection[bytes],
     after: str,
-    space: _Space,
-    known: dict[bytes, int],
+    out: segments.Writer,
     batch_size: int,
     workers: int | None,
-) -> dict[int, str]:
-    """Append the rows of missing images, each content once, and make them known; the reasons of the unreadable."""
+) -> dict[bytes, str]:
+    """Write the rows of missing images, each content once; the reasons of the unreadable, by digest."""
     from xfer.data import Loader
 
     first: dict[bytes, int] = {}
-    for i in missing:
-        first.setdefault(digests[i], i)
+    for i, digest in enumerate(digests):
+        if digest in missing:
+            first.setdefault(digest, i)
     places = np.array(list(first.values()), np.int64)
     if not len(places):
         return {}
@@ -289,20 +308,28 @@ def _compute(
         rows.append(model.stage(batch.inputs, after))
         keys += [digests[places[i]] for i in batch.indices]
         if sum(row.nbytes for row in rows) >= _FLUSH:
-            known |= space.append(keys, np.concatenate(rows))
+            out.append(keys, np.concatenate(rows))
             rows, keys = [], []
     if rows:
-        known |= space.append(keys, np.concatenate(rows))
-    bad = {digests[int(skipped.name)]: skipped.reason for skipped in loader.skipped}
-    return {i: bad[digests[i]] for i in missing if digests[i] in bad}
+        out.append(keys, np.concatenate(rows))
+    return {digests[int(skipped.name)]: skipped.reason for skipped in loader.skipped}
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def _rows(found: segments.Found, digests: Sequence[bytes], reasons: dict[bytes, str]) -> Rows:
+    places = np.array([found.places.get(digest, (-1, -1)) for digest in digests], np.int64).reshape(-1, 2)
+    return Rows(found.stores, places, {i: reasons[digest] for i, digest in enumerate(digests) if digest in reasons})
 
 
-def _append(path: Path, content: bytes) -> None:
-    with path.open("ab") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def _size(folder: Path) -> int:
+    try:
+        return int(sum(_stat(path, "st_size") for path in folder.iterdir()))
+    except FileNotFoundError:
+        return 0
+
+
+def _stat(path: Path, what: str) -> float:
+    """0 of what another process has just removed."""
+    try:
+        return float(getattr(path.stat(), what))
+    except FileNotFoundError:
+        return 0.0

@@ -58,7 +58,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
     with phases.phase("data"):
         data = read_data(config)
     with phases.phase("load"):
-        model = _model(config, data)
+        model = model_of(config, data)
         initial = digest(model.weights())
     trainer = _trainer(config, data, model, progress)
     if config.epochs:
@@ -121,7 +121,8 @@ def read_data(config: TrainConfig) -> Data:
     return replace(data, **splits)
 
 
-def _model(config: TrainConfig, data: Data) -> BaseModel:
+def model_of(config: TrainConfig, data: Data) -> BaseModel:
+    """The model that a configuration describes, with a new head for the data's classes or tasks."""
     head: Head | EstimatorHead = Head(config.hidden, config.dropout, "batch" if config.hidden else None)
     if config.estimator:
         head = Head.sklearn(by_name(config.estimator, config.seed))

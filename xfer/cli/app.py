@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import xfer
-from xfer.cli import about, certify, inspect, runs
+from xfer.cli import about, certify, features, inspect, runs
 
 app = typer.Typer(
     help="One transfer-learning workflow for images, unchanged on PyTorch and on TensorFlow/Keras.",
@@ -19,6 +19,7 @@ app = typer.Typer(
 
 for command in (
     inspect.inspect,
+    features.features,
     runs.train,
     runs.evaluate,
     runs.predict,

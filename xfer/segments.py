@@ -1,0 +1,136 @@
+"""Rows on disk, found by digests: files that only grow, each by one writer, read as if they were one.
+
+A segment begins with a header, which says the shape and dtype of its rows. Then come records: a digest, a CRC-32 of
+header, digest and row, and the row. A writer begins a segment of its own and touches no other. So writers never wait
+for each other, segments of another machine are added by copying the files, and nothing is ever repaired: a record that
+a kill has cut off or that is damaged fails its checksum, and its row is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+
+SUFFIX = ".rows"
+DIGEST = 32
+_HEADER = 256
+_MARK = 64  # so that rows are aligned
+_DTYPES = ("<f4", "<f8")
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Rows that were found.
+
+    Args:
+        stores: one (n, *shape) for each segment, mapped into memory.
+        places: the store and the number of a row, by its digest.
+    """
+
+    stores: tuple[np.ndarray, ...]
+    places: dict[bytes, tuple[int, int]]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row; 0 where none was found."""
+        return next((self.stores[store][0].nbytes for store, _ in self.places.values()), 0)
+
+
+def find(folder: Path, wanted: Collection[bytes]) -> Found:
+    """The rows of the digests `wanted` in all segments of a folder, each checked against its checksum."""
+    stores: list[np.ndarray] = []
+    places: dict[bytes, tuple[int, int]] = {}
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        opened = _open(path)
+        if opened is None:
+            continue
+        header, records = opened
+        digests, rows = np.ascontiguousarray(records["digest"]).tobytes(), records["row"]
+        for number in range(len(records)):
+            digest = digests[number * DIGEST : (number + 1) * DIGEST]
+            if digest not in wanted or digest in places:
+                continue
+            if records["check"][number] == _check(header, digest, rows[number]):
+                places[digest] = (len(stores), number)
+        stores.append(rows)
+    return Found(tuple(stores), places)
+
+
+class Writer:
+    """Writes one segment, which is begun with the first row.
+
+    Args:
+        folder: one that is there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
+        self._file: BinaryIO | None = None
+
+    @property
+    def written(self) -> bool:
+        """Whether there is a row in it."""
+        return self._file is not None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def append(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
+        """Put rows (N, ...), float32 or float64, onto the disk.
+
+        Raises:
+            OSError: the disk is full, or the folder is gone.
+        """
+        header = _header(rows)
+        records = np.zeros(len(rows), _record(rows.shape[1:], rows.dtype.str))
+        records["digest"] = np.frombuffer(b"".join(digests), f"V{DIGEST}")
+        records["check"] = [_check(header, digest, row) for digest, row in zip(digests, rows, strict=True)]
+        records["row"] = rows
+        if self._file is None:
+            self._file = self.path.open("xb")
+            self._file.write(header)
+        self._file.write(records.tobytes())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def _header(rows: np.ndarray) -> bytes:
+    return json.dumps({"shape": rows.shape[1:], "dtype": rows.dtype.str}).encode().ljust(_HEADER)
+
+
+def _record(shape: tuple[int, ...], dtype: str) -> np.dtype[Any]:
+    spare = _MARK - DIGEST - 4
+    return np.dtype([("digest", f"V{DIGEST}"), ("check", "<u4"), ("spare", f"V{spare}"), ("row", dtype, shape)])
+
+
+def _check(header: bytes, digest: bytes, row: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(row).data, zlib.crc32(header + digest))
+
+
+def _open(path: Path) -> tuple[bytes, np.ndarray] | None:
+    """The header and the whole records of a segment; None where there is none."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER)
+        meta = json.loads(header)
+        if meta["dtype"] not in _DTYPES:
+            return None
+        record = _record(tuple(int(n) for n in meta["shape"]), meta["dtype"])
+        number = (path.stat().st_size - _HEADER) // record.itemsize
+        if number < 1:
+            return None
+        return header, np.asarray(np.memmap(path, record, "r", offset=_HEADER, shape=(number,)))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
