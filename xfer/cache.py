@@ -16,7 +16,7 @@ import re
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from xfer import segments
+from xfer.data.decode import BadImageError, decode, resize_crop
 from xfer.data.rows import Rows
 from xfer.errors import UnknownNameError, UsageError
 from xfer.weights.fetch import cache_dir
@@ -103,18 +104,64 @@ class FeatureCache:
     folder: Path = field(default_factory=features_dir)
     budget: int = BUDGET
 
-    def data(self, model: BaseModel, data: Data, after: str, batch_size: int, workers: int | None) -> tuple[Data, Used]:
-        """The data set with outputs of the frozen blocks up to `after` in the place of images, in every split but test.
+    @classmethod
+    def of(cls, given: bool | str | Path | FeatureCache) -> FeatureCache | None:
+        """The cache that an argument `cache` means: True the usual one, False none, a path the one there."""
+        if isinstance(given, bool):
+            return cls() if given else None
+        return given if isinstance(given, FeatureCache) else cls(Path(given))
+
+    def data(
+        self,
+        model: BaseModel,
+        data: Data,
+        after: str,
+        batch_size: int,
+        workers: int | None,
+        names: Collection[str] = ("train", "val"),
+    ) -> tuple[Data, Used]:
+        """The data set with outputs of the frozen blocks up to `after` in the place of images, in the splits named.
 
         Raises:
             OSError: the folder cannot be written, or the disk is full.
         """
-        splits = {name: split for name, split in data.splits.items() if name != "test"}
+        splits = {name: split for name, split in data.splits.items() if name in names}
         found, used = self._fetch(model, after, splits, Shard(), batch_size, workers)
         changed: dict[str, Any] = {
             name: replace(splits[name], images=rows, after=after) for name, rows in found.items()
         }
         return replace(data, **changed), used
+
+    def look_up(self, model: BaseModel, split: Split, after: str | None = None, workers: int | None = None) -> Split:
+        """The split with rows in the place of images, if there is one for all that can be read; else the split itself.
+
+        Nothing is computed and nothing is written.
+
+        Args:
+            model: in inference mode.
+            split: of images.
+            after: the block whose outputs to look for; by default the last of those that are frozen.
+            workers: threads that read files.
+        """
+        stage = after or boundary(model)
+        if stage is None or split.after is not None or not any(self.folder.glob(f"{_prefix(model)}-*")):
+            return split
+        folder = self.folder / _key(model, stage)
+        if not folder.is_dir():
+            return split
+        digests, recipe = digests_of(split, workers), model.spec.preprocessing
+        found, reasons = segments.find(folder, set(digests)), dict[bytes, str]()
+        for i, digest in enumerate(digests):
+            if digest not in found.places and digest not in reasons:
+                try:
+                    resize_crop(decode(split.images[i], recipe.missing), recipe)
+                except BadImageError as bad:
+                    reasons[digest] = bad.reason
+                else:
+                    return split
+        with suppress(OSError):
+            os.utime(folder)
+        return replace(split, images=_rows(found, digests, reasons), after=stage)
 
     def fill(
         self,
@@ -219,6 +266,8 @@ class _Space:
 
 def boundary(model: BaseModel) -> str | None:
     """The last stage before the first in which anything is trained; None where that is the first of all."""
+    if model.estimator is not None:  # nothing passes through it to what comes before
+        return "features"
     live = {model.card.block_of(name) for name in model.trainable}
     before = None
     for stage in model.stages_after(None):
@@ -277,7 +326,11 @@ def space_name(model: BaseModel, after: str) -> str:
     found.update(json.dumps(described, sort_keys=True).encode())
     for name, array in model.read(names).items():
         found.update(name.encode() + b"\0" + np.ascontiguousarray(array).tobytes())
-    return f"{model.name.replace(':', '-')}-{found.hexdigest()[:24]}"
+    return f"{_prefix(model)}-{found.hexdigest()[:24]}"
+
+
+def _prefix(model: BaseModel) -> str:
+    return model.name.replace(":", "-")
 
 
 def _compute(

@@ -22,6 +22,7 @@ from xfer.significance import Interval, McNemar
 from xfer.task_evaluation import TasksEvaluation, evaluate_tasks
 
 if TYPE_CHECKING:
+    from xfer.cache import FeatureCache
     from xfer.data import Budget, Data, Loader, OnBad, Skipped, Split
     from xfer.data.views import View
     from xfer.model import BaseModel
@@ -157,6 +158,7 @@ def evaluate(
     workers: int | None = None,
     on_bad: OnBad = "report",
     tta: str = "none",
+    cache: bool | str | Path | FeatureCache = True,
 ) -> Evaluation | TasksEvaluation:
     """Metrics of `model` on data: the validation split if there is one, else the test split, else all of it.
 
@@ -168,17 +170,24 @@ def evaluate(
         on_bad: "report" lists unreadable images in `skipped`; "raise" stops at the first; "impute" puts a blank image
             in the place of each.
         tta: test-time augmentation, the mean of probabilities over views: "none", "flip", "five-crop", "ten-crop".
+        cache: whether outputs of frozen blocks that training or `xfer features` has kept are read; none are made here.
+            A path says where; see `xfer.cache.FeatureCache`.
 
     Raises:
         DataError: classes that the model does not know, or not one readable image; with `on_bad="raise"`, an
             image that cannot be read, by name.
     """
+    from xfer.cache import FeatureCache
     from xfer.data import load
     from xfer.data.views import views_of
 
     source = load(data)
     if tta == "none":
-        return run(model, evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad))
+        kept = FeatureCache.of(cache)
+        return run(
+            model,
+            evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad, cache=kept),
+        )
     if model.spec.tasks:
         raise UsageError("test-time augmentation averages the classes of one task: leave tta out with several")
     found = []
@@ -222,10 +231,12 @@ def evaluation_loader(
     on_bad: OnBad = "report",
     view: View | None = None,
     memory: Budget | None = None,
+    cache: FeatureCache | None = None,
 ) -> Loader:
     """A loader of the split to evaluate on, its labels those of the model; images without any are left out.
 
-    The processes of a run share it, so all of them must evaluate.
+    Where the cache has all rows of it, they are in the place of images. The processes of a run share it, so all of them
+    must evaluate.
     """
     from xfer.data import Loader
 
@@ -234,6 +245,8 @@ def evaluation_loader(
     known = labelled.subset(np.flatnonzero(labelled.labelled)) if not labelled.labelled.all() else labelled
     if not len(known):
         raise DataError(f"{data.source} has no image with a label to evaluate on")
+    if cache is not None and on_bad != "impute":  # a blank image has no row
+        known = cache.look_up(model, known, workers=workers)
     return Loader(
         known,
         preprocessing,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xfer.errors import DataError
 
 if TYPE_CHECKING:
+    from xfer.cache import FeatureCache
     from xfer.data import Augment, Data, Loader, Mix, OnBad, Split
     from xfer.model import BaseModel
 
@@ -23,6 +26,7 @@ def extract(
     batch_size: int = 32,
     workers: int | None = None,
     on_bad: OnBad = "report",
+    cache: bool | str | Path | FeatureCache = True,
 ) -> Data:
     """The same data set with what the model makes of each image in the image's place.
 
@@ -40,16 +44,27 @@ def extract(
         batch_size: images a forward pass.
         workers: decoding threads; None for one a core.
         on_bad: "report" leaves out what cannot be read, with a note; "raise" stops; "impute" takes a blank image.
+        cache: whether outputs of images as they are, neither augmented nor mixed, are read from the cache, and kept in
+            it if they are not there. A path says where; see `xfer.cache.FeatureCache`.
 
     Raises:
         DataError: no image can be read; with `on_bad="raise"`, one that cannot, by name.
     """
-    from xfer.data import Loader, Mix, load
+    from xfer.cache import FeatureCache
+    from xfer.data import Augment, Loader, Mix, load
 
     source = load(data)
     if source.train.after is not None:
         raise DataError(f"{source.source} is outputs of {source.train.after!r} already: give pictures")
     found, notes = {}, list(source.notes)
+    changed = bool(Mix.parse(mix)) or str(Augment.parse(augment)) != "none"
+    kept = FeatureCache.of(cache)
+    if kept is not None and after in model.entries and on_bad != "impute":  # a blank image has no row
+        names = source.splits.keys() - ({"train"} if changed else set())
+        try:
+            source, _ = kept.data(model, source, after, batch_size, workers, names)
+        except OSError as error:
+            print(f"features are not kept: {error}", file=sys.stderr)
     for name, split in source.splits.items():
         plain = replace(split, columns=None, column_names=(), targets=None)
         loader = Loader(

@@ -22,6 +22,7 @@ from xfer.tasks import Task, output_names
 
 if TYPE_CHECKING:
     from xfer.backend import Backend, ModelSpec
+    from xfer.cache import FeatureCache
     from xfer.columns import Columns
     from xfer.data import Batch, Data, OnBad, Split
     from xfer.data.views import View
@@ -234,11 +235,12 @@ class BaseModel(ABC):
         workers: int | None = None,
         on_bad: OnBad = "report",
         tta: str = "none",
+        cache: bool | str | Path | FeatureCache = True,
     ) -> Any:
         """Metrics on a data set's validation split (or on the split given); see `xfer.evaluation.evaluate`."""
         from xfer.evaluation import evaluate
 
-        return evaluate(self, data, batch_size=batch_size, workers=workers, on_bad=on_bad, tta=tta)
+        return evaluate(self, data, batch_size=batch_size, workers=workers, on_bad=on_bad, tta=tta, cache=cache)
 
     def _one_task(self, what: str) -> None:
         if self.spec.tasks:

@@ -68,7 +68,9 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
     guessed: PseudoLabels | None = None
     if config.pseudo_label is not None:
         with phases.phase("pseudo_label"):
-            data, guessed = pseudo_label(model, data, threshold=config.pseudo_label, batch_size=config.images_a_pass)
+            data, guessed = pseudo_label(
+                model, data, threshold=config.pseudo_label, batch_size=config.images_a_pass, cache=config.cache
+            )
             trainer.fit(_head_data(config, model, data), max(config.epochs, 1), phase="pseudo-label")
     if config.fine_tune:
         with phases.phase("fine_tune"):
@@ -85,6 +87,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> Result:
             "batch_size": config.images_a_pass,
             "workers": config.workers,
             "on_bad": config.on_bad,
+            "cache": config.cache,
         }
         if config.calibrate:
             calibrate(model, data, **options)
@@ -151,7 +154,9 @@ def _head_data(config: TrainConfig, model: BaseModel, data: Data) -> Data:
         raise UsageError(
             f"resample={config.resample} works on features of images as they are: leave out augment and mix"
         )
-    features = extract(model, data, batch_size=config.images_a_pass, workers=config.workers, on_bad=config.on_bad)
+    features = extract(
+        model, data, batch_size=config.images_a_pass, workers=config.workers, on_bad=config.on_bad, cache=config.cache
+    )
     return resample(features, config.resample, seed=config.seed, backend=model.backend)
 
 

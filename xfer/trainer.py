@@ -72,8 +72,9 @@ class Trainer:
         restore_best: put back the weights of the epoch with the best `monitor` at the end of each fit.
         monitor: "loss", or "val_" and any metric of `xfer.metrics`, such as "val_loss", "val_accuracy", "val_mcc",
             "val_top3_accuracy". What is neither shown in every epoch nor watched is not computed while training.
-        cache: whether outputs of frozen blocks are computed once and kept on disk, where that changes nothing: no
-            augmentation or mixing, and two epochs or more. A path says where; see `xfer.cache.FeatureCache`.
+        cache: whether outputs of frozen blocks are computed once and kept on disk, where that changes nothing: of
+            validation images, and of training images in two epochs or more without augmentation and mixing, or for an
+            estimator. A path says where; see `xfer.cache.FeatureCache`.
         image_memory: GiB of decoded images that training and validation keep from epoch to epoch of a fit, as far as
             they fit; the same pixels, without decoding them again. None is a quarter of the free memory, at most 2
             GiB; 0 keeps none. A file that changes on disk during a fit may go unnoticed.
@@ -141,7 +142,7 @@ class Trainer:
         chosen = losses(model.spec.tasks) if model.spec.tasks else loss or LossSpec()
         self.stepper = model.backend.stepper(model, rule, chosen, clip_norm)
         self.callbacks = [*callbacks, *averages, *([Progress()] if progress and self.world.rank == 0 else [])]
-        self.cache = cache if isinstance(cache, FeatureCache) else _cache(cache)
+        self.cache = FeatureCache.of(cache)
         self.cached: Used | None = None
         Budget.of(image_memory)  # refuses what is no size
         self.image_memory = image_memory
@@ -377,7 +378,8 @@ class Trainer:
             raise UsageError(f"mix={self.mix} makes soft labels, which an estimator does not take: leave it out")
         assert self.model.estimator is not None
         started = time.perf_counter()
-        train, validation = self._train_loader(data), self._validation_loader(data)
+        source = self._once(data, epochs=2)  # whatever fits the next estimator reads the same rows
+        train, validation = self._train_loader(source), self._validation_loader(source)
         features, labels, _ = train.collect(
             lambda batch: head_inputs(self.model.stage(batch.inputs, "features"), batch.columns), self.epoch
         )
@@ -393,16 +395,22 @@ class Trainer:
         return History([row])
 
     def _once(self, data: Data, epochs: int | None) -> Data:
-        """The data with outputs of the frozen blocks in the place of images, if the cache has them or can make them."""
+        """The data with outputs of the frozen blocks in the place of images, if the cache has them or can make them.
+
+        Those of validation are of use in any case: each epoch and the evaluation after it see the same images.
+        """
         self.cached = None
         changed = self.mix or any(str(a) != "none" for a in (self.augment, self.augment_minority) if a is not None)
         after = boundary(self.model)
-        if self.cache is None or self._planned(epochs) < 2 or changed or after is None or self.on_bad == "impute":
+        if self.cache is None or after is None or self.on_bad == "impute":
             return data
         if data.train is None or data.train.after is not None or not len(data.train):
             return data
+        names = {"val"} if changed or self._planned(epochs) < 2 else {"train", "val"}
+        if not names & data.splits.keys():
+            return data
         try:
-            found, self.cached = self.cache.data(self.model, data, after, self.batch_size, self.workers)
+            found, self.cached = self.cache.data(self.model, data, after, self.batch_size, self.workers, names)
         except OSError as error:
             print(f"features are not kept, and every epoch makes them anew: {error}", file=sys.stderr)
             return data
@@ -489,12 +497,6 @@ class Trainer:
     def _each(self, hook: str, watchers: Sequence[Callback], *arguments: Any) -> None:
         for callback in watchers:
             getattr(callback, hook)(self, *arguments)
-
-
-def _cache(given: bool | str | Path) -> FeatureCache | None:
-    if isinstance(given, bool):
-        return FeatureCache() if given else None
-    return FeatureCache(Path(given))
 
 
 def _metrics(watchers: Sequence[Callback]) -> list[str]:

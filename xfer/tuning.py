@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from xfer.evaluation import Evaluation
 from xfer.metrics import metric
 
 if TYPE_CHECKING:
+    from xfer.cache import FeatureCache
     from xfer.data import Data, Split
     from xfer.model import BaseModel
 
@@ -77,7 +79,12 @@ class PseudoLabels:
 
 
 def pseudo_label(
-    model: BaseModel, data: Data, *, threshold: float = 0.95, batch_size: int = 32
+    model: BaseModel,
+    data: Data,
+    *,
+    threshold: float = 0.95,
+    batch_size: int = 32,
+    cache: bool | str | Path | FeatureCache = True,
 ) -> tuple[Data, PseudoLabels]:
     """The data set with the model's own answer for a label where train has none and the model is sure (Lee 2013).
 
@@ -86,6 +93,7 @@ def pseudo_label(
         data: its training images without a label are looked at, nothing else.
         threshold: least probability, in (0, 1]; calibrate the model first, for else it is surer than right.
         batch_size: images a forward pass.
+        cache: as in `evaluate`.
 
     Returns:
         The data, with a note, and a report that names each image that got a label.
@@ -101,7 +109,7 @@ def pseudo_label(
         raise UsageError("pseudo-labels are of one task: the data has several")
     places = np.flatnonzero(train.labels < 0)
     labels, given = train.labels.copy(), []
-    for index, label, probability in _answers(model, train.subset(places), batch_size) if len(places) else ():
+    for index, label, probability in _answers(model, train.subset(places), batch_size, cache) if len(places) else ():
         if probability >= threshold:
             place, name = int(places[index]), model.classes[label]
             labels[place] = data.classes.index(name)
@@ -111,11 +119,16 @@ def pseudo_label(
     return replace(data, train=replace(train, labels=labels), notes=(*data.notes, note)), report
 
 
-def _answers(model: BaseModel, split: Split, batch_size: int) -> Iterable[tuple[int, int, float]]:
+def _answers(
+    model: BaseModel, split: Split, batch_size: int, cache: bool | str | Path | FeatureCache
+) -> Iterable[tuple[int, int, float]]:
     """Index, class named and its probability, of every image that can be read."""
+    from xfer.cache import FeatureCache
     from xfer.data import Loader
 
-    loader = Loader(split, model.spec.preprocessing, batch_size=batch_size, workers=None, columns=model.columns)
+    kept = FeatureCache.of(cache)
+    known = split if kept is None else kept.look_up(model, split)
+    loader = Loader(known, model.spec.preprocessing, batch_size=batch_size, workers=None, columns=model.columns)
     logits, _, indices = loader.collect(lambda batch: model.logits(batch.inputs))
     probabilities = softmax(model.decision.cooled(logits))
     chosen = model.decision.choose(probabilities)

@@ -14,14 +14,17 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
+from sklearn.neighbors import KNeighborsClassifier
 from typer.testing import CliRunner
 
 import xfer
+from xfer import recipe
 from xfer.backend import ModelSpec
 from xfer.cache import FeatureCache, Used, _key, boundary
 from xfer.cli.app import app
+from xfer.config import train_config
 from xfer.data.decode import BadImageError
-from xfer.errors import UsageError
+from xfer.errors import DataError, UsageError
 from xfer.segments import Writer, find
 from xfer.testing import NumpyBackend
 from xfer.testing.numpy_backend.model import NumpyModel
@@ -360,19 +363,104 @@ def test_the_oldest_goes_first(data, tmp_path):
 
 
 def test_when_it_stays_out_of_the_way(data, tmp_path):
-    for options, epochs, unfrozen in (
-        ({"augment": "flip"}, 2, 0),
-        ({"augment_minority": "flip"}, 2, 0),
-        ({"mix": "mixup"}, 2, 0),
-        ({"on_bad": "impute"}, 2, 0),
-        ({}, 1, 0),
-        ({}, 2, 9),
+    """Of validation, whose images never change, rows are kept all the same."""
+    for options, epochs, unfrozen, expected in (
+        ({"augment": "flip"}, 2, 0, 15),
+        ({"augment_minority": "flip"}, 2, 0, 15),
+        ({"mix": "mixup"}, 2, 0, 15),
+        ({}, 1, 0, 15),
+        ({"on_bad": "impute"}, 2, 0, None),
+        ({}, 2, 9, None),
     ):
         model = build()
         plan(model, 0) if unfrozen == 0 else model.unfreeze()
         trainer = xfer.Trainer(model, cache=tmp_path, progress=False, **options)
         trainer.fit(data, epochs)
-        assert trainer.cached is None, options
+        used = trainer.cached
+        assert (None if used is None else used.there + used.computed) == expected, options
     assert boundary(build()) is None
     assert boundary(plan(build(), 0)) == "features"
     assert boundary(plan(build(), 1)) == "stem"
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """How many images go through the network from its beginning, in inference and in training."""
+    found = []
+
+    def counted(method):
+        def call(self, inputs, *arguments):
+            found.extend([1] * len(inputs) if inputs.after is None else [])
+            return method(self, inputs, *arguments)
+
+        return call
+
+    for name in ("run", "forward"):
+        monkeypatch.setattr(NumpyModel, name, counted(getattr(NumpyModel, name)))
+    return found
+
+
+@pytest.mark.parametrize(("unfrozen", "estimator"), [(0, False), (1, False), (0, True)])
+def test_evaluation_reads_what_training_kept(data, tmp_path, passes, unfrozen, estimator):
+    """After a head, a fine-tuned block or an estimator: answers to rounding, unreadable images by name, no pass."""
+    images = [*(data.val.images[i] for i in range(14)), b"nothing"]
+    val = xfer.data.Split(images, data.val.labels, data.val.names, data.classes)
+    broken = replace(data, val=val)
+    model = plan(build(), unfrozen)
+    if estimator:
+        model.replace_head(data.classes, xfer.Head.sklearn(KNeighborsClassifier()))
+    xfer.Trainer(model, cache=tmp_path, progress=False).fit(broken, 2)
+    expected = model.evaluate(broken, cache=False)
+    passes.clear()
+    found = model.evaluate(broken, cache=tmp_path)
+    xfer.calibrate(model, broken, cache=tmp_path)
+    assert len(passes) == 0
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, rtol=1e-6)
+    assert found.metrics == pytest.approx(expected.metrics)
+    assert [bad.name for bad in found.skipped] == [bad.name for bad in expected.skipped] == ["14"]
+    with pytest.raises(DataError, match="cannot read 14"):
+        model.evaluate(broken, cache=tmp_path, on_bad="raise")
+    assert len(model.evaluate(broken, cache=tmp_path, on_bad="impute").names) == 15
+
+
+def test_evaluation_makes_no_rows(data, tmp_path, passes):
+    """Of images that training has not seen, one is enough to look at all as pictures."""
+    model = plan(build(), 0)
+    model.evaluate(data, cache=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    FeatureCache(tmp_path).fill(model, replace(data, val=data.val.subset(range(14))))
+    passes.clear()
+    found = model.evaluate(data, cache=tmp_path)
+    assert (len(passes), rows_in(tmp_path)) == (15, 74)
+    assert found.metrics == pytest.approx(model.evaluate(data, cache=False).metrics)
+
+
+def test_features_are_kept_and_found(data, tmp_path, passes):
+    model = build()
+    expected = xfer.extract(model, data, after="layer1", cache=False)
+    for made in (75 + 1, 0):
+        passes.clear()
+        found = xfer.extract(model, data, after="layer1", cache=tmp_path)
+        assert len(passes) == made
+        np.testing.assert_allclose(found.train.images, expected.train.images, rtol=1e-12)
+        np.testing.assert_allclose(found.val.images, expected.val.images, rtol=1e-12)
+    passes.clear()
+    xfer.extract(model, data, after="layer1", augment="flip", cache=tmp_path)
+    assert len(passes) == 60, "what augmentation changes is made anew, validation is not"
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"augment": "flip"}, {"epochs": 1}, {"resample": "smote"}, {"estimator": "knn"}, {"fine_tune": 2}]
+)
+def test_a_run_ends_without_a_pass(tmp_path, passes, monkeypatch, options):
+    """Calibration, thresholds and evaluation after training read the rows of validation."""
+    monkeypatch.setattr("xfer.loading.any_backend", lambda name: NumpyBackend())
+    monkeypatch.setenv("XFER_FEATURES", str(tmp_path / "rows"))
+    small = {"data": "digits", "model": "tiny", "weights": "none", "image_size": 16, "limit": 80, "epochs": 2}
+    config = small | {"calibrate": True, "thresholds": "macro_f1", "out": str(tmp_path / "run")} | options
+    monkeypatch.setattr(recipe, "calibrate", lambda *a, **k: passes.clear() or xfer.calibrate(*a, **k))
+    result = recipe.train(train_config(config), progress=False)
+    assert len(passes) == 0
+    plain = result.model.evaluate(recipe.read_data(train_config(config)), cache=False)
+    np.testing.assert_allclose(result.evaluation.probabilities, plain.probabilities, rtol=1e-4, atol=1e-6)
+    assert len(passes) == 80
