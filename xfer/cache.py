@@ -22,21 +22,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import PIL
 from PIL import Image
 
 from xfer import segments
 from xfer.data.decode import BadImageError, decode, resize_crop
-from xfer.data.rows import Rows
+from xfer.data.rows import Rows, Views, view_codes, view_keys
 from xfer.errors import UnknownNameError, UsageError
 from xfer.weights.fetch import cache_dir
 
 if TYPE_CHECKING:
-    from xfer.data import Data, Split
+    from xfer.data import Data, Loader, Split
     from xfer.model import BaseModel
 
 _FLUSH = 64 << 20  # bytes of rows between two writes
 BUDGET = 20 << 30
-FORMAT = 2
+FORMAT = 2  # raise it when decoding, resizing or augmentation change
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Used:
         row_bytes: of one row; 0 where there is none.
         unreadable: images that have no row.
         folder: of the space.
+
+    Of augmented images, each view counts.
     """
 
     there: int
@@ -56,6 +59,15 @@ class Used:
     row_bytes: int
     unreadable: int = 0
     folder: Path | None = field(default=None, compare=False)
+
+    def __add__(self, other: Used) -> Used:
+        return Used(
+            self.there + other.there,
+            self.computed + other.computed,
+            self.row_bytes or other.row_bytes,
+            self.unreadable + other.unreadable,
+            self.folder or other.folder,
+        )
 
 
 @dataclass(frozen=True)
@@ -119,17 +131,33 @@ class FeatureCache:
         batch_size: int,
         workers: int | None,
         names: Collection[str] = ("train", "val"),
+        views: Augmented | None = None,
     ) -> tuple[Data, Used]:
         """The data set with outputs of the frozen blocks up to `after` in the place of images, in the splits named.
+
+        Args:
+            model: in inference mode, as it is in frozen blocks while training.
+            data: of images.
+            after: the last of those blocks.
+            batch_size: images a forward pass.
+            workers: decoding threads; None for one a core.
+            names: of splits whose images are taken as they are.
+            views: augmented images for the training split.
 
         Raises:
             OSError: the folder cannot be written, or the disk is full.
         """
         splits = {name: split for name, split in data.splits.items() if name in names}
-        found, used = self._fetch(model, after, splits, Shard(), batch_size, workers)
-        changed: dict[str, Any] = {
-            name: replace(splits[name], images=rows, after=after) for name, rows in found.items()
-        }
+        used, changed = Used(0, 0, 0), dict[str, Any]()
+        if splits:
+            jobs = {name: _plain(model, split, batch_size, workers) for name, split in splits.items()}
+            found, used = self._fetch(model, after, jobs)
+            changed |= {name: replace(splits[name], images=rows, after=after) for name, rows in found.items()}
+        if views is not None:
+            job = views.job()
+            found, of_views = self._fetch(model, after, {"train": job}, augmented=views.kind)
+            seen = Views(found["train"], view_codes(job.keys), len(data.train))
+            changed["train"], used = replace(data.train, images=seen, after=after), used + of_views
         return replace(data, **changed), used
 
     def look_up(self, model: BaseModel, split: Split, after: str | None = None, workers: int | None = None) -> Split:
@@ -146,7 +174,7 @@ class FeatureCache:
         stage = after or boundary(model)
         if stage is None or split.after is not None or not any(self.folder.glob(f"{_prefix(model)}-*")):
             return split
-        folder = self.folder / _key(model, stage)
+        folder = self.folder / space_name(model, stage)
         if not folder.is_dir():
             return split
         digests, recipe = digests_of(split, workers), model.spec.preprocessing
@@ -196,7 +224,8 @@ class FeatureCache:
         part = shard if isinstance(shard, Shard) else Shard.parse(shard)
         if after not in model.entries:
             raise UnknownNameError("block", after, model.entries)
-        return self._fetch(model, after, load(data).splits, part, batch_size, workers)[1]
+        jobs = {name: _plain(model, split, batch_size, workers) for name, split in load(data).splits.items()}
+        return self._fetch(model, after, jobs, part)[1]
 
     def estimate(self, model: BaseModel, after: str, images: int) -> int:
         """Bytes that the outputs of so many images take."""
@@ -204,35 +233,28 @@ class FeatureCache:
         return images * int(model.stage(np.zeros((1, size, size, 3), np.uint8), after).nbytes)
 
     def _fetch(
-        self,
-        model: BaseModel,
-        after: str,
-        splits: dict[str, Split],
-        shard: Shard,
-        batch_size: int,
-        workers: int | None,
+        self, model: BaseModel, after: str, jobs: dict[str, _Job], shard: Shard | None = None, augmented: str = ""
     ) -> tuple[dict[str, Rows], Used]:
-        """The rows of the images of a shard, those that were missing computed first; of others, none."""
-        space = _Space(self.folder / space_name(model, after))
-        digests = {name: digests_of(split, workers) for name, split in splits.items()}
-        everything = {digest for each in digests.values() for digest in each}
-        mine = {digest for digest in everything if shard.has(digest)}
-        with space.locked(f"{shard.index}-of-{shard.count}"):
+        """The rows that are asked for, those that were missing computed first; outside of the shard, none."""
+        part, space = shard or Shard(), _Space(self.folder / space_name(model, after, augmented))
+        everything = {digest for job in jobs.values() for digest in job.digests}
+        mine = {digest for digest in everything if part.has(digest)}
+        with space.locked(f"{part.index}-of-{part.count}"):
             before = segments.find(space.folder, mine)
             missing, reasons = mine - before.places.keys(), dict[bytes, str]()
             if missing:
                 self._make_room(len(everything) * (before.row_bytes or self.estimate(model, after, 1)), space)
             with segments.Writer(space.folder) as out:
-                for name, split in splits.items():
-                    reasons |= _compute(model, split, digests[name], missing, after, out, batch_size, workers)
-                    missing = missing.difference(digests[name])
+                for job in jobs.values():
+                    reasons |= _compute(model, job, missing, after, out)
+                    missing = missing.difference(job.digests)
             found = segments.find(space.folder, mine) if out.written else before
         if lost := len(mine - found.places.keys() - reasons.keys()):
             raise OSError(f"{lost} rows went missing while they were written: does another run clear {space.folder}?")
-        listed = [digest for each in digests.values() for digest in each if digest in mine]
+        listed = [digest for job in jobs.values() for digest in job.digests if digest in mine]
         there, bad = (sum(digest in known for digest in listed) for known in (before.places, reasons))
         used = Used(there, len(listed) - there - bad, found.row_bytes, bad, space.folder)
-        return {name: _rows(found, each, reasons) for name, each in digests.items()}, used
+        return {name: _rows(found, job.digests, reasons) for name, job in jobs.items()}, used
 
     def _make_room(self, wanted: int, space: _Space) -> None:
         others = [path for path in self.folder.iterdir() if path.is_dir() and path != space.folder]
@@ -247,6 +269,64 @@ class FeatureCache:
                 break
             shutil.rmtree(path, ignore_errors=True)
             del sizes[path]
+
+
+@dataclass(frozen=True, eq=False)
+class Augmented:
+    """The views of training images that some epochs of a loader see.
+
+    Args:
+        loader: of images, with `views`; in epoch e it sees the views of epoch e modulo their number.
+        epochs: those to come.
+    """
+
+    loader: Loader
+    epochs: Sequence[int]
+
+    @property
+    def kind(self) -> str:
+        """What decides a view besides the image, its place in the split and the number of the view."""
+        return f"{self.loader.augment} {self.loader.augment_minority} {self.loader.seed}"
+
+    def job(self) -> _Job:
+        """The views, each once, in the order of their codes."""
+        loader, codes = self.loader, np.zeros(0, np.int64)
+        number = loader.views or len(self.epochs)
+        # Without sampling every epoch sees all images once.
+        for epoch in self.epochs[:number] if loader.sampling == "none" else self.epochs:
+            keys = loader.keys(epoch)
+            codes = np.union1d(codes, view_codes(np.column_stack([np.full(len(keys), epoch % number), keys])))
+        keys, contents = view_keys(codes), digests_of(loader.split, loader.workers)
+        digests = [
+            hashlib.sha256(contents[i] + f"{loader.augmentation(i)} {view} {i} {nth}".encode()).digest()
+            for view, i, nth in keys.tolist()
+        ]
+        return _Job(loader, keys, digests)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """Rows to find or to make.
+
+    Args:
+        loader: reads the images.
+        keys: int64 (N, 3): for each row the epoch whose augmentation it has, the index of the image, the repetition.
+        digests: of the rows.
+    """
+
+    loader: Loader
+    keys: np.ndarray
+    digests: list[bytes]
+
+
+def _plain(model: BaseModel, split: Split, batch_size: int, workers: int | None) -> _Job:
+    from xfer.data import Loader
+
+    alone = replace(split, columns=None, column_names=(), targets=None)
+    loader = Loader(alone, model.spec.preprocessing, batch_size=batch_size, workers=workers)
+    keys = np.zeros((len(split), 3), np.int64)
+    keys[:, 1] = np.arange(len(split))
+    return _Job(loader, keys, digests_of(split, workers))
 
 
 @dataclass(frozen=True)
@@ -307,7 +387,7 @@ def _content(source: Any) -> bytes:
     return found.digest()
 
 
-def space_name(model: BaseModel, after: str) -> str:
+def space_name(model: BaseModel, after: str, augmented: str = "") -> str:
     """The folder of what a model makes of images up to a stage: a digest of all that decides a row but the image."""
     frozen = model.stages_after(None)[: model.stages_after(None).index(after) + 1]
     beside = tuple(f"{branch.name}." for branch in model.card.auxiliary)  # nothing that follows reads them
@@ -322,6 +402,8 @@ def space_name(model: BaseModel, after: str) -> str:
         "model": model.name,
         "after": after,
         "preprocessing": asdict(model.spec.preprocessing),
+        "pillow": PIL.__version__,
+        "augmented": augmented,
     }
     found.update(json.dumps(described, sort_keys=True).encode())
     for name, array in model.read(names).items():
@@ -334,38 +416,29 @@ def _prefix(model: BaseModel) -> str:
 
 
 def _compute(
-    model: BaseModel,
-    split: Split,
-    digests: Sequence[bytes],
-    missing: Collection[bytes],
-    after: str,
-    out: segments.Writer,
-    batch_size: int,
-    workers: int | None,
+    model: BaseModel, job: _Job, missing: Collection[bytes], after: str, out: segments.Writer
 ) -> dict[bytes, str]:
-    """Write the rows of missing images, each content once; the reasons of the unreadable, by digest."""
-    from xfer.data import Loader
-
+    """Write the rows that are missing, each digest once; the reasons of the unreadable, by digest."""
     first: dict[bytes, int] = {}
-    for i, digest in enumerate(digests):
+    for place, digest in enumerate(job.digests):
         if digest in missing:
-            first.setdefault(digest, i)
+            first.setdefault(digest, place)
     places = np.array(list(first.values()), np.int64)
-    if not len(places):
-        return {}
-    plain = replace(split.subset(places), columns=None, column_names=(), targets=None, names=[str(i) for i in places])
-    loader = Loader(plain, model.spec.preprocessing, batch_size=batch_size, workers=workers)
     rows: list[np.ndarray] = []
-    keys: list[bytes] = []
-    for batch in loader.epoch(0, allow_nothing=True):
-        rows.append(model.stage(batch.inputs, after))
-        keys += [digests[places[i]] for i in batch.indices]
-        if sum(row.nbytes for row in rows) >= _FLUSH:
-            out.append(keys, np.concatenate(rows))
-            rows, keys = [], []
+    made: list[bytes] = []
+    for view in np.unique(job.keys[places, 0]).tolist():
+        asked = places[job.keys[places, 0] == view]
+        for batch in job.loader.epoch(view, keys=job.keys[asked, 1:], allow_nothing=True):
+            here = asked[batch.number * job.loader.batch_size :][: job.loader.batch_size]
+            rows.append(model.stage(batch.inputs, after))
+            made += [job.digests[place] for place in here[np.isin(job.keys[here, 1], batch.indices)]]
+            if sum(row.nbytes for row in rows) >= _FLUSH:
+                out.append(made, np.concatenate(rows))
+                rows, made = [], []
     if rows:
-        out.append(keys, np.concatenate(rows))
-    return {digests[int(skipped.name)]: skipped.reason for skipped in loader.skipped}
+        out.append(made, np.concatenate(rows))
+    bad = job.loader.unreadable
+    return {job.digests[place]: bad[int(index)] for place in places if (index := job.keys[place, 1]) in bad}
 
 
 def _rows(found: segments.Found, digests: Sequence[bytes], reasons: dict[bytes, str]) -> Rows:

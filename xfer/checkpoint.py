@@ -59,6 +59,7 @@ class TrainingState:
     sampling: Literal["none", "over", "under", "balanced"] = "none"
     augment_minority: str | None = None
     mix: str = "none"
+    cache_views: int | None = None
 
 
 @dataclass(frozen=True)

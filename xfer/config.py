@@ -101,6 +101,9 @@ class TrainConfig(BaseModel):
         ge=0,
         description="GiB of decoded images kept between epochs; default: a quarter of the free, at most 2",
     )
+    cache_views: int | None = Field(
+        None, ge=1, le=1000, description="repeat the augmentation of the first so many epochs, and keep outputs for it"
+    )
     seed: int = Field(0, ge=0, description="of split, order, augmentation and initial weights")
     tensorboard: bool = Field(False, description="write TensorBoard events into the run")
     out: str = Field("run", description="folder of the run")

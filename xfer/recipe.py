@@ -185,6 +185,7 @@ def _trainer(config: TrainConfig, data: Data, model: BaseModel, progress: bool) 
         monitor=config.monitor,
         cache=config.cache,
         image_memory=config.image_memory,
+        cache_views=config.cache_views,
         swa=config.swa,
         callbacks=[TensorBoard(Path(config.out, "tensorboard"))] if config.tensorboard else [],
         progress=progress,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, SupportsFloat, get_args
 import numpy as np
 
 from xfer import checkpoint, evaluation
-from xfer.cache import FeatureCache, Used, boundary
+from xfer.cache import Augmented, FeatureCache, Used, boundary
 from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching, WeightAverage
 from xfer.errors import CheckpointError, DataError, UsageError, WorldError, XferError, check_name
 from xfer.estimator import FittedEstimator
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _PASS = 32  # images at once where nobody said how many
 DECAY_PER_BLOCK = 2.6  # Howard & Ruder 2018 (arXiv:1801.06146): each lower layer's rate is the one above over 2.6
+MOST_VIEWS = 1000
 
 
 class TrainingError(XferError):
@@ -78,6 +79,9 @@ class Trainer:
         image_memory: GiB of decoded images that training and validation keep from epoch to epoch of a fit, as far as
             they fit; the same pixels, without decoding them again. None is a quarter of the free memory, at most 2
             GiB; 0 keeps none. A file that changes on disk during a fit may go unnoticed.
+        cache_views: augment as in the first so many epochs, over and over: epoch e, counted from 0, sees the views of
+            epoch e modulo `cache_views`, and the cache keeps outputs of frozen blocks for each. None never repeats a
+            view, and keeps none.
         swa: stochastic weight averaging: a fit ends with the mean weights of its last so many epochs, in place of the
             best epoch's.
         callbacks: further `xfer.callbacks.Callback` objects.
@@ -113,6 +117,7 @@ class Trainer:
         monitor: str = "val_loss",
         cache: bool | str | Path | FeatureCache = True,
         image_memory: float | None = None,
+        cache_views: int | None = None,
         swa: int | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
@@ -127,6 +132,10 @@ class Trainer:
             raise UsageError(f"batch_size={batch_size}: give at least 1, or auto")
         if clip_norm is not None and not clip_norm > 0:
             raise UsageError(f"clip_norm={clip_norm}: give a positive number, or None not to clip")
+        if cache_views is not None and not 1 <= cache_views <= MOST_VIEWS:
+            raise UsageError(f"cache_views={cache_views}: give 1 to {MOST_VIEWS}, or None for another view each epoch")
+        if cache_views is not None and Mix.parse(mix):
+            raise UsageError(f"cache_views={cache_views}: mix={mix} blends other images each epoch; leave one out")
         self.model, self.world = model, model.backend.world(model.spec.device)
         self.rates = block_rates(lr, model.blocks)
         self.schedule = schedule if isinstance(schedule, Schedule) else Schedule(schedule)
@@ -142,7 +151,7 @@ class Trainer:
         chosen = losses(model.spec.tasks) if model.spec.tasks else loss or LossSpec()
         self.stepper = model.backend.stepper(model, rule, chosen, clip_norm)
         self.callbacks = [*callbacks, *averages, *([Progress()] if progress and self.world.rank == 0 else [])]
-        self.cache = FeatureCache.of(cache)
+        self.cache, self.cache_views = FeatureCache.of(cache), cache_views
         self.cached: Used | None = None
         Budget.of(image_memory)  # refuses what is no size
         self.image_memory = image_memory
@@ -191,6 +200,7 @@ class Trainer:
             sampling=state.sampling,
             augment_minority=state.augment_minority,
             mix=state.mix,
+            cache_views=state.cache_views,
             **options,
         )
         trainer.stepper.load_state(opened.optimizer_state())
@@ -334,6 +344,7 @@ class Trainer:
             sampling=self.sampling,
             augment_minority=None if self.augment_minority is None else str(self.augment_minority),
             mix=str(self.mix),
+            cache_views=self.cache_views,
         )
 
     def _epoch(
@@ -378,7 +389,7 @@ class Trainer:
             raise UsageError(f"mix={self.mix} makes soft labels, which an estimator does not take: leave it out")
         assert self.model.estimator is not None
         started = time.perf_counter()
-        source = self._once(data, epochs=2)  # whatever fits the next estimator reads the same rows
+        source = self._once(data, epochs=1)
         train, validation = self._train_loader(source), self._validation_loader(source)
         features, labels, _ = train.collect(
             lambda batch: head_inputs(self.model.stage(batch.inputs, "features"), batch.columns), self.epoch
@@ -400,17 +411,22 @@ class Trainer:
         Those of validation are of use in any case: each epoch and the evaluation after it see the same images.
         """
         self.cached = None
-        changed = self.mix or any(str(a) != "none" for a in (self.augment, self.augment_minority) if a is not None)
+        last = self.epoch + epochs if epochs else self._plan.first + self._plan.epochs if self._plan else self.epoch
+        often = last - self.epoch > 1 or self.model.estimator is not None  # another estimator reads the same rows
+        augmented = any(str(a) != "none" for a in (self.augment, self.augment_minority) if a is not None)
         after = boundary(self.model)
         if self.cache is None or after is None or self.on_bad == "impute":
             return data
         if data.train is None or data.train.after is not None or not len(data.train):
             return data
-        names = {"val"} if changed or self._planned(epochs) < 2 else {"train", "val"}
-        if not names & data.splits.keys():
+        names = {"train", "val"} if often and not augmented and not self.mix else {"val"}
+        views = None
+        if augmented and self.cache_views:
+            views = Augmented(self._train_loader(data), range(self.epoch, last))
+        if views is None and not names & data.splits.keys():
             return data
         try:
-            found, self.cached = self.cache.data(self.model, data, after, self.batch_size, self.workers, names)
+            found, self.cached = self.cache.data(self.model, data, after, self.batch_size, self.workers, names, views)
         except OSError as error:
             print(f"features are not kept, and every epoch makes them anew: {error}", file=sys.stderr)
             return data
@@ -450,11 +466,13 @@ class Trainer:
 
     def _train_loader(self, data: Data, memory: Budget | None = None) -> Loader:
         from xfer.data import Loader
+        from xfer.data.rows import Views
         from xfer.data.sampling import quotas
 
         if data.train is None or len(data.train) == 0:
             raise DataError(f"{data.source} has no images to train on")
         split = evaluation.relabelled(self.model, data, data.train)
+        seen = isinstance(split.images, Views)  # outputs of images that were augmented before
         size = int(quotas(split.labels, self.sampling).sum())
         return Loader(
             split,
@@ -462,10 +480,11 @@ class Trainer:
             batch_size=self.batch_size,
             seed=self.seed,
             shuffle=True,
-            augment=self.augment,
+            augment="none" if seen else self.augment,
             sampling=self.sampling,
-            augment_minority=self.augment_minority,
+            augment_minority=None if seen else self.augment_minority,
             mix=self.mix,
+            views=self.cache_views,
             columns=self.model.columns,
             workers=self.workers,
             on_bad=self.on_bad,

@@ -21,6 +21,7 @@ from xfer.data.budget import Budget
 from xfer.data.dataset import Split
 from xfer.data.decode import BadImageError, decode
 from xfer.data.mix import Mix, one_hot
+from xfer.data.rows import Views
 from xfer.data.sampling import Sampling, quotas, repetitions, sample
 from xfer.data.views import View
 from xfer.errors import DataError, UsageError, check_name
@@ -87,8 +88,9 @@ class Loader:
 
     Sampling and order come from `default_rng([seed, epoch])`, each augmentation from
     `default_rng([seed, epoch, index])`, or `default_rng([seed, epoch, index, n])` the n-th time that sampling repeats
-    the image in the epoch. So batches do not depend on the workers, and an epoch can begin at any batch. An
-    unreadable image is missing from its batch and listed in `skipped`; nothing takes its place.
+    the image in the epoch; with `views`, from the epoch modulo their number. So batches do not depend on the workers,
+    and an epoch can begin at any batch. An unreadable image is missing from its batch and listed in `skipped`; nothing
+    takes its place.
 
     Args:
         split: what to load.
@@ -114,6 +116,7 @@ class Loader:
             what a random augmentation begins with. The same pixels come out; a file that changes on disk meanwhile is
             not noticed. Pixels that a data set hands over are not kept, for they may be others each time. None keeps
             nothing, which is right for a single pass.
+        views: augment as in the first so many epochs, over and over; None never repeats.
 
     Raises:
         UsageError: a number or word that does not fit, `drop_last` where no batch is full, or sampling of images
@@ -138,6 +141,7 @@ class Loader:
         on_bad: OnBad = "report",
         memory: Budget | None = None,
         world: World = ALONE,
+        views: int | None = None,
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
             if value < least:
@@ -153,7 +157,7 @@ class Loader:
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
         self.sampling, self.size = sampling, size
         self.augment = augment if isinstance(augment, View) else Augment.parse(augment)
-        self.on_bad = on_bad
+        self.on_bad, self.views = on_bad, views
         self.mix = Mix.parse(mix)
         self._minor = _minor(split.labels) if augment_minority is not None else np.zeros(len(split), bool)
         if self.mix and world.size > 1:
@@ -175,11 +179,15 @@ class Loader:
     @property
     def skipped(self) -> list[Skipped]:
         """Images found unreadable so far, each once, by name."""
-        with self._lock:
-            bad = dict(self._bad)
         imputed = self.on_bad == "impute"
-        listed = [Skipped(self.split.names[index], reason, imputed) for index, reason in bad.items()]
+        listed = [Skipped(self.split.names[index], reason, imputed) for index, reason in self.unreadable.items()]
         return sorted(listed, key=lambda skipped: skipped.name)
+
+    @property
+    def unreadable(self) -> dict[int, str]:
+        """Why images were found unreadable so far, by index."""
+        with self._lock:
+            return dict(self._bad)
 
     def order(self, epoch: int) -> np.ndarray:
         """Sample indices int64 (`size`,) in the order of an epoch, a pure function of the seed and the epoch.
@@ -192,7 +200,14 @@ class Loader:
         taken = sample(self.split.labels, self.sampling, rng)
         return rng.permutation(taken) if self.shuffle else taken
 
-    def epoch(self, epoch: int, start: int = 0, *, allow_nothing: bool = False) -> Iterator[Batch]:
+    def keys(self, epoch: int) -> np.ndarray:
+        """What an epoch reads, in order: int64 (N, 2), the index of a sample, and how often it came before."""
+        order = self.order(epoch)[: len(self) * self.batch_size]
+        return np.column_stack([order, repetitions(order)])
+
+    def epoch(
+        self, epoch: int, start: int = 0, *, keys: np.ndarray | None = None, allow_nothing: bool = False
+    ) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on; a batch without a readable image is left out.
 
         Threads live as long as the iterator: exhaust it, close it or let go of it.
@@ -200,6 +215,7 @@ class Loader:
         Args:
             epoch: which.
             start: its first batch.
+            keys: what to read in the place of `keys(epoch)`.
             allow_nothing: an epoch of which no image can be read is empty, not an error.
 
         Raises:
@@ -208,7 +224,7 @@ class Loader:
         """
         if not 0 <= start <= len(self):
             raise UsageError(f"start={start}: an epoch has {len(self)} batches, give 0 to {len(self)}")
-        return self._batches(epoch, start, allow_nothing)
+        return self._batches(epoch, start, self.keys(epoch) if keys is None else keys, allow_nothing)
 
     def collect(
         self, answer: Callable[[Batch], np.ndarray], epoch: int = 0
@@ -221,12 +237,11 @@ class Loader:
         rows, labels, indices = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return rows, labels, indices
 
-    def _batches(self, epoch: int, start: int, allow_nothing: bool) -> Iterator[Batch]:
-        order = self.order(epoch)[: len(self) * self.batch_size]
-        nothing = start == 0 and len(order) > 0 and not allow_nothing
-        # Counted from the beginning of the epoch, wherever it is entered.
-        keys = np.column_stack([order, repetitions(order)])[start * self.batch_size :]
-        batches = [keys[i : i + self.batch_size] for i in range(0, len(keys), self.batch_size)]
+    def _batches(self, epoch: int, start: int, keys: np.ndarray, allow_nothing: bool) -> Iterator[Batch]:
+        nothing = start == 0 and len(keys) > 0 and not allow_nothing
+        # Repetitions were counted from the beginning of the epoch, wherever it is entered.
+        rest = keys[start * self.batch_size :]
+        batches = [rest[i : i + self.batch_size] for i in range(0, len(rest), self.batch_size)]
         mine = [batch[self.world.share(len(batch))] for batch in batches]
         with closing(self._samples(np.concatenate([keys[:0], *mine]), epoch)) as samples:
             for number, part in enumerate(mine, start):
@@ -243,7 +258,7 @@ class Loader:
                     yield self._batch(images, indices, epoch, number, columns, counts)
         if nothing:
             first = self.skipped[0]
-            number = len(np.unique(order))
+            number = len(np.unique(keys[:, 0]))
             raise DataError(f"none of the {number} images can be read; the first, {first.name}: {first.reason}")
 
     def _told(self, good: np.ndarray, part: np.ndarray, what: str) -> list[np.ndarray]:
@@ -295,10 +310,11 @@ class Loader:
                     future.cancel()
 
     def _read(self, index: int, epoch: int, nth: int) -> np.ndarray | None:
+        view, images = epoch % self.views if self.views else epoch, self.split.images
+        augment = self.augmentation(index)
         try:
             if self.split.after is not None:
-                return np.asarray(self.split.images[index])
-            augment = self.augment_minority if self._minor[index] else self.augment
+                return np.asarray(images.at(view, index, nth) if isinstance(images, Views) else images[index])
             settled = self._settled(index, augment)
         except BadImageError as bad:
             if self.on_bad == "raise":
@@ -309,7 +325,7 @@ class Loader:
         if isinstance(settled, np.ndarray):
             return settled
         assert isinstance(augment, Augment)  # a view leaves nothing to chance
-        rng = np.random.default_rng([self.seed, epoch, index, *([nth] if nth else [])])
+        rng = np.random.default_rng([self.seed, view, index, *([nth] if nth else [])])
         return augment.vary(settled, self.preprocessing, rng)
 
     def _settled(self, index: int, augment: Augment | View) -> Image.Image | np.ndarray:
@@ -327,6 +343,10 @@ class Loader:
     def _none(self, index: int, epoch: int) -> np.ndarray:
         """No sample, in the shape of the one at `index`: (0, ...)."""
         return np.asarray(self._read(index, epoch, 0))[None][:0]
+
+    def augmentation(self, index: int) -> Augment | View:
+        """What is done to a sample."""
+        return self.augment_minority if self._minor[index] else self.augment
 
     def _blank(self) -> np.ndarray:
         """uint8 (S, S, 3) of the colour that normalises to 0."""
