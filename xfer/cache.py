@@ -243,7 +243,8 @@ class FeatureCache:
             before = segments.find(space.folder, mine)
             missing, reasons = mine - before.places.keys(), dict[bytes, str]()
             if missing:
-                self._make_room(len(everything) * (before.row_bytes or self.estimate(model, after, 1)), space)
+                here = before if mine == everything else segments.find(space.folder, everything)
+                self._make_room(space, here, len(everything), here.row_bytes or self.estimate(model, after, 1))
             with segments.Writer(space.folder) as out:
                 for job in jobs.values():
                     reasons |= _compute(model, job, missing, after, out)
@@ -256,19 +257,26 @@ class FeatureCache:
         used = Used(there, len(listed) - there - bad, found.row_bytes, bad, space.folder)
         return {name: _rows(found, job.digests, reasons) for name, job in jobs.items()}, used
 
-    def _make_room(self, wanted: int, space: _Space) -> None:
+    def _make_room(self, space: _Space, here: segments.Found, wanted: int, row_bytes: int) -> None:
+        """Room for `wanted` rows, some of which are here: first other spaces go, then rows of other images."""
         others = [path for path in self.folder.iterdir() if path.is_dir() and path != space.folder]
         others.sort(key=lambda path: _stat(path, "st_mtime"))
         sizes = {path: _size(path) for path in others}
-        free = shutil.disk_usage(self.folder).free + _size(space.folder)
-        room = min(self.budget, free + sum(sizes.values()))
-        if wanted > room:
-            raise OSError(f"{wanted >> 20} MiB of features do not fit into {room >> 20} MiB")
+        own = _size(space.folder)
+        room = min(self.budget, shutil.disk_usage(self.folder).free + own + sum(sizes.values()))
+        if (asked := segments.size(wanted, row_bytes)) > room:
+            raise OSError(f"{asked >> 20} MiB of features do not fit into {room >> 20} MiB")
+        room -= own + segments.size(wanted - len(here.places), row_bytes)
         for path in others:
-            if wanted + sum(sizes.values()) <= self.budget:
-                break
+            if sum(sizes.values()) <= room:
+                return
             shutil.rmtree(path, ignore_errors=True)
             del sizes[path]
+        for path in sorted(here.idle, key=lambda path: _stat(path, "st_mtime")):
+            if room >= 0:
+                return
+            room += int(_stat(path, "st_size"))
+            path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,10 +33,18 @@ class Found:
     Args:
         stores: one (n, *shape) for each segment, mapped into memory.
         places: the store and the number of a row, by its digest.
+        paths: the files of the stores.
     """
 
     stores: tuple[np.ndarray, ...]
     places: dict[bytes, tuple[int, int]]
+    paths: tuple[Path, ...]
+
+    @property
+    def idle(self) -> list[Path]:
+        """Segments that have none of the rows."""
+        busy = {store for store, _ in self.places.values()}
+        return [path for store, path in enumerate(self.paths) if store not in busy]
 
     @property
     def row_bytes(self) -> int:
@@ -47,6 +55,7 @@ class Found:
 def find(folder: Path, wanted: Collection[bytes]) -> Found:
     """The rows of the digests `wanted` in all segments of a folder, each checked against its checksum."""
     stores: list[np.ndarray] = []
+    paths: list[Path] = []
     places: dict[bytes, tuple[int, int]] = {}
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         opened = _open(path)
@@ -61,7 +70,13 @@ def find(folder: Path, wanted: Collection[bytes]) -> Found:
             if records["check"][number] == _check(header, digest, rows[number]):
                 places[digest] = (len(stores), number)
         stores.append(rows)
-    return Found(tuple(stores), places)
+        paths.append(path)
+    return Found(tuple(stores), places, tuple(paths))
+
+
+def size(rows: int, row_bytes: int) -> int:
+    """Bytes that rows take on disk."""
+    return rows * (_MARK + row_bytes)
 
 
 class Writer:

@@ -364,6 +364,20 @@ def test_the_oldest_goes_first(data, tmp_path):
     assert len(folders) == 2
 
 
+def test_rows_of_other_images_go_where_one_network_fills_the_budget(data, tmp_path):
+    """What belongs to this data set stays, also what other shards of it have made."""
+    cache, model = FeatureCache(tmp_path, budget=256 * 4 + 75 * (16 * 8 + 64)), plan(build(), 0)
+    other = xfer.data.arrays(255 - np.array(data.train.images), np.arange(60) % 3, val=0)
+    cache.fill(model, other, workers=0)
+    first = cache.fill(model, data, shard="0/2", workers=0)
+    assert rows_in(tmp_path) == first.computed, "60 rows and what is to come are too many"
+    assert cache.fill(model, data, shard="1/2", workers=0).computed == 75 - first.computed
+    assert cache.fill(model, data, workers=0).there == 75
+    with pytest.raises(OSError, match="do not fit"):
+        FeatureCache(tmp_path, budget=60 * (16 * 8 + 64)).fill(plan(build(seed=5), 0), data, workers=0)
+    assert rows_in(tmp_path) == 75, "what cannot fit drives nothing out"
+
+
 def test_when_it_stays_out_of_the_way(data, tmp_path):
     """Of validation, whose images never change, rows are kept all the same."""
     for options, epochs, unfrozen, expected in (
