@@ -28,7 +28,7 @@ from PIL import Image
 from xfer import segments
 from xfer.data.decode import BadImageError, decode, resize_crop
 from xfer.data.rows import Rows, Views, view_codes, view_keys
-from xfer.errors import UnknownNameError, UsageError
+from xfer.errors import DataError, UnknownNameError, UsageError
 from xfer.weights.fetch import cache_dir
 
 if TYPE_CHECKING:
@@ -216,15 +216,18 @@ class FeatureCache:
             workers: decoding threads; None for one a core.
 
         Raises:
-            UsageError: no such shard. UnknownNameError: no such block. OSError: rows do not fit into the budget, or
-            cannot be written.
+            UsageError: no such shard. UnknownNameError: no such block. DataError: no pictures. OSError: rows do not
+            fit into the budget, or cannot be written.
         """
         from xfer.data import load
 
         part = shard if isinstance(shard, Shard) else Shard.parse(shard)
         if after not in model.entries:
             raise UnknownNameError("block", after, model.entries)
-        jobs = {name: _plain(model, split, batch_size, workers) for name, split in load(data).splits.items()}
+        source = load(data)
+        if source.train.after is not None:
+            raise DataError(f"{source.source} is outputs of {source.train.after!r} already: give pictures")
+        jobs = {name: _plain(model, split, batch_size, workers) for name, split in source.splits.items()}
         return self._fetch(model, after, jobs, part)[1]
 
     def estimate(self, model: BaseModel, after: str, images: int) -> int:
@@ -298,10 +301,10 @@ class Augmented:
 
     def job(self) -> _Job:
         """The views, each once, in the order of their codes."""
-        loader, codes = self.loader, np.zeros(0, np.int64)
-        number = loader.views or len(self.epochs)
-        # Without sampling every epoch sees all images once.
-        for epoch in self.epochs[:number] if loader.sampling == "none" else self.epochs:
+        loader, number, codes = self.loader, self.loader.views, np.zeros(0, np.int64)
+        assert number is not None
+        same = loader.sampling == "none" and not loader.drop_last  # every epoch sees all images, each once
+        for epoch in self.epochs[:number] if same else self.epochs:
             keys = loader.keys(epoch)
             codes = np.union1d(codes, view_codes(np.column_stack([np.full(len(keys), epoch % number), keys])))
         keys, contents = view_keys(codes), digests_of(loader.split, loader.workers)

@@ -19,6 +19,7 @@ from xfer.inputs import Inputs
 from xfer.model import BaseModel, Prediction, rank
 
 if TYPE_CHECKING:
+    from xfer.cache import FeatureCache
     from xfer.data import Batch, Data, OnBad
     from xfer.head import Head
 
@@ -100,11 +101,11 @@ class Ensemble:
         workers: int | None = None,
         on_bad: OnBad = "report",
         tta: str = "none",
+        cache: bool | str | Path | FeatureCache = True,
     ) -> Evaluation:
         """Metrics on a data set's validation split; see `xfer.evaluation.evaluate`."""
-        return mean(
-            self.evaluations(data, batch_size=batch_size, workers=workers, on_bad=on_bad, tta=tta), self.weights
-        )
+        options = {"batch_size": batch_size, "workers": workers, "on_bad": on_bad, "tta": tta, "cache": cache}
+        return mean(self.evaluations(data, **options), self.weights)
 
     def evaluations(self, data: Any, **options: Any) -> list[Evaluation]:
         """Each member's own answers, on one pass for all heads of a backbone."""
@@ -238,7 +239,7 @@ def bag(
 
 
 def _heads(model: BaseModel, members: Sequence[Member], data: Data, options: Mapping[str, Any]) -> list[Evaluation]:
-    settings = {"batch_size": 32, "workers": None} | {k: v for k, v in options.items() if k != "tta"}
+    settings = {"batch_size": 32, "workers": None, "cache": True} | {k: v for k, v in options.items() if k != "tta"}
     loader = evaluation_loader(model, data, **settings)
 
     def logits(batch: Batch) -> np.ndarray:

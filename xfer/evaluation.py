@@ -177,17 +177,13 @@ def evaluate(
         DataError: classes that the model does not know, or not one readable image; with `on_bad="raise"`, an
             image that cannot be read, by name.
     """
-    from xfer.cache import FeatureCache
     from xfer.data import load
     from xfer.data.views import views_of
 
     source = load(data)
     if tta == "none":
-        kept = FeatureCache.of(cache)
-        return run(
-            model,
-            evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad, cache=kept),
-        )
+        loader = evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad, cache=cache)
+        return run(model, loader)
     if model.spec.tasks:
         raise UsageError("test-time augmentation averages the classes of one task: leave tta out with several")
     found = []
@@ -231,13 +227,14 @@ def evaluation_loader(
     on_bad: OnBad = "report",
     view: View | None = None,
     memory: Budget | None = None,
-    cache: FeatureCache | None = None,
+    cache: bool | str | Path | FeatureCache = False,
 ) -> Loader:
     """A loader of the split to evaluate on, its labels those of the model; images without any are left out.
 
     Where the cache has all rows of it, they are in the place of images. The processes of a run share it, so all of them
     must evaluate.
     """
+    from xfer.cache import FeatureCache
     from xfer.data import Loader
 
     split = next(s for s in (data.val, data.test, data.train) if s is not None)
@@ -245,8 +242,8 @@ def evaluation_loader(
     known = labelled.subset(np.flatnonzero(labelled.labelled)) if not labelled.labelled.all() else labelled
     if not len(known):
         raise DataError(f"{data.source} has no image with a label to evaluate on")
-    if cache is not None and on_bad != "impute":  # a blank image has no row
-        known = cache.look_up(model, known, workers=workers)
+    if (kept := FeatureCache.of(cache)) is not None and on_bad != "impute":  # a blank image has no row
+        known = kept.look_up(model, known, workers=workers)
     return Loader(
         known,
         preprocessing,

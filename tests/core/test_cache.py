@@ -26,6 +26,7 @@ from xfer.cli.app import app
 from xfer.config import train_config
 from xfer.data.augment import Augment
 from xfer.data.decode import BadImageError, decode
+from xfer.ensemble import bag
 from xfer.errors import DataError, UsageError
 from xfer.segments import Writer, find
 from xfer.testing import NumpyBackend
@@ -273,6 +274,11 @@ def test_rows_do_not_depend_on_auxiliary_classifiers():
     assert len(keys) == 1
 
 
+def test_only_pictures_are_passed(data, tmp_path):
+    with pytest.raises(DataError, match="is outputs of 'features' already: give pictures"):
+        FeatureCache(tmp_path).fill(build(), xfer.extract(build(), data, cache=False))
+
+
 @pytest.mark.parametrize("shard", ["4/4", "-1/4", "0/0", "1", "a/b", "1/2/3", ""])
 def test_no_such_shard(data, tmp_path, shard):
     with pytest.raises(UsageError, match="give i/n with 0 <= i < n"):
@@ -451,6 +457,16 @@ def test_evaluation_makes_no_rows(data, tmp_path, passes):
     assert found.metrics == pytest.approx(model.evaluate(data, cache=False).metrics)
 
 
+def test_an_ensemble_of_heads_reads_what_training_kept(data, tmp_path, passes):
+    model = build()
+    made = bag(model, data, members=3, epochs=1)
+    FeatureCache(tmp_path).fill(plan(model, 0), data)
+    expected = made.evaluate(data, cache=False)
+    passes.clear()
+    assert made.evaluate(data, cache=tmp_path).metrics == pytest.approx(expected.metrics)
+    assert len(passes) == 0
+
+
 def test_features_are_kept_and_found(data, tmp_path, passes):
     model = build()
     expected = xfer.extract(model, data, after="layer1", cache=False)
@@ -490,7 +506,13 @@ def train(data, epochs, cache, **options):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"sampling": "balanced"}, {"sampling": "over", "augment": "none", "augment_minority": "strong"}]
+    "options",
+    [
+        {},
+        {"batch_size": 23},  # of 47 images, another one is left over in each epoch
+        {"sampling": "balanced"},
+        {"sampling": "over", "augment": "none", "augment_minority": "strong"},
+    ],
 )
 def test_cached_views_are_those_that_augmentation_draws(data, tmp_path, options):
     """As many epochs as views: the run without a cache. More: the run that sees the same views again."""

@@ -70,6 +70,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(help="images a forward pass", min=1)] = 32,
     tta: Tta = "none",
     on_bad: OnBad = None,
+    cache: Annotated[bool | None, typer.Option(help="read outputs of frozen blocks that training kept")] = None,
     out: Annotated[
         Path | None, typer.Option(help="folder for evaluation.json, per_class.csv, confusion.csv and plots (.png)")
     ] = None,
@@ -88,9 +89,9 @@ def evaluate(
             require_plots()
             writable(out)
         model = _open(run, backend or settings.get("backend"), device)
-        described = checked(settings, data=data, on_bad=on_bad, **_asks(model))
+        described = checked(settings, data=data, on_bad=on_bad, cache=cache, **_asks(model))
         source = read_data(described)
-        result = model.evaluate(source, batch_size=batch_size, on_bad=described.on_bad, tta=tta)
+        result = model.evaluate(source, batch_size=batch_size, on_bad=described.on_bad, tta=tta, cache=described.cache)
         judged = document(result, _where(model))
         if out is not None and launched().rank == 0:
             write(result, judged, out)
