@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from xfer.model import BaseModel
 
 _FLUSH = 64 << 20  # bytes of rows between two writes
+_SECONDS = 10.0  # at the most between two writes: what a kill costs on a slow machine
 BUDGET = 20 << 30
 FORMAT = 2  # raise it when decoding, resizing or augmentation change
 
@@ -437,15 +439,16 @@ def _compute(
     places = np.array(list(first.values()), np.int64)
     rows: list[np.ndarray] = []
     made: list[bytes] = []
+    written = time.monotonic()
     for view in np.unique(job.keys[places, 0]).tolist():
         asked = places[job.keys[places, 0] == view]
         for batch in job.loader.epoch(view, keys=job.keys[asked, 1:], allow_nothing=True):
             here = asked[batch.number * job.loader.batch_size :][: job.loader.batch_size]
             rows.append(model.stage(batch.inputs, after))
             made += [job.digests[place] for place in here[np.isin(job.keys[here, 1], batch.indices)]]
-            if sum(row.nbytes for row in rows) >= _FLUSH:
+            if sum(row.nbytes for row in rows) >= _FLUSH or time.monotonic() - written >= _SECONDS:
                 out.append(made, np.concatenate(rows))
-                rows, made = [], []
+                rows, made, written = [], [], time.monotonic()
     if rows:
         out.append(made, np.concatenate(rows))
     bad = job.loader.unreadable

@@ -350,6 +350,16 @@ def test_a_kill_in_the_middle_leaves_a_cache_that_serves(tmp_path):
     assert int(outcome["whole"][1]) == 0
 
 
+@pytest.mark.parametrize(("limit", "value"), [("_FLUSH", 1), ("_SECONDS", 0.0), ("_FLUSH", 10**9)])
+def test_rows_are_written_on_the_way(data, tmp_path, monkeypatch, limit, value):
+    """By size or by time, so that a kill costs little."""
+    monkeypatch.setattr(xfer.cache, limit, value)
+    appended, append = [], Writer.append
+    monkeypatch.setattr(Writer, "append", lambda *given: (appended.append(len(given[1])), append(*given)))
+    FeatureCache(tmp_path).fill(build(), replace(data, val=None), batch_size=20, workers=0)
+    assert appended == ([60] if value == 10**9 else [20, 20, 20])
+
+
 def test_what_does_not_fit_is_not_kept(data, tmp_path, capsys):
     model = plan(build(), 0)
     trainer = xfer.Trainer(model, lr=0.02, cache=FeatureCache(tmp_path, budget=1000), progress=False)
