@@ -30,6 +30,7 @@ from xfer import segments
 from xfer.data.decode import BadImageError, decode, resize_crop
 from xfer.data.rows import Rows, Views, view_codes, view_keys
 from xfer.errors import DataError, UnknownNameError, UsageError
+from xfer.precision import settle_on
 from xfer.weights.fetch import cache_dir
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ class FeatureCache:
         stage = after or boundary(model)
         if stage is None or split.after is not None or not any(self.folder.glob(f"{_prefix(model)}-*")):
             return split
+        settle_on(model, split)
         folder = self.folder / space_name(model, stage)
         if not folder.is_dir():
             return split
@@ -241,6 +243,8 @@ class FeatureCache:
         self, model: BaseModel, after: str, jobs: dict[str, _Job], shard: Shard | None = None, augmented: str = ""
     ) -> tuple[dict[str, Rows], Used]:
         """The rows that are asked for, those that were missing computed first; outside of the shard, none."""
+        for job in jobs.values():
+            settle_on(model, job.loader.split)
         part, space = shard or Shard(), _Space(self.folder / space_name(model, after, augmented))
         everything = {digest for job in jobs.values() for digest in job.digests}
         mine = {digest for digest in everything if part.has(digest)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from xfer.inputs import Inputs
 
 if TYPE_CHECKING:
+    from xfer.data import Split
     from xfer.model import BaseModel
 
 LEAST_COSINE = 0.999
@@ -37,6 +39,19 @@ def settle(model: BaseModel, images: np.ndarray) -> None:
             known.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(known, verdict.encode())
     model.set_precision("bf16" if verdict == "bf16" else "fp32")
+
+
+def settle_on(model: BaseModel, split: Split) -> None:
+    """Decide the precision of a model on the first images of a split, if there is anything to decide."""
+    from xfer.data import Loader
+
+    if not model.undecided or split.after is not None:
+        return
+    plain = replace(split, columns=None, column_names=(), targets=None)
+    loader = Loader(plain, model.spec.preprocessing, batch_size=IMAGES)
+    for batch in loader.epoch(0, allow_nothing=True):
+        settle(model, batch.images)
+        return
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:

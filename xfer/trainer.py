@@ -22,9 +22,10 @@ from xfer.memory import largest_batch
 from xfer.metrics import EPOCH_METRICS, classification_metrics
 from xfer.model import head_inputs
 from xfer.numerics import LossSpec, OptimizerName, OptimizerSpec, Rates, Schedule, ScheduleName, block_rates
+from xfer.precision import settle_on
 from xfer.progress import Progress
 from xfer.tasks import losses
-from xfer.world import check_alike
+from xfer.world import ALONE, World, check_alike
 
 if TYPE_CHECKING:
     from xfer.backend import Backend
@@ -422,7 +423,7 @@ class Trainer:
         names = {"train", "val"} if often and not augmented and not self.mix else {"val"}
         views = None
         if augmented and self.cache_views:
-            views = Augmented(self._train_loader(data), range(self.epoch, last))
+            views = Augmented(self._train_loader(data, world=ALONE), range(self.epoch, last))
         if views is None and not names & data.splits.keys():
             return data
         try:
@@ -438,6 +439,8 @@ class Trainer:
             return
         if self.auto_batch:
             raise UsageError(f"batch_size='auto' looks at one process, and there are {self.world.size}: give a number")
+        if data.train is not None:
+            settle_on(self.model, data.train)  # before each looks at images of its own
         splits = "".join(split.fingerprint() for split in data.splits.values())
         check_alike(self.world, self.model, {"data": splits, "options of training": repr(self.state())})
 
@@ -464,7 +467,7 @@ class Trainer:
     def _planned(self, epochs: int | None) -> int:
         return epochs or (self._plan.epochs if self._plan else 0)
 
-    def _train_loader(self, data: Data, memory: Budget | None = None) -> Loader:
+    def _train_loader(self, data: Data, memory: Budget | None = None, world: World | None = None) -> Loader:
         from xfer.data import Loader
         from xfer.data.rows import Views
         from xfer.data.sampling import quotas
@@ -490,7 +493,7 @@ class Trainer:
             on_bad=self.on_bad,
             memory=memory,
             drop_last=size > self.batch_size and size % self.batch_size == 1,
-            world=self.world,
+            world=world or self.world,
         )
 
     def _validation_loader(self, data: Data, memory: Budget | None = None) -> Loader | None:

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import xfer
 from xfer import recipe
 from xfer.backend import ModelSpec
-from xfer.cache import FeatureCache, Used, _key, boundary
+from xfer.cache import FeatureCache, Used, boundary, space_name
 from xfer.callbacks import Callback
 from xfer.cli.app import app
 from xfer.config import train_config
@@ -270,7 +270,7 @@ def test_rows_do_not_depend_on_auxiliary_classifiers():
             read=lambda names, shapes=shapes: {name: np.zeros(shapes[name]) for name in names},
             stages_after=lambda after: (*card.block_names[:-1], "features", "head"),
         )
-        keys.add(_key(model, "features"))
+        keys.add(space_name(model, "features"))
     assert len(keys) == 1
 
 

@@ -48,7 +48,7 @@ def features(
                 data,
                 after=after,
                 shard=part,
-                batch_size=config.batch_size,
+                batch_size=config.images_a_pass,
                 workers=config.workers,
             )
         except OSError as error:

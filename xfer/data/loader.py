@@ -166,7 +166,7 @@ class Loader:
         self.augment_minority = Augment.parse(augment_minority)
         self._columns = None if columns is None else _numbers(split, columns)
         _check_stage(split, self.mix, self.augment, self.augment_minority)
-        self.workers = threads(workers)
+        self.workers = threads(workers) if split.after is None else 0  # rows are there already
         self.memory = memory
         self._kept: dict[int, Image.Image | np.ndarray] = {}
         self._bad: dict[int, str] = {}
