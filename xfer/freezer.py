@@ -103,11 +103,12 @@ class Freezer:
 
     def frozen(self) -> list[str]:
         """Names of all frozen tensors: parameters, and statistics of layers in which nothing is trainable."""
-        live = {_layer(name) for name in self._model.trainable}
+        trainable, parameters = self._model.trainable, self._model.parameters
+        live = {_layer(name) for name in trainable}
         return [
             name
             for name in self._model.shapes()
-            if name not in self._model.trainable and (name in self._model.parameters or _layer(name) not in live)
+            if name not in trainable and (name in parameters or _layer(name) not in live)
         ]
 
     def snapshot(self) -> None:

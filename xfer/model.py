@@ -97,8 +97,10 @@ class BaseModel(ABC):
 
     def set_precision(self, precision: Precision) -> None:
         """Compute in "fp32" or "bf16" from now on; weights, statistics, the head and the loss are float32 in both."""
-        self.spec, self.undecided = replace(self.spec, precision=precision), False
-        self.apply_precision()
+        self.undecided = False
+        if precision != self.spec.precision:
+            self.spec = replace(self.spec, precision=precision)
+            self.apply_precision()
 
     def set_trainable(self, names: frozenset[str]) -> None:
         """Set `trainable`; `freeze`, `unfreeze` and `freezer` say it in words."""

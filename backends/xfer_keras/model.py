@@ -111,7 +111,9 @@ class KerasModel(BaseModel):
         """What `function`, compiled once for each key, makes of a batch; a blank sample stands in for an empty one."""
         if key not in self._compiled:
             # A partial: TensorFlow takes new traces of one Python function for a mistake, and warns.
-            self._compiled[key] = tf.function(partial(function), input_signature=self.signature(inputs))
+            self._compiled[key] = tf.function(
+                partial(function), input_signature=self.signature(inputs), autograph=False
+            )
         with tf.device(self.device):
             return [array.numpy() for array in self._compiled[key](*self.arrays(inputs.padded()))]
 

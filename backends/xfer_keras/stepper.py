@@ -90,7 +90,7 @@ class KerasStepper(Stepper):
         """Run a function on a piece, compiled once for each kind of it."""
         kind = (function.__name__, self.model.spec.precision, piece.after)
         if kind not in self._compiled:
-            self._compiled[kind] = tf.function(partial(function, piece.after), reduce_retracing=True)
+            self._compiled[kind] = tf.function(partial(function, piece.after), reduce_retracing=True, autograph=False)
         with tf.device(self.model.device):
             arrays = [tf.constant(array) for array in self.model.arrays(piece)]
             return self._compiled[kind](tf.constant(seed, tf.int64), *more, *arrays)
@@ -106,7 +106,9 @@ class KerasStepper(Stepper):
                 *self.model.signature(inputs),
             ]
             # Partials: TensorFlow takes new traces of one Python function for a mistake, and warns.
-            self._compiled[kind] = tf.function(partial(function, inputs.after), input_signature=signature)
+            self._compiled[kind] = tf.function(
+                partial(function, inputs.after), input_signature=signature, autograph=False
+            )
         with tf.device(self.model.device):
             return self._compiled[kind](labels, seed, *rates, *self.model.arrays(inputs))
 
