@@ -83,6 +83,8 @@ def bare_pass(data: str, epochs: int, device: str) -> Callable[[], Times]:
 
 def xfer_fit(data: str, epochs: int, device: str, backend: str) -> Callable[[], Times]:
     """`Trainer.fit` with nothing cached before."""
+    import sklearn.metrics  # noqa: F401  # xfer imports it when it first validates
+
     import xfer
     from xfer.callbacks import Callback
 

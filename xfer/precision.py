@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xfer.model import BaseModel
 
 LEAST_COSINE = 0.999
-IMAGES = 8
+IMAGES = 4
 
 
 def settle(model: BaseModel, images: np.ndarray) -> None:
