@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, SupportsFloat, get_args
 
-import numpy as np
-
-from xfer import checkpoint, evaluation
-from xfer.cache import Augmented, FeatureCache, Used, boundary
+from xfer import checkpoint, evaluation, feeding
+from xfer.cache import FeatureCache, Used
 from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching, WeightAverage
-from xfer.errors import CheckpointError, DataError, UsageError, WorldError, XferError, check_name
+from xfer.errors import CheckpointError, UsageError, WorldError, XferError, check_name
 from xfer.estimator import FittedEstimator
 from xfer.history import History, Row
-from xfer.memory import largest_batch
 from xfer.metrics import EPOCH_METRICS, classification_metrics
 from xfer.model import head_inputs
 from xfer.numerics import LossSpec, OptimizerName, OptimizerSpec, Rates, Schedule, ScheduleName, block_rates
-from xfer.precision import settle_on
 from xfer.progress import Progress
 from xfer.tasks import losses
-from xfer.world import ALONE, World, check_alike
 
 if TYPE_CHECKING:
     from xfer.backend import Backend
-    from xfer.data import Augment, Budget, Data, Loader, Mix, OnBad, Sampling, Skipped
+    from xfer.data import Augment, Data, Loader, Mix, OnBad, Sampling, Skipped
     from xfer.model import BaseModel
 
 _PASS = 32  # images at once where nobody said how many
@@ -93,6 +87,7 @@ class Trainer:
         skipped: training images that could not be read in the last fit, each with the reason.
         epoch, batch: the position; the next batch to train on.
         world: the processes of the run; `world.rank` is 0 in the first.
+        plan: the fit under way, also after an interruption; None otherwise.
         saved: the checkpoint that was written, or resumed from, last.
     """
 
@@ -161,7 +156,7 @@ class Trainer:
         self.epoch = self.batch = 0
         self.stop = False
         self.saved: Path | None = None
-        self._plan: checkpoint.FitPlan | None = None
+        self.plan: checkpoint.FitPlan | None = None
 
     @classmethod
     def resume(
@@ -205,7 +200,7 @@ class Trainer:
             **options,
         )
         trainer.stepper.load_state(opened.optimizer_state())
-        trainer.epoch, trainer.batch, trainer._plan = state.epoch, state.step, state.fit
+        trainer.epoch, trainer.batch, trainer.plan = state.epoch, state.step, state.fit
         trainer.saved = Path(run)
         trainer.history.read(trainer.saved)
         return trainer
@@ -232,7 +227,7 @@ class Trainer:
         """
         from xfer.data import load
 
-        if epochs is None and self._plan is None and self.model.estimator is None:
+        if epochs is None and self.plan is None and self.model.estimator is None:
             raise UsageError("no fit was interrupted: say for how many epochs to train")
         if epochs is not None and epochs < 1:
             raise UsageError(f"epochs={epochs}: give at least 1")
@@ -242,16 +237,11 @@ class Trainer:
             raise UsageError("nothing is trainable: call model.unfreeze() first")
         if lr is not None:
             self.rates = block_rates(lr, self.model.blocks)
-        source, memory = load(data), self._memory(epochs)
-        self._check_alike(source)
-        source = self._once(source, epochs)
-        if self.auto_batch and epochs is not None:
-            self.batch_size = self._largest_batch(source)
-        train, validation = self._train_loader(source, memory), self._validation_loader(source, memory)
+        train, validation = feeding.loaders(self, load(data), epochs)
         watchers = self._watchers(validated=validation is not None)
         if epochs is not None:
-            self.batch, self._plan = 0, checkpoint.FitPlan(self.epoch, epochs, phase)
-        plan = self._plan
+            self.batch, self.plan = 0, checkpoint.FitPlan(self.epoch, epochs, phase)
+        plan = self.plan
         assert plan is not None
         last = plan.first + plan.epochs
         self.stop = False
@@ -262,7 +252,7 @@ class Trainer:
                 row = self._epoch(train, validation, watchers, plan)
                 rows.append(row)
                 self._each("on_epoch_end", watchers, row)
-            self._plan = None
+            self.plan = None
         except WorldError as error:
             way = f"resume from {self.saved}" if self.saved else "no checkpoint was saved: begin again"
             raise WorldError(f"{error}; {way}") from None
@@ -341,7 +331,7 @@ class Trainer:
             seed=self.seed,
             epoch=self.epoch,
             step=self.batch,
-            fit=self._plan,
+            fit=self.plan,
             sampling=self.sampling,
             augment_minority=None if self.augment_minority is None else str(self.augment_minority),
             mix=str(self.mix),
@@ -390,8 +380,7 @@ class Trainer:
             raise UsageError(f"mix={self.mix} makes soft labels, which an estimator does not take: leave it out")
         assert self.model.estimator is not None
         started = time.perf_counter()
-        source = self._once(data, epochs=1)
-        train, validation = self._train_loader(source), self._validation_loader(source)
+        train, validation = feeding.loaders(self, data, epochs=1)
         features, labels, _ = train.collect(
             lambda batch: head_inputs(self.model.stage(batch.inputs, "features"), batch.columns), self.epoch
         )
@@ -405,103 +394,6 @@ class Trainer:
         row = self._validated(row, validation, self.callbacks, started)
         self._each("on_epoch_end", self.callbacks, row)
         return History([row])
-
-    def _once(self, data: Data, epochs: int | None) -> Data:
-        """The data with outputs of the frozen blocks in the place of images, if the cache has them or can make them.
-
-        Those of validation are of use in any case: each epoch and the evaluation after it see the same images.
-        """
-        self.cached = None
-        last = self.epoch + epochs if epochs else self._plan.first + self._plan.epochs if self._plan else self.epoch
-        often = last - self.epoch > 1 or self.model.estimator is not None  # another estimator reads the same rows
-        augmented = any(str(a) != "none" for a in (self.augment, self.augment_minority) if a is not None)
-        after = boundary(self.model)
-        if self.cache is None or after is None or self.on_bad == "impute":
-            return data
-        if data.train is None or data.train.after is not None or not len(data.train):
-            return data
-        names = {"train", "val"} if often and not augmented and not self.mix else {"val"}
-        views = None
-        if augmented and self.cache_views:
-            views = Augmented(self._train_loader(data, world=ALONE), range(self.epoch, last))
-        if views is None and not names & data.splits.keys():
-            return data
-        try:
-            found, self.cached = self.cache.data(self.model, data, after, self.batch_size, self.workers, names, views)
-        except OSError as error:
-            print(f"features are not kept, and every epoch makes them anew: {error}", file=sys.stderr)
-            return data
-        return found
-
-    def _check_alike(self, data: Data) -> None:
-        """Refuse a fit that several processes would not make as one does."""
-        if self.world.size == 1:
-            return
-        if self.auto_batch:
-            raise UsageError(f"batch_size='auto' looks at one process, and there are {self.world.size}: give a number")
-        if data.train is not None:
-            settle_on(self.model, data.train)  # before each looks at images of its own
-        splits = "".join(split.fingerprint() for split in data.splits.values())
-        check_alike(self.world, self.model, {"data": splits, "options of training": repr(self.state())})
-
-    def _largest_batch(self, data: Data) -> int:
-        loader = self._train_loader(data)
-        first = next(iter(loader.epoch(self.epoch)))
-
-        def step(images: int) -> None:
-            taken = np.arange(images) % len(first.labels)
-            self.stepper.gradients(first.inputs.take(taken), first.labels[taken])
-
-        found = largest_batch(
-            step, loader.size, on_host=self.model.spec.device == "cpu", out_of_memory=self.model.backend.out_of_memory
-        )
-        print(f"batch size: {found}", file=sys.stderr)
-        return found
-
-    def _memory(self, epochs: int | None) -> Budget | None:
-        """For the images of a fit; none for one epoch, which reads each once."""
-        from xfer.data import Budget
-
-        return Budget.of(self.image_memory) if self._planned(epochs) > 1 else None
-
-    def _planned(self, epochs: int | None) -> int:
-        return epochs or (self._plan.epochs if self._plan else 0)
-
-    def _train_loader(self, data: Data, memory: Budget | None = None, world: World | None = None) -> Loader:
-        from xfer.data import Loader
-        from xfer.data.rows import Views
-        from xfer.data.sampling import quotas
-
-        if data.train is None or len(data.train) == 0:
-            raise DataError(f"{data.source} has no images to train on")
-        split = evaluation.relabelled(self.model, data, data.train)
-        seen = isinstance(split.images, Views)  # outputs of images that were augmented before
-        size = int(quotas(split.labels, self.sampling).sum())
-        return Loader(
-            split,
-            self.model.spec.preprocessing,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            shuffle=True,
-            augment="none" if seen else self.augment,
-            sampling=self.sampling,
-            augment_minority=None if seen else self.augment_minority,
-            mix=self.mix,
-            views=self.cache_views,
-            columns=self.model.columns,
-            workers=self.workers,
-            on_bad=self.on_bad,
-            memory=memory,
-            drop_last=size > self.batch_size and size % self.batch_size == 1,
-            world=world or self.world,
-        )
-
-    def _validation_loader(self, data: Data, memory: Budget | None = None) -> Loader | None:
-        if data.val is None:
-            return None
-        return evaluation.evaluation_loader(
-            self.model, data, batch_size=self.batch_size, workers=self.workers, on_bad=self.on_bad, memory=memory
-        )
 
     def _watchers(self, *, validated: bool) -> list[Callback]:
         """The callbacks of one fit; without validation, metrics are those of training."""

@@ -18,7 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from typer.testing import CliRunner
 
 import xfer
-from xfer import recipe
+from xfer import feeding, recipe
 from xfer.backend import ModelSpec
 from xfer.cache import FeatureCache, Used, boundary, space_name
 from xfer.callbacks import Callback
@@ -556,15 +556,15 @@ def test_views_are_made_once(data, tmp_path, passes):
 
 def test_a_view_is_the_augmented_image(data, tmp_path):
     _, trainer = train(data, 3, tmp_path, cache_views=2)
-    source = trainer._once(data, 3)
+    source = feeding.loaders(trainer, data, 3)[0].split
     model = trainer.model
     for view, index in ((0, 5), (1, 5), (1, 59)):
         rng = np.random.default_rng([3, view, index])
         pixels = Augment.parse("flip,crop")(decode(data.train.images[index]), model.spec.preprocessing, rng)
         expected = model.stage(pixels[None], "features")[0]
-        np.testing.assert_allclose(source.train.images.at(view, index, 0), expected, rtol=1e-12)
+        np.testing.assert_allclose(source.images.at(view, index, 0), expected, rtol=1e-12)
     with pytest.raises(KeyError, match="no row for view 2 of image 5"):
-        source.train.images.at(2, 5, 0)
+        source.images.at(2, 5, 0)
 
 
 def test_a_resumed_run_sees_the_same_views(data, tmp_path):
