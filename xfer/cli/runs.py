@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -39,10 +40,28 @@ DEMO = {
 
 @guarded
 @train_options()
-def train(given: dict[str, Any], json: Json = False) -> None:
+def train(
+    given: dict[str, Any],
+    launcher: Annotated[Literal["none", "ray"], typer.Option(help="ray: in workers of a Ray cluster")] = "none",
+    processes: Annotated[int, typer.Option(help="workers of the launcher", min=1)] = 1,
+    json: Json = False,
+) -> None:
     """Train a head on a frozen backbone, fine-tune if asked, and write the run."""
+    from xfer.recipe import METRICS
     from xfer.recipe import train as run
 
+    if launcher == "ray":
+        from xfer.launch import train_on_ray
+
+        with quiet_stdout():
+            out = train_on_ray(checked(given), processes)
+        metrics = loads((out / METRICS).read_text())
+        if json:
+            print_json(metrics)
+            return
+        print(", ".join(f"val {name} {value:.4f}" for name, value in metrics["val"].items()))
+        print(f"{metrics['model']} on {metrics['backend']}, {processes} workers: {out}")
+        return
     with quiet_stdout():
         result = run(checked(given))
     if json:
