@@ -45,6 +45,7 @@ class ModelSpec:
         device: canonical name of a device that is there.
         dropout: whether the network's own dropout and stochastic depth are there in training.
         columns: how many numbers beside the image join the features before the head.
+        compile: whether torch.compile or XLA may be used, where it is faster.
         tasks: those of a network with several heads; `classes` are then the names of all their outputs.
     """
 
@@ -57,6 +58,7 @@ class ModelSpec:
     dropout: bool = True
     columns: int = 0
     tasks: tuple[Task, ...] = ()
+    compile: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "card", self.card.at(self.preprocessing.size))

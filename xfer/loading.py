@@ -38,6 +38,7 @@ def load(
     missing_pixels: MissingPixels | None = None,
     decode: Decoding | None = None,
     dropout: bool = True,
+    compile: bool = False,
     seed: int = 0,
 ) -> BaseModel:
     """A model, ready to predict, freeze and train.
@@ -64,6 +65,8 @@ def load(
             `xfer.Preprocessing`; a run brings its own, else "keep".
         decode: "full", or "draft" to decode large JPEGs faster with slightly other pixels, see `xfer.Preprocessing`; a
             run brings its own, else "full".
+        compile: True tries torch.compile or XLA on the first batch, and keeps it if it is faster; stderr says after how
+            many batches it has paid.
         dropout: False leaves out the network's own dropout and stochastic depth (the head's is its own matter).
         seed: of the weights that are drawn.
 
@@ -71,7 +74,7 @@ def load(
         UnknownNameError, BackendError, DeviceError, WeightsError, CheckpointError, UsageError: in one line each.
     """
     new = _new_head(classes, head, tuple(tasks), columns, seed)
-    given = _Given(device, precision, image_size, missing_pixels, decode, dropout, seed)
+    given = _Given(device, precision, image_size, missing_pixels, decode, dropout, compile, seed)
     if is_checkpoint(model):
         return _load_run(open_checkpoint(model), backend, new, given)
     if isinstance(model, Path) or "/" in model:
@@ -94,6 +97,7 @@ def load(
         precision=_precision(precision),
         device=engine.resolve_device(device),
         dropout=dropout,
+        compile=compile,
     )
     if arrays is None and new is not None:
         spec = new.on(spec)
@@ -151,6 +155,7 @@ class _Given:
     missing_pixels: MissingPixels | None
     decode: Decoding | None
     dropout: bool
+    compile: bool
     seed: int
 
     def preprocessing(self, of_weights: Preprocessing) -> Preprocessing:
@@ -176,6 +181,7 @@ def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | No
         precision=_precision(given.precision or manifest.precision),
         device=engine.resolve_device(given.device),
         dropout=given.dropout and manifest.dropout,
+        compile=given.compile,
         columns=manifest.columns,
         tasks=manifest.tasks,
     )

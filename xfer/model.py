@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xfer import compiling
 from xfer.decision import Decision, softmax
 from xfer.errors import UnknownNameError, UsageError
 from xfer.estimator import FittedEstimator
@@ -46,7 +47,7 @@ class BaseModel(ABC):
 
     Names and layouts of tensors are torch's (`layer1.0.conv1.weight`, (out, in, kh, kw)) on every backend; images are
     uint8 (N, H, W, 3), block outputs (N, H, W, C), features (N, D), logits (N, K). Results are float32, float64 in
-    precision "fp64". A backend implements the five methods at the end.
+    precision "fp64". A backend implements the methods at the end.
 
     Attributes:
         trainable: names of the tensors that training changes.
@@ -56,6 +57,7 @@ class BaseModel(ABC):
         estimator: of scikit-learn, which gives the logits in the head's place, if there is one.
         native: the framework's own object, a `torch.nn.Module` or a `keras.Model`, on normalised input.
         undecided: whether precision "auto" is still to be settled, on the first images that come.
+        compiled: whether inference and training run compiled, as far as that is settled; see `xfer.compiling`.
     """
 
     native: Any
@@ -68,6 +70,7 @@ class BaseModel(ABC):
         self.decision = Decision()
         self.estimator: EstimatorHead | FittedEstimator | None = None
         self.undecided = False
+        self.compiled: dict[str, bool] = {}
 
     @property
     def card(self) -> Card:
@@ -297,6 +300,8 @@ class BaseModel(ABC):
         for stage in stages:
             if stage not in there:
                 raise UnknownNameError("stage", stage, there)
+        if self.spec.compile and "inference" not in self.compiled and accepted.after is None:
+            compiling.settle(self, "inference", lambda: self.run(accepted, tuple(s for s in stages if s != "head")))
         if self.estimator is None or "head" not in stages:
             return self.run(accepted, tuple(stages))
         return self._run_estimator(accepted, tuple(stages))

@@ -139,6 +139,7 @@ def model_of(config: TrainConfig, data: Data) -> BaseModel:
         columns=Columns.fit(data, config.imputer) if config.columns else None,
         device=config.device,
         precision=config.precision,
+        compile=config.compile,
         image_size=config.image_size,
         missing_pixels=config.missing_pixels,
         decode=config.decode,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, SupportsFloat
 
 import numpy as np
 
+from xfer import compiling
 from xfer.errors import DeviceError, UsageError
 from xfer.inputs import Inputs
 from xfer.model import STATISTICS
@@ -64,6 +65,8 @@ class Stepper(ABC):
         """
         self._rebuild_if_stale()
         accepted, targets = self._accepted(inputs), _typed(labels)
+        if self.model.spec.compile and "training" not in self.model.compiled and accepted.after is None:
+            compiling.settle(self.model, "training", lambda: self.compute_gradients(accepted, targets, seed))
         kind = (accepted.after, len(accepted))
         if kind in self._fitted:
             return self.train_step(accepted, targets, rates, seed)

@@ -109,13 +109,14 @@ class KerasModel(BaseModel):
 
     def call(self, function: Any, key: Any, inputs: Inputs) -> list[np.ndarray]:
         """What `function`, compiled once for each key, makes of a batch; a blank sample stands in for an empty one."""
-        if key not in self._compiled:
+        fast = self.compiled.get("inference", False)
+        if (key, fast) not in self._compiled:
             # A partial: TensorFlow takes new traces of one Python function for a mistake, and warns.
-            self._compiled[key] = tf.function(
-                partial(function), input_signature=self.signature(inputs), autograph=False
+            self._compiled[key, fast] = tf.function(
+                partial(function), input_signature=self.signature(inputs), autograph=False, jit_compile=fast or None
             )
         with tf.device(self.device):
-            return [array.numpy() for array in self._compiled[key](*self.arrays(inputs.padded()))]
+            return [array.numpy() for array in self._compiled[key, fast](*self.arrays(inputs.padded()))]
 
     def arrays(self, inputs: Inputs) -> list[np.ndarray]:
         """What crosses the border: images or outputs of a block, and the columns if there are any."""

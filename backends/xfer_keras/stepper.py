@@ -97,7 +97,8 @@ class KerasStepper(Stepper):
 
     def _call(self, function: Any, inputs: Inputs, labels: np.ndarray, seed: int, *rates: Sequence[float]) -> Any:
         """Run a function, compiled once for each kind of inputs and labels."""
-        kind = (function.__name__, self.model.spec.precision, inputs.after, labels.ndim)
+        fast = self.model.compiled.get("training", False)
+        kind = (function.__name__, self.model.spec.precision, inputs.after, labels.ndim, fast)
         if kind not in self._compiled:
             signature = [
                 tf.TensorSpec([None, *labels.shape[1:]], tf.int64 if labels.ndim == 1 else tf.float64),
@@ -107,7 +108,7 @@ class KerasStepper(Stepper):
             ]
             # Partials: TensorFlow takes new traces of one Python function for a mistake, and warns.
             self._compiled[kind] = tf.function(
-                partial(function, inputs.after), input_signature=signature, autograph=False
+                partial(function, inputs.after), input_signature=signature, autograph=False, jit_compile=fast or None
             )
         with tf.device(self.model.device):
             return self._compiled[kind](labels, seed, *rates, *self.model.arrays(inputs))

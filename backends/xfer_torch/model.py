@@ -38,6 +38,9 @@ class TorchModel(BaseModel):
         with torch.device(self.device), Undrawn():
             self.native, self.stages = FAMILIES[self.card.family](self.card)
         self.native.to(dtype=self.dtype, memory_format=torch.channels_last)
+        self._fast: dict[str, nn.Module] = {}
+        if self.spec.compile:  # when it is called; for batches of any size, because the last of an epoch is smaller
+            self._fast = {name: torch.compile(stage, dynamic=True) for name, stage in self.stages.items()}  # type: ignore[misc]
         self.build_head()
 
     def build_head(self) -> None:
@@ -163,6 +166,8 @@ class TorchModel(BaseModel):
         """What a stage makes of the one before; the head computes in the precision of the weights."""
         if name == "head":
             return stage(joined(x.to(self.dtype), columns))
+        if self.compiled.get("training" if self._training else "inference"):
+            stage = self._fast.get(name, stage)
         with self.autocast():
             return stage(x)
 
