@@ -46,6 +46,7 @@ def test_two_workers_make_the_run_of_one_process(photos, tmp_path):
         np.testing.assert_allclose(array, weights[1][name], rtol=1e-9, atol=1e-12, err_msg=name)
 
 
+@pytest.mark.long
 def test_what_a_worker_refuses_is_said_in_one_line(photos, tmp_path):
     done = train(
         photos, tmp_path / "run", "--backend", "torch", "--launcher", "ray", "--processes", "2", "--mix", "cutmix"
