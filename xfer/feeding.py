@@ -43,10 +43,12 @@ def _refuse_unlike(trainer: Trainer, data: Data) -> None:
     """Refuse a fit that several processes would not make as one does."""
     if trainer.world.size == 1:
         return
-    if trainer.auto_batch:
-        raise UsageError(f"batch_size='auto' looks at one process, and there are {trainer.world.size}: give a number")
     if data.train is not None:
         settle_on(trainer.model, data.train)  # before each looks at images of its own
+    if trainer.model.estimator is not None:  # the first process fits it, for all
+        return
+    if trainer.auto_batch:
+        raise UsageError(f"batch_size='auto' looks at one process, and there are {trainer.world.size}: give a number")
     splits = "".join(split.fingerprint() for split in data.splits.values())
     check_alike(trainer.world, trainer.model, {"data": splits, "options of training": repr(trainer.state())})
 

@@ -58,7 +58,7 @@ def test_padded_max_pool_after_relu():
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "vgg11_bn", "tiny"])
 def test_native_is_one_flat_keras_model_with_canonical_layer_names(name, tmp_path):
-    model = load(name, backend="tensorflow", weights=None, classes=3, image_size=32)
+    model = load(name, backend="tensorflow", weights=None, classes=3, image_size=32, precision="fp32")
     normalised = model.normalise(IMAGES)
     np.testing.assert_allclose(model.native(normalised).numpy(), model.logits(IMAGES), rtol=1e-4, atol=1e-5)
     layers = {tensor.rsplit(".", 1)[0] for tensor in model.shapes()}

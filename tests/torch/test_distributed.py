@@ -162,6 +162,6 @@ def test_the_command_line_trains_in_two_processes_and_speaks_once(place):
     printed = json.loads(log[log.index("{\n") : log.rindex("}") + 1])
     assert printed == json.loads((place / "cli" / "run" / "metrics.json").read_text())
     assert len(re.findall(r"^(?:head|fine-tune) epoch ", log, re.MULTILINE)) == 3
-    assert log.count("frozen blocks: ") == 1
+    assert log.count("frozen blocks: ") == 2, "one line a fit, not one a process"
     lines = (place / "cli" / "run" / "predictions.csv").read_text().splitlines()
     assert len(lines) == 1 + 14
