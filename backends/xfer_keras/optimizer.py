@@ -44,10 +44,13 @@ class Optimizer:
             gradients = [gradient * factor for gradient in gradients]
         self._steps.assign_add(tf.ones_like(self._steps))
         rule = self._sgd if self.spec.name == "sgd" else self._adam
-        for i, (tensor, gradient) in enumerate(zip(self.tensors.values(), gradients, strict=True)):
-            rule(i, tensor.variable.value, gradient, rates[self._places[i]])
+        before: list[Any] = []
+        for i, (tensor, gradient) in reversed(list(enumerate(zip(self.tensors.values(), gradients, strict=True)))):
+            # One after the other, as the backward pass finds gradients: at once, what each needs would add up.
+            with tf.control_dependencies(before):
+                before = [rule(i, tensor.variable.value, gradient, rates[self._places[i]])]
 
-    def _sgd(self, i: int, weight: Any, gradient: Any, rate: Any) -> None:
+    def _sgd(self, i: int, weight: Any, gradient: Any, rate: Any) -> Any:
         spec = self.spec
         if spec.decay:
             gradient += spec.decay * weight
@@ -55,9 +58,9 @@ class Optimizer:
             momentum = self._slots["momentum_buffer"][i]
             momentum.assign(spec.momentum * momentum + gradient)
             gradient = gradient + spec.momentum * momentum if spec.nesterov else momentum
-        weight.assign_sub(tf.cast(rate, weight.dtype) * gradient)
+        return weight.assign_sub(tf.cast(rate, weight.dtype) * gradient)
 
-    def _adam(self, i: int, weight: Any, gradient: Any, rate: Any) -> None:
+    def _adam(self, i: int, weight: Any, gradient: Any, rate: Any) -> Any:
         spec, (beta1, beta2), dtype = self.spec, self.spec.betas, weight.dtype
         if spec.name == "adamw":
             weight.assign(weight * tf.cast(1 - rate * spec.decay, dtype))
@@ -69,7 +72,7 @@ class Optimizer:
         step = tf.cast(self._steps[i], tf.float64)
         size = tf.cast(rate / (1 - tf.pow(tf.constant(beta1, tf.float64), step)), dtype)
         correction = tf.cast(tf.sqrt(1 - tf.pow(tf.constant(beta2, tf.float64), step)), dtype)
-        weight.assign_sub(size * mean / (tf.sqrt(square) / correction + spec.eps))
+        return weight.assign_sub(size * mean / (tf.sqrt(square) / correction + spec.eps))
 
     def state(self) -> dict[str, np.ndarray]:
         """Slots as `slot/tensor`, zero where there was no update yet, and `step/tensor`."""
