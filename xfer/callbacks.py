@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
@@ -38,6 +40,13 @@ class Callback:
     def on_fit_end(self, trainer: Trainer) -> None:
         """After the last epoch, also when the fit ended early or by an error."""
 
+    def state(self) -> dict[str, np.ndarray]:
+        """What a checkpoint in mid-fit must keep of this callback, for the fit to go on as if it had never stopped."""
+        return {}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over what `state` gave; `on_fit_begin` was called before."""
+
 
 class Watching(Callback):
     """Knows whether a metric has improved in this fit.
@@ -53,6 +62,12 @@ class Watching(Callback):
 
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         self._best = math.inf
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"best": np.array(self._best)}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        self._best = float(state["best"])
 
     def improved(self, row: Row) -> bool:
         """Whether the row is better than all before it in this fit."""
@@ -101,6 +116,13 @@ class EarlyStopping(Watching):
         self._bad = 0 if self.improved(row) else self._bad + 1
         trainer.stop = trainer.stop or self._bad >= self.patience
 
+    def state(self) -> dict[str, np.ndarray]:
+        return {**super().state(), "bad": np.array(self._bad)}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        super().load_state(state)
+        self._bad = int(state["bad"])
+
 
 class BestWeights(Watching):
     """Keeps the tensors of the best epoch that training changes, and puts them back at the end of the fit."""
@@ -118,9 +140,15 @@ class BestWeights(Watching):
             self._kept = trainer.model.live_weights()
 
     def on_fit_end(self, trainer: Trainer) -> None:
-        if self._kept:
+        if self._kept and trainer.plan is None:  # of a fit that was broken off, the last weights are to go on with
             trainer.model.write(self._kept)
-            self._kept = {}
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {**super().state(), **{f"kept/{name}": array for name, array in self._kept.items()}}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        super().load_state(state)
+        self._kept = below(state, "kept")
 
 
 class TensorBoard(Callback):
@@ -175,8 +203,31 @@ class WeightAverage(Callback):
         self._left -= 1
 
     def on_fit_end(self, trainer: Trainer) -> None:
-        if self._count:
+        if self._count and trainer.plan is None:
             trainer.model.write(mean_weights(self._total, self._count, trainer.model))
+
+    def state(self) -> dict[str, np.ndarray]:
+        total = {f"total/{name}": array for name, array in self._total.items()}
+        return {"left": np.array(self._left), "count": np.array(self._count), **total}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        self._left, self._count, self._total = int(state["left"]), int(state["count"]), below(state, "total")
+
+
+def named(callbacks: Sequence[Callback]) -> dict[str, Callback]:
+    """Callbacks by class and how many of it came before, which is what they are called in a checkpoint."""
+    seen: Counter[str] = Counter()
+    found = {}
+    for callback in callbacks:
+        kind = type(callback).__name__
+        found[f"{kind}.{seen[kind]}"] = callback
+        seen[kind] += 1
+    return found
+
+
+def below(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    """Those whose key begins with `name/`, without it."""
+    return {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")}
 
 
 def mean_weights(total: dict[str, np.ndarray], count: int, model: BaseModel) -> dict[str, np.ndarray]:

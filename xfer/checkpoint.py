@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,10 +26,20 @@ from xfer.numerics import LossSpec, OptimizerSpec, Precision, Preprocessing, Sch
 from xfer.tasks import Task
 
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from xfer.model import BaseModel
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_KINDS = (
+    "model-*.safetensors",
+    "optimizer-*.safetensors",
+    "columns-*.skops",
+    "estimator-*.skops",
+    "progress-*.json",
+    "callbacks-*.safetensors",
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,26 @@ class TrainingState:
     augment_minority: str | None = None
     mix: str = "none"
     cache_views: int | None = None
+    at_once: int | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run has gathered on its way, so that it can go on as if it had never stopped.
+
+    Args:
+        history: a row for each epoch that is over.
+        losses: of the batches of the epoch under way, with the numbers of their images.
+        skipped: images of the training split that could not be read so far: name, reason, whether a blank one is used.
+        stop: whether a callback has asked for the end of the fit.
+        callbacks: what each keeps, as `callback/name`.
+    """
+
+    history: tuple[dict[str, Any], ...] = ()
+    losses: tuple[tuple[float, int], ...] = ()
+    skipped: tuple[tuple[str, str, bool], ...] = ()
+    stop: bool = False
+    callbacks: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,6 +125,8 @@ class Manifest:
     column_names: tuple[str, ...] = ()
     numeric_columns: tuple[bool, ...] = ()
     estimator: StoredFile | None = None
+    progress: StoredFile | None = None
+    callbacks: StoredFile | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -112,6 +144,33 @@ class Checkpoint:
     def optimizer_state(self) -> dict[str, np.ndarray]:
         """The optimizer's slots, as `Stepper.state` gives them; empty if the checkpoint has none."""
         return read_tensors(self.path, self.manifest.optimizer) if self.manifest.optimizer else {}
+
+    def progress(self) -> Progress | None:
+        """What a run under way has gathered; None if the checkpoint is of no run."""
+        manifest = self.manifest
+        if manifest.progress is None:
+            return None
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            document = json.loads(_read(self.path, manifest.progress))
+            found = TypeAdapter(Progress, config={"arbitrary_types_allowed": True}).validate_python(document)
+        except (ValueError, ValidationError) as error:
+            first = str(error).splitlines()[0]
+            raise CheckpointError(f"{self.path / manifest.progress.name} is damaged: {first}") from None
+        return replace(found, callbacks=read_tensors(self.path, manifest.callbacks) if manifest.callbacks else {})
+
+    def verify(self) -> None:
+        """Read every file, and compare its hash.
+
+        Raises:
+            CheckpointError: one is missing or damaged.
+        """
+        manifest = self.manifest
+        files = (manifest.tensors, manifest.optimizer, manifest.transformers, manifest.estimator)
+        for file in (*files, manifest.progress, manifest.callbacks):
+            if file is not None:
+                _read(self.path, file)
 
     def columns(self) -> Columns | None:
         """What makes numbers of the columns beside images, if the model reads any by name."""
@@ -140,8 +199,18 @@ def save(
     *,
     training: TrainingState | None = None,
     optimizer_state: Mapping[str, np.ndarray] | None = None,
+    progress: Progress | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a checkpoint into the folder `path`, made if needed; files that are not the checkpoint's are left alone.
+
+    Args:
+        model: what is saved.
+        path: of the folder; two processes that save into one at once do so one after the other.
+        training: where a run stands.
+        optimizer_state: as `Stepper.state` gives it.
+        progress: what the run has gathered.
+        extra: what else to keep, as JSON has it.
 
     Raises:
         CheckpointError: the folder cannot be written; an older checkpoint in it stays as it was.
@@ -149,42 +218,72 @@ def save(
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = write_tensors(folder, "model", model.weights())
-        slots = write_tensors(folder, "optimizer", optimizer_state) if optimizer_state else None
-        columns, estimator = model.columns, model.estimator
-        transformers = _write(folder, "columns", ".skops", dumps(columns.transformers)) if columns else None
-        fitted = None
-        if isinstance(estimator, FittedEstimator):
-            fitted = _write(folder, "estimator", ".skops", dumps(estimator.estimator))
-        files = [file for file in (tensors, slots, transformers, fitted) if file]
-        manifest = Manifest(
-            format=FORMAT,
-            xfer=xfer.__version__,
-            model=model.name,
-            classes=model.classes,
-            head=model.spec.head,
-            preprocessing=model.spec.preprocessing,
-            precision="auto" if model.undecided else model.spec.precision,
-            dropout=model.spec.dropout,
-            trainable=tuple(sorted(model.trainable)),
-            backend=model.backend.name,
-            versions=model.backend.versions(),
-            tensors=tensors,
-            optimizer=slots,
-            training=training,
-            columns=model.spec.columns,
-            tasks=model.spec.tasks,
-            decision=model.decision,
-            transformers=transformers,
-            column_names=columns.names if columns else (),
-            numeric_columns=columns.numeric if columns else (),
-            estimator=fitted,
-        )
-        write_atomically(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
-        _sweep(folder, {file.name for file in files})
+        with lock(folder):
+            _save(model, folder, training, optimizer_state, progress, dict(extra or {}))
     except OSError as error:
         raise CheckpointError(f"cannot write the checkpoint {folder}: {error.strerror or error}") from None
     return folder
+
+
+def lock(folder: Path) -> FileLock:
+    """The lock of a folder that is written into; a process may take it again while it has it.
+
+    The kernel lets go of it when the process ends, however it ends.
+    """
+    from filelock import FileLock
+
+    return FileLock(folder / ".lock", is_singleton=True)
+
+
+def _save(
+    model: BaseModel,
+    folder: Path,
+    training: TrainingState | None,
+    optimizer_state: Mapping[str, np.ndarray] | None,
+    progress: Progress | None,
+    extra: dict[str, Any],
+) -> None:
+    tensors = write_tensors(folder, "model", model.weights())
+    slots = write_tensors(folder, "optimizer", optimizer_state) if optimizer_state else None
+    columns, estimator = model.columns, model.estimator
+    transformers = _write(folder, "columns", ".skops", dumps(columns.transformers)) if columns else None
+    fitted = None
+    if isinstance(estimator, FittedEstimator):
+        fitted = _write(folder, "estimator", ".skops", dumps(estimator.estimator))
+    position = callbacks = None
+    if progress is not None:
+        document = {name: value for name, value in vars(progress).items() if name != "callbacks"}
+        position = _write(folder, "progress", ".json", json.dumps(document).encode())
+        callbacks = write_tensors(folder, "callbacks", progress.callbacks) if progress.callbacks else None
+    files = [file for file in (tensors, slots, transformers, fitted, position, callbacks) if file]
+    manifest = Manifest(
+        format=FORMAT,
+        xfer=xfer.__version__,
+        model=model.name,
+        classes=model.classes,
+        head=model.spec.head,
+        preprocessing=model.spec.preprocessing,
+        precision="auto" if model.undecided else model.spec.precision,
+        dropout=model.spec.dropout,
+        trainable=tuple(sorted(model.trainable)),
+        backend=model.backend.name,
+        versions=model.backend.versions(),
+        tensors=tensors,
+        optimizer=slots,
+        training=training,
+        columns=model.spec.columns,
+        tasks=model.spec.tasks,
+        decision=model.decision,
+        transformers=transformers,
+        column_names=columns.names if columns else (),
+        numeric_columns=columns.numeric if columns else (),
+        estimator=fitted,
+        progress=position,
+        callbacks=callbacks,
+        extra=extra,
+    )
+    write_atomically(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+    _sweep(folder, {file.name for file in files})
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -223,7 +322,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -280,13 +379,14 @@ def _read(folder: Path, file: StoredFile) -> bytes:
 
 
 def _sweep(folder: Path, keep: set[str]) -> None:
-    for kind in ("model-*.safetensors", "optimizer-*.safetensors", "columns-*.skops", "estimator-*.skops"):
+    for kind in _KINDS:
         for path in folder.glob(kind.replace("*", "[0-9a-f]" * 12)):
             if path.name not in keep:
                 path.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have what a folder lists, such as a file that was renamed, outlast a power cut."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -105,6 +105,10 @@ class TrainConfig(BaseModel):
     cache_views: int | None = Field(
         None, ge=1, le=1000, description="repeat the augmentation of the first so many epochs, and keep outputs for it"
     )
+    checkpoint_seconds: float | None = Field(
+        60.0, ge=0, description="between two checkpoints of a run under way, with which it goes on after a kill"
+    )
+    checkpoint_steps: int | None = Field(None, ge=1, description="updates between two checkpoints, besides")
     seed: int = Field(0, ge=0, description="of split, order, augmentation and initial weights")
     tensorboard: bool = Field(False, description="write TensorBoard events into the run")
     out: str = Field("run", description="folder of the run")

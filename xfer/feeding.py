@@ -30,8 +30,10 @@ def loaders(trainer: Trainer, data: Data, epochs: int | None) -> tuple[Loader, L
     from xfer.data import Budget
 
     _refuse_unlike(trainer, data)
-    plan = trainer.plan
-    first, last = trainer.epoch, trainer.epoch + epochs if epochs else plan.first + plan.epochs if plan else 0
+    if epochs is None and (plan := trainer.plan) is not None:  # what is kept must be what the earlier part kept
+        first, last = plan.first, plan.first + plan.epochs
+    else:
+        first, last = trainer.epoch, trainer.epoch + (epochs or 1)
     source = _kept(trainer, data, range(first, last))
     memory = Budget.of(trainer.image_memory) if last - first > 1 else None  # one epoch reads each image once
     if trainer.auto_batch and epochs is not None and trainer.model.estimator is None:

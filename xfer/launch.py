@@ -12,7 +12,7 @@ from xfer.config import TrainConfig
 from xfer.errors import UsageError, XferError
 
 
-def train_on_ray(config: TrainConfig, processes: int) -> Path:
+def train_on_ray(config: TrainConfig, processes: int, *, resume: bool = False) -> Path:
     """Make one run in several workers of Ray Train; each shares every batch, and the first writes.
 
     The cluster is the one that `RAY_ADDRESS` names, else one that begins and ends with this process. Every machine
@@ -21,6 +21,7 @@ def train_on_ray(config: TrainConfig, processes: int) -> Path:
     Args:
         config: as of a run in one process; `batch_size` is that of all workers together.
         processes: how many; more than one needs a backend that trains in several, which is torch.
+        resume: as in `xfer.recipe.train`.
 
     Returns:
         The folder of the run.
@@ -47,7 +48,7 @@ def train_on_ray(config: TrainConfig, processes: int) -> Path:
         with tempfile.TemporaryDirectory() as storage:  # of Ray; the run is written by its first process
             DataParallelTrainer(
                 _work,
-                train_loop_config={"settings": settings, "own_gpu": gpus},
+                train_loop_config={"settings": settings, "own_gpu": gpus, "resume": resume},
                 scaling_config=ScalingConfig(num_workers=processes, use_gpu=gpus),
                 run_config=RunConfig(storage_path=storage),
             ).fit()
@@ -76,7 +77,8 @@ def _work(job: dict[str, Any]) -> None:
         "MASTER_PORT": port,
     }
     os.environ.update({name: str(value) for name, value in places.items()})
-    train(TrainConfig.model_validate(job["settings"]), progress=context.get_world_rank() == 0)
+    config = TrainConfig.model_validate(job["settings"])
+    train(config, progress=context.get_world_rank() == 0, resume=job["resume"])
 
 
 def _meeting_point() -> tuple[str, int]:

@@ -6,19 +6,22 @@ import math
 import time
 import zlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, SupportsFloat, get_args
 
 from xfer import checkpoint, evaluation, feeding
 from xfer.cache import FeatureCache, Used
-from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching, WeightAverage
+from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching, WeightAverage, below, named
 from xfer.errors import CheckpointError, UsageError, WorldError, XferError, check_name
 from xfer.estimator import FittedEstimator
 from xfer.history import History, Row
+from xfer.interruption import Interrupted, Watch
 from xfer.metrics import EPOCH_METRICS, classification_metrics
 from xfer.model import head_inputs
 from xfer.numerics import LossSpec, OptimizerName, OptimizerSpec, Rates, Schedule, ScheduleName, block_rates
 from xfer.progress import Progress
+from xfer.rotation import Checkpoints, newest
 from xfer.tasks import losses
 
 if TYPE_CHECKING:
@@ -77,6 +80,8 @@ class Trainer:
         cache_views: augment as in the first so many epochs, over and over: epoch e, counted from 0, sees the views of
             epoch e modulo `cache_views`, and the cache keeps outputs of frozen blocks for each. None never repeats a
             view, and keeps none.
+        checkpoints: where to save the run while it trains, a folder or `Checkpoints`, which says how often. Ctrl-C and
+            SIGTERM then end a fit after the update under way, with one more checkpoint. None saves nothing.
         swa: stochastic weight averaging: a fit ends with the mean weights of its last so many epochs, in place of the
             best epoch's.
         callbacks: further `xfer.callbacks.Callback` objects.
@@ -89,6 +94,7 @@ class Trainer:
         world: the processes of the run; `world.rank` is 0 in the first.
         plan: the fit under way, also after an interruption; None otherwise.
         saved: the checkpoint that was written, or resumed from, last.
+        extra: what else each checkpoint keeps, as JSON has it.
     """
 
     def __init__(
@@ -115,6 +121,7 @@ class Trainer:
         image_memory: float | None = None,
         cache_views: int | None = None,
         swa: int | None = None,
+        checkpoints: str | Path | Checkpoints | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> None:
@@ -151,40 +158,54 @@ class Trainer:
         self.cached: Used | None = None
         Budget.of(image_memory)  # refuses what is no size
         self.image_memory = image_memory
+        here = Checkpoints(checkpoints) if isinstance(checkpoints, (str, Path)) else checkpoints
+        self.checkpoints = here
+        self.extra: dict[str, Any] = {}
         self.history = History()
         self.skipped: list[Skipped] = []
         self.epoch = self.batch = 0
+        self._losses: list[tuple[SupportsFloat, int]] = []
+        self._gathered: checkpoint.Progress | None = None
+        self._train: Loader | None = None
+        self._watching: list[Callback] = []
         self.stop = False
         self.saved: Path | None = None
         self.plan: checkpoint.FitPlan | None = None
 
     @classmethod
     def resume(
-        cls, run: str | Path, *, backend: str | Backend | None = None, device: str = "auto", **options: Any
+        cls,
+        run: str | Path,
+        *,
+        backend: str | Backend | None = None,
+        device: str = "auto",
+        compile: bool = False,
+        **options: Any,
     ) -> Self:
         """A trainer that stands where the one stood that saved `run`, on the same backend or another.
 
-        Weights, freeze plan, optimizer slots, rates, schedule, seeds and the position in the data come from the run.
-        `fit(data)` without epochs then finishes the fit that was under way. Early stopping and the search for the best
-        weights begin anew.
+        Weights, freeze plan, optimizer slots, rates, schedule, seeds, the position in the data and what the callbacks
+        keep come from the run. `fit(data)` without epochs then finishes the fit that was under way. With the same
+        versions, device and number of threads it ends bit by bit as if it had never stopped.
 
         Args:
-            run: a folder that `save` wrote.
-            backend, device: as in `xfer.load`.
+            run: a folder that `save` wrote; or one with checkpoints, of which the newest that is whole is taken.
+            backend, device, compile: as in `xfer.load`.
             options: `workers`, `on_bad`, `early_stopping`, `restore_best`, `monitor`, `cache`, `image_memory`,
-                `swa`, `callbacks`, `progress`, as in `Trainer`.
+                `swa`, `checkpoints`, `callbacks`, `progress`, as in `Trainer`.
 
         Raises:
-            CheckpointError: the run holds no training state.
+            CheckpointError: the run is damaged, or holds no training state.
         """
+        from xfer.data import Skipped
         from xfer.loading import load
 
-        opened = checkpoint.open_checkpoint(run)
+        opened = newest(run) or checkpoint.open_checkpoint(run)
         state = opened.manifest.training
         if state is None:
             raise CheckpointError(f"{run} holds a model but no training state: save it with trainer.save()")
         trainer = cls(
-            load(run, backend=backend, device=device),
+            load(opened.path, backend=backend, device=device, compile=compile),
             lr=state.rates,
             optimizer=state.optimizer,
             schedule=state.schedule,
@@ -200,9 +221,15 @@ class Trainer:
             **options,
         )
         trainer.stepper.load_state(opened.optimizer_state())
+        trainer.stepper.at_once = state.at_once
         trainer.epoch, trainer.batch, trainer.plan = state.epoch, state.step, state.fit
-        trainer.saved = Path(run)
-        trainer.history.read(trainer.saved)
+        trainer.saved, trainer.extra = opened.path, dict(opened.manifest.extra)
+        trainer._gathered = opened.progress()
+        if trainer._gathered is None:
+            trainer.history.read(opened.path)
+        else:
+            trainer.history[:] = trainer._gathered.history
+            trainer.skipped = [Skipped(*bad) for bad in trainer._gathered.skipped]
         return trainer
 
     def fit(self, data: Any, epochs: int | None = None, *, lr: Rates | None = None, phase: str = "") -> History:
@@ -224,6 +251,8 @@ class Trainer:
         Raises:
             UsageError: nothing is trainable. DataError: the data does not fit the model, or an image cannot be read
             and `on_bad` is "raise". TrainingError: the loss is not finite. WorldError: another process has ended.
+            CheckpointError: no checkpoint can be written; the last one stands. Interrupted: by Ctrl-C or SIGTERM, with
+            a checkpoint.
         """
         from xfer.data import load
 
@@ -240,25 +269,32 @@ class Trainer:
         train, validation = feeding.loaders(self, load(data), epochs)
         watchers = self._watchers(validated=validation is not None)
         if epochs is not None:
-            self.batch, self.plan = 0, checkpoint.FitPlan(self.epoch, epochs, phase)
+            self.batch, self.plan, self._gathered = 0, checkpoint.FitPlan(self.epoch, epochs, phase), None
         plan = self.plan
         assert plan is not None
         last = plan.first + plan.epochs
-        self.stop = False
         rows = History()
-        try:
-            self._each("on_fit_begin", watchers, last - self.epoch)
-            while self.epoch < last and not self.stop:
-                row = self._epoch(train, validation, watchers, plan)
-                rows.append(row)
-                self._each("on_epoch_end", watchers, row)
-            self.plan = None
-        except WorldError as error:
-            way = f"resume from {self.saved}" if self.saved else "no checkpoint was saved: begin again"
-            raise WorldError(f"{error}; {way}") from None
-        finally:
-            self.skipped = list(train.skipped)
-            self._each("on_fit_end", watchers)
+        with self.checkpoints or nullcontext(), Watch(active=self._interruptible()) as watch:
+            try:
+                self._each("on_fit_begin", watchers, last - self.epoch)
+                self._take_up(train, watchers)
+                while self.epoch < last and not self.stop:
+                    row = self._epoch(train, validation, watchers, plan, watch)
+                    rows.append(row)
+                    self._each("on_epoch_end", watchers, row)
+                    self._keep(watch, over=True)
+                self.plan = None
+            except Interrupted as interrupted:
+                interrupted.saved = self.checkpoint()
+                raise
+            except WorldError as error:
+                way = f"resume from {self.saved}" if self.saved else "no checkpoint was saved: begin again"
+                raise WorldError(f"{error}; {way}") from None
+            finally:
+                self.skipped = list(train.skipped)
+                self._gathered = None if self.plan is None else self._progress()
+                self._each("on_fit_end", watchers)
+                self._watching, self._train = [], None
         return rows
 
     def fine_tune(
@@ -311,12 +347,30 @@ class Trainer:
         folder = Path(path)
 
         def write() -> None:
-            checkpoint.save(self.model, folder, training=self.state(), optimizer_state=self.stepper.state())
+            self._write(folder)
             self.history.write(folder)
 
         self.world.first(write, "save")
         self.saved = folder
         return folder
+
+    def checkpoint(self) -> Path | None:
+        """Save into `checkpoints` now; nothing where there are none.
+
+        Raises:
+            CheckpointError: it cannot be written; the last one stands.
+        """
+        if self.checkpoints is not None:
+            where, written = self.checkpoints, list[Path]()
+            self.world.first(lambda: written.append(where.write(self._write)), "checkpoint")
+            self.saved = written[0] if written else where.folder
+        return self.saved if self.checkpoints else None
+
+    def _write(self, folder: Path) -> None:
+        state, slots = self.state(), self.stepper.state()
+        checkpoint.save(
+            self.model, folder, training=state, optimizer_state=slots, progress=self._progress(), extra=self.extra
+        )
 
     def state(self) -> checkpoint.TrainingState:
         """What this trainer computes and where it stands."""
@@ -336,7 +390,52 @@ class Trainer:
             augment_minority=None if self.augment_minority is None else str(self.augment_minority),
             mix=str(self.mix),
             cache_views=self.cache_views,
+            at_once=self.stepper.at_once,
         )
+
+    def _progress(self) -> checkpoint.Progress:
+        if self._gathered is not None:  # nothing has happened since
+            return self._gathered
+        return checkpoint.Progress(
+            history=tuple(self.history),
+            losses=tuple((float(loss), number) for loss, number in self._losses),
+            skipped=tuple((bad.name, bad.reason, bad.imputed) for bad in (self._train or self).skipped),
+            stop=self.stop,
+            callbacks={
+                f"{name}/{key}": array
+                for name, callback in named(self._watching).items()
+                for key, array in callback.state().items()
+            },
+        )
+
+    def _take_up(self, train: Loader, watchers: list[Callback]) -> None:
+        """Go on from what an earlier part of this fit has gathered."""
+        from xfer.data import Skipped
+
+        self._train, self._watching = train, watchers
+        found = self._gathered or checkpoint.Progress()
+        self.stop, self._losses, self._gathered = found.stop, list(found.losses), None
+        train.know(Skipped(*bad) for bad in found.skipped)
+        for name, callback in named(watchers).items():
+            if state := below(found.callbacks, name):
+                callback.load_state(state)
+
+    def _interruptible(self) -> bool:
+        """Whether signals wait for the end of an update; several processes would end after different ones."""
+        return self.checkpoints is not None and self.world.size == 1
+
+    def _keep(self, watch: Watch, *, over: bool = False) -> None:
+        """Write a checkpoint if it is time, and end if a signal says so.
+
+        Args:
+            over: an epoch is. Several processes, whose clocks differ, save then, and after a number of updates.
+        """
+        watch.look()
+        if self.checkpoints is None:
+            return
+        alone = self.world.size == 1
+        if (self.checkpoints.late() if alone else True) if over else self.checkpoints.due(clock=alone):
+            self.checkpoint()
 
     def _epoch(
         self,
@@ -344,35 +443,42 @@ class Trainer:
         validation: Loader | None,
         watchers: Sequence[Callback],
         plan: checkpoint.FitPlan,
+        watch: Watch,
     ) -> Row:
         started, total = time.perf_counter(), plan.epochs * len(train)
-        losses: list[tuple[SupportsFloat, int]] = []
+        before = (self.epoch - plan.first) * len(train)
         self._each("on_epoch_begin", watchers, self.epoch, len(train))
         for batch in train.epoch(self.epoch, self.batch):
-            done = (self.epoch - plan.first) * len(train) + batch.number
-            factor = self.schedule.factor(done, total)
-            rates = {block: rate * factor for block, rate in self.rates.items()}
+            rates = self._rates(before + batch.number, total)
             loss = self.stepper.step(batch.inputs, batch.labels, rates, self._step_seed(batch.number))
-            losses.append((loss, len(batch.labels)))
+            self._losses.append((loss, len(batch.labels)))
             self.batch = batch.number + 1
             self._each("on_step_end", watchers, batch.number, loss)
-        images = sum(number for _, number in losses)
-        mean = sum(float(loss) * number for loss, number in losses) / max(images, 1)
+            self._keep(watch)
+        self.batch = len(train)
+        images = sum(number for _, number in self._losses)
+        mean = math.fsum(float(loss) * number for loss, number in self._losses) / max(images, 1)
         if not math.isfinite(mean):
             raise TrainingError(f"the loss is {mean} in epoch {self.epoch + 1}: lower lr, or set clip_norm=1.0")
-        self.epoch, self.batch = self.epoch + 1, 0
-        row: Row = {"epoch": self.epoch, "phase": plan.phase, "lr": rates["head"], "loss": mean, "images": images}
-        return self._validated(row, validation, watchers, started)
+        rates = self._rates(before + len(train) - 1, total)
+        row: Row = {"epoch": self.epoch + 1, "phase": plan.phase, "lr": rates["head"], "loss": mean, "images": images}
+        with watch.anywhere():
+            row = self._validated(row, validation, watchers, started)
+        self.history.append(row)
+        self.epoch, self.batch, self._losses = self.epoch + 1, 0, []
+        return row
+
+    def _rates(self, update: int, total: int) -> dict[str, float]:
+        factor = self.schedule.factor(update, total)
+        return {block: rate * factor for block, rate in self.rates.items()}
 
     def _validated(self, row: Row, validation: Loader | None, watchers: Sequence[Callback], started: float) -> Row:
-        """The row of an epoch with the metrics of validation and the time, in the history."""
+        """The row of an epoch with the metrics of validation and the time."""
         if validation is not None:
             result = evaluation.run(self.model, validation, _metrics(watchers))
             row |= {f"val_{name}": value for name, value in result.metrics.items()}
         row["seconds"] = time.perf_counter() - started
-        row = self.world.gather(row, "end of an epoch")[0]  # one row for all: what they decide by it is the same
-        self.history.append(row)
-        return row
+        return self.world.gather(row, "end of an epoch")[0]  # one row for all: what they decide by it is the same
 
     def _fit_estimator(self, data: Data, phase: str) -> History:
         """One pass for the features, then the estimator's own algorithm; the backbone stays as it is."""
@@ -392,6 +498,7 @@ class Trainer:
         loss = classification_metrics(fitted.logits(x), y, ["loss"])["loss"]
         row: Row = {"epoch": self.epoch, "phase": phase or "estimator", "loss": loss, "images": len(labels)}
         row = self._validated(row, validation, self.callbacks, started)
+        self.history.append(row)
         self._each("on_epoch_end", self.callbacks, row)
         return History([row])
 

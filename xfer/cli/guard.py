@@ -13,12 +13,13 @@ from typing import Any
 import typer
 
 from xfer.errors import UsageError, XferError
+from xfer.interruption import Interrupted
 
 INTERRUPTED = 130
 
 
 def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Exit with 2 for wrong use, 1 for a run that failed, 130 for Ctrl-C, each with one line on stderr."""
+    """Exit with 2 for wrong use, 1 for a run that failed, 130 for Ctrl-C, 143 for SIGTERM; one line on stderr each."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
@@ -27,6 +28,10 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
         except XferError as error:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
+        except Interrupted as stop:
+            kept = f": the same command goes on from {stop.saved}" if stop.saved else ""
+            print(f"interrupted{kept}", file=sys.stderr)
+            raise typer.Exit(128 + stop.number) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None

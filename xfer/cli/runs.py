@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -44,17 +45,33 @@ def train(
     given: dict[str, Any],
     launcher: Annotated[Literal["none", "ray"], typer.Option(help="ray: in workers of a Ray cluster")] = "none",
     processes: Annotated[int, typer.Option(help="workers of the launcher", min=1)] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="with the options of the run in --out; nothing where it is finished")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Train a head on a frozen backbone, fine-tune if asked, and write the run."""
-    from xfer.recipe import METRICS
+    """Train a head on a frozen backbone, fine-tune if asked, and write the run.
+
+    A run that was interrupted goes on when the same command is given again.
+    """
+    from xfer.recipe import METRICS, finished
     from xfer.recipe import train as run
+    from xfer.resumption import options_of
+
+    if resume:
+        given = options_of(given.get("out", "run")) | given
+        require_data(given)
+        if (metrics := finished(checked(given))) is not None:
+            print(f"{given.get('out', 'run')} is finished", file=sys.stderr)
+            if json:
+                print_json(metrics)
+            return
 
     if launcher == "ray":
         from xfer.launch import train_on_ray
 
         with quiet_stdout():
-            out = train_on_ray(checked(given), processes)
+            out = train_on_ray(checked(given), processes, resume=resume)
         metrics = loads((out / METRICS).read_text())
         if json:
             print_json(metrics)
@@ -63,7 +80,7 @@ def train(
         print(f"{metrics['model']} on {metrics['backend']}, {processes} workers: {out}")
         return
     with quiet_stdout():
-        result = run(checked(given))
+        result = run(checked(given), resume=resume)
     if json:
         print_json(result.metrics)
         return

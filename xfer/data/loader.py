@@ -189,6 +189,12 @@ class Loader:
         with self._lock:
             return dict(self._bad)
 
+    def know(self, skipped: Iterable[Skipped]) -> None:
+        """Take over what another loader of the same split found unreadable."""
+        reasons = {bad.name: bad.reason for bad in skipped}
+        with self._lock:
+            self._bad |= {i: reasons[name] for i, name in enumerate(self.split.names) if name in reasons}
+
     def order(self, epoch: int) -> np.ndarray:
         """Sample indices int64 (`size`,) in the order of an epoch, a pure function of the seed and the epoch.
 
