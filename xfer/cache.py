@@ -435,28 +435,50 @@ def _prefix(model: BaseModel) -> str:
 def _compute(
     model: BaseModel, job: _Job, missing: Collection[bytes], after: str, out: segments.Writer
 ) -> dict[bytes, str]:
-    """Write the rows that are missing, each digest once; the reasons of the unreadable, by digest."""
+    """Write the rows that are missing, each digest once; the reasons of the unreadable, by digest.
+
+    An engine may round otherwise in batches of another size, but does not mix images. So each row is computed in a
+    batch of the size that it has when all are computed: of `batch_size`, or what is left over at the end. What a kill
+    has left undone gets the same bits later.
+    """
     first: dict[bytes, int] = {}
     for place, digest in enumerate(job.digests):
-        if digest in missing:
-            first.setdefault(digest, place)
-    places = np.array(list(first.values()), np.int64)
+        first.setdefault(digest, place)
     rows: list[np.ndarray] = []
     made: list[bytes] = []
     written = time.monotonic()
-    for view in np.unique(job.keys[places, 0]).tolist():
-        asked = places[job.keys[places, 0] == view]
+    places = np.array(list(first.values()), np.int64)
+    for asked, size in _passes(job, places, missing):
+        view = int(job.keys[asked[0], 0])
         for batch in job.loader.epoch(view, keys=job.keys[asked, 1:], allow_nothing=True):
+            blank = np.zeros((size - len(batch), *batch.images.shape[1:]), batch.images.dtype)
+            found = model.stage(np.concatenate([batch.images, blank]), after)[: len(batch)]
             here = asked[batch.number * job.loader.batch_size :][: job.loader.batch_size]
-            rows.append(model.stage(batch.inputs, after))
-            made += [job.digests[place] for place in here[np.isin(job.keys[here, 1], batch.indices)]]
+            named = [job.digests[place] for place in here[np.isin(job.keys[here, 1], batch.indices)]]
+            new = np.array([digest in missing for digest in named])
+            rows.append(found[new])
+            made += [digest for digest, is_new in zip(named, new, strict=True) if is_new]
             if sum(row.nbytes for row in rows) >= _FLUSH or time.monotonic() - written >= _SECONDS:
                 out.append(made, np.concatenate(rows))
                 rows, made, written = [], [], time.monotonic()
-    if rows:
+    if made:
         out.append(made, np.concatenate(rows))
     bad = job.loader.unreadable
     return {job.digests[place]: bad[int(index)] for place in places if (index := job.keys[place, 1]) in bad}
+
+
+def _passes(job: _Job, places: np.ndarray, missing: Collection[bytes]) -> Iterator[tuple[np.ndarray, int]]:
+    """What to read to make the rows that are missing, and the size of its batches, for each view."""
+    size = job.loader.batch_size
+    lacking = np.array([job.digests[place] in missing for place in places], bool)
+    for view in np.unique(job.keys[places, 0]).tolist():
+        of_view = job.keys[places, 0] == view
+        mine, needed = places[of_view], lacking[of_view]
+        whole = len(mine) // size * size
+        if needed[:whole].any():
+            yield mine[:whole][needed[:whole]], size
+        if needed[whole:].any():
+            yield mine[whole:], len(mine) - whole
 
 
 def _rows(found: segments.Found, digests: Sequence[bytes], reasons: dict[bytes, str]) -> Rows:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
@@ -212,17 +211,6 @@ class WeightAverage(Callback):
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         self._left, self._count, self._total = int(state["left"]), int(state["count"]), below(state, "total")
-
-
-def named(callbacks: Sequence[Callback]) -> dict[str, Callback]:
-    """Callbacks by class and how many of it came before, which is what they are called in a checkpoint."""
-    seen: Counter[str] = Counter()
-    found = {}
-    for callback in callbacks:
-        kind = type(callback).__name__
-        found[f"{kind}.{seen[kind]}"] = callback
-        seen[kind] += 1
-    return found
 
 
 def below(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -74,7 +74,7 @@ class TrainingState:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Gathered:
     """What a run has gathered on its way, so that it can go on as if it had never stopped.
 
     Args:
@@ -84,6 +84,8 @@ class Progress:
         stop: whether a callback has asked for the end of the fit.
         callbacks: what each keeps, as `callback/name`.
     """
+
+    __pydantic_config__: ClassVar = {"arbitrary_types_allowed": True}  # callbacks are read beside
 
     history: tuple[dict[str, Any], ...] = ()
     losses: tuple[tuple[float, int], ...] = ()
@@ -145,7 +147,7 @@ class Checkpoint:
         """The optimizer's slots, as `Stepper.state` gives them; empty if the checkpoint has none."""
         return read_tensors(self.path, self.manifest.optimizer) if self.manifest.optimizer else {}
 
-    def progress(self) -> Progress | None:
+    def progress(self) -> Gathered | None:
         """What a run under way has gathered; None if the checkpoint is of no run."""
         manifest = self.manifest
         if manifest.progress is None:
@@ -154,7 +156,7 @@ class Checkpoint:
 
         try:
             document = json.loads(_read(self.path, manifest.progress))
-            found = TypeAdapter(Progress, config={"arbitrary_types_allowed": True}).validate_python(document)
+            found = TypeAdapter(Gathered).validate_python(document)
         except (ValueError, ValidationError) as error:
             first = str(error).splitlines()[0]
             raise CheckpointError(f"{self.path / manifest.progress.name} is damaged: {first}") from None
@@ -199,7 +201,7 @@ def save(
     *,
     training: TrainingState | None = None,
     optimizer_state: Mapping[str, np.ndarray] | None = None,
-    progress: Progress | None = None,
+    progress: Gathered | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a checkpoint into the folder `path`, made if needed; files that are not the checkpoint's are left alone.
@@ -240,7 +242,7 @@ def _save(
     folder: Path,
     training: TrainingState | None,
     optimizer_state: Mapping[str, np.ndarray] | None,
-    progress: Progress | None,
+    progress: Gathered | None,
     extra: dict[str, Any],
 ) -> None:
     tensors = write_tensors(folder, "model", model.weights())

@@ -228,7 +228,8 @@ def _evaluated(config: TrainConfig, model: BaseModel, data: Data) -> Evaluation 
         calibrate(model, data, **options)
     if config.thresholds:
         tune_thresholds(model, data, config.thresholds, **options)
-    return model.evaluate(data, **options)
+    found: Evaluation | TasksEvaluation = model.evaluate(data, **options)
+    return found
 
 
 def read_data(config: TrainConfig) -> Data:
@@ -306,7 +307,12 @@ def loss_of(config: TrainConfig, data: Data) -> LossSpec:
 
 
 def _metrics(
-    config: TrainConfig, data: Data, model: BaseModel, trainer: Trainer, evaluation: Evaluation, phases: Phases
+    config: TrainConfig,
+    data: Data,
+    model: BaseModel,
+    trainer: Trainer,
+    evaluation: Evaluation | TasksEvaluation,
+    phases: Phases,
 ) -> dict[str, Any]:
     report = model.freezer.report()
     return {

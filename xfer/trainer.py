@@ -8,11 +8,13 @@ import zlib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, SupportsFloat, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from xfer import checkpoint, evaluation, feeding
+from xfer import evaluation, feeding
 from xfer.cache import FeatureCache, Used
-from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching, WeightAverage, below, named
+from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching, WeightAverage
+from xfer.checkpoint import FitPlan, Gathered, TrainingState, open_checkpoint
+from xfer.checkpoint import save as save_checkpoint
 from xfer.errors import CheckpointError, UsageError, WorldError, XferError, check_name
 from xfer.estimator import FittedEstimator
 from xfer.history import History, Row
@@ -23,6 +25,7 @@ from xfer.numerics import LossSpec, OptimizerName, OptimizerSpec, Rates, Schedul
 from xfer.progress import Progress
 from xfer.rotation import Checkpoints, newest
 from xfer.tasks import losses
+from xfer.underway import Fit
 
 if TYPE_CHECKING:
     from xfer.backend import Backend
@@ -164,13 +167,11 @@ class Trainer:
         self.history = History()
         self.skipped: list[Skipped] = []
         self.epoch = self.batch = 0
-        self._losses: list[tuple[SupportsFloat, int]] = []
-        self._gathered: checkpoint.Progress | None = None
-        self._train: Loader | None = None
-        self._watching: list[Callback] = []
+        self._fit: Fit | None = None
+        self._gathered: Gathered | None = None
         self.stop = False
         self.saved: Path | None = None
-        self.plan: checkpoint.FitPlan | None = None
+        self.plan: FitPlan | None = None
 
     @classmethod
     def resume(
@@ -200,7 +201,7 @@ class Trainer:
         from xfer.data import Skipped
         from xfer.loading import load
 
-        opened = newest(run) or checkpoint.open_checkpoint(run)
+        opened = newest(run) or open_checkpoint(run)
         state = opened.manifest.training
         if state is None:
             raise CheckpointError(f"{run} holds a model but no training state: save it with trainer.save()")
@@ -267,34 +268,37 @@ class Trainer:
         if lr is not None:
             self.rates = block_rates(lr, self.model.blocks)
         train, validation = feeding.loaders(self, load(data), epochs)
-        watchers = self._watchers(validated=validation is not None)
         if epochs is not None:
-            self.batch, self.plan, self._gathered = 0, checkpoint.FitPlan(self.epoch, epochs, phase), None
-        plan = self.plan
-        assert plan is not None
-        last = plan.first + plan.epochs
+            self.batch, self.plan, self._gathered = 0, FitPlan(self.epoch, epochs, phase), None
+        assert self.plan is not None
+        watchers = self._watchers(validated=validation is not None)
+        # The processes of a run would end after different updates.
+        with self.checkpoints or nullcontext(), Watch(active=self._alone and self.checkpoints is not None) as watch:
+            return self._run(Fit(self.plan, train, validation, watchers, watch))
+
+    def _run(self, fit: Fit) -> History:
         rows = History()
-        with self.checkpoints or nullcontext(), Watch(active=self._interruptible()) as watch:
-            try:
-                self._each("on_fit_begin", watchers, last - self.epoch)
-                self._take_up(train, watchers)
-                while self.epoch < last and not self.stop:
-                    row = self._epoch(train, validation, watchers, plan, watch)
-                    rows.append(row)
-                    self._each("on_epoch_end", watchers, row)
-                    self._keep(watch, over=True)
-                self.plan = None
-            except Interrupted as interrupted:
-                interrupted.saved = self.checkpoint()
-                raise
-            except WorldError as error:
-                way = f"resume from {self.saved}" if self.saved else "no checkpoint was saved: begin again"
-                raise WorldError(f"{error}; {way}") from None
-            finally:
-                self.skipped = list(train.skipped)
-                self._gathered = None if self.plan is None else self._progress()
-                self._each("on_fit_end", watchers)
-                self._watching, self._train = [], None
+        try:
+            fit.each("on_fit_begin", self, fit.last - self.epoch)
+            before, self._fit, self._gathered = self._gathered or Gathered(), fit, None
+            fit.take_up(before)
+            self.stop = before.stop
+            while self.epoch < fit.last and not self.stop:
+                row = self._epoch(fit)
+                rows.append(row)
+                fit.each("on_epoch_end", self, row)
+                self._keep(fit, over=True)
+            self.plan = None
+        except Interrupted as interrupted:
+            interrupted.saved = self.checkpoint()
+            raise
+        except WorldError as error:
+            way = f"resume from {self.saved}" if self.saved else "no checkpoint was saved: begin again"
+            raise WorldError(f"{error}; {way}") from None
+        finally:
+            self.skipped = list(fit.train.skipped)
+            self._gathered, self._fit = None if self.plan is None else self._progress(), None
+            fit.each("on_fit_end", self)
         return rows
 
     def fine_tune(
@@ -368,13 +372,13 @@ class Trainer:
 
     def _write(self, folder: Path) -> None:
         state, slots = self.state(), self.stepper.state()
-        checkpoint.save(
+        save_checkpoint(
             self.model, folder, training=state, optimizer_state=slots, progress=self._progress(), extra=self.extra
         )
 
-    def state(self) -> checkpoint.TrainingState:
+    def state(self) -> TrainingState:
         """What this trainer computes and where it stands."""
-        return checkpoint.TrainingState(
+        return TrainingState(
             optimizer=self.stepper.optimizer,
             loss=self.stepper.loss,
             schedule=self.schedule,
@@ -393,79 +397,52 @@ class Trainer:
             at_once=self.stepper.at_once,
         )
 
-    def _progress(self) -> checkpoint.Progress:
+    def _progress(self) -> Gathered:
+        if self._fit is not None:
+            return self._fit.gathered(self.history, stop=self.stop)
         if self._gathered is not None:  # nothing has happened since
             return self._gathered
-        return checkpoint.Progress(
-            history=tuple(self.history),
-            losses=tuple((float(loss), number) for loss, number in self._losses),
-            skipped=tuple((bad.name, bad.reason, bad.imputed) for bad in (self._train or self).skipped),
-            stop=self.stop,
-            callbacks={
-                f"{name}/{key}": array
-                for name, callback in named(self._watching).items()
-                for key, array in callback.state().items()
-            },
-        )
+        return Gathered(tuple(self.history), skipped=tuple((b.name, b.reason, b.imputed) for b in self.skipped))
 
-    def _take_up(self, train: Loader, watchers: list[Callback]) -> None:
-        """Go on from what an earlier part of this fit has gathered."""
-        from xfer.data import Skipped
+    @property
+    def _alone(self) -> bool:
+        return self.world.size == 1
 
-        self._train, self._watching = train, watchers
-        found = self._gathered or checkpoint.Progress()
-        self.stop, self._losses, self._gathered = found.stop, list(found.losses), None
-        train.know(Skipped(*bad) for bad in found.skipped)
-        for name, callback in named(watchers).items():
-            if state := below(found.callbacks, name):
-                callback.load_state(state)
-
-    def _interruptible(self) -> bool:
-        """Whether signals wait for the end of an update; several processes would end after different ones."""
-        return self.checkpoints is not None and self.world.size == 1
-
-    def _keep(self, watch: Watch, *, over: bool = False) -> None:
+    def _keep(self, fit: Fit, *, over: bool = False) -> None:
         """Write a checkpoint if it is time, and end if a signal says so.
 
         Args:
+            fit: the one under way.
             over: an epoch is. Several processes, whose clocks differ, save then, and after a number of updates.
         """
-        watch.look()
+        fit.watch.look()
         if self.checkpoints is None:
             return
-        alone = self.world.size == 1
-        if (self.checkpoints.late() if alone else True) if over else self.checkpoints.due(clock=alone):
+        due = self.checkpoints.late() if over else self.checkpoints.due(clock=self._alone)
+        if due or (over and not self._alone):
             self.checkpoint()
 
-    def _epoch(
-        self,
-        train: Loader,
-        validation: Loader | None,
-        watchers: Sequence[Callback],
-        plan: checkpoint.FitPlan,
-        watch: Watch,
-    ) -> Row:
-        started, total = time.perf_counter(), plan.epochs * len(train)
-        before = (self.epoch - plan.first) * len(train)
-        self._each("on_epoch_begin", watchers, self.epoch, len(train))
+    def _epoch(self, fit: Fit) -> Row:
+        started, train, done = time.perf_counter(), fit.train, fit.done(self.epoch)
+        fit.each("on_epoch_begin", self, self.epoch, len(train))
         for batch in train.epoch(self.epoch, self.batch):
-            rates = self._rates(before + batch.number, total)
+            rates = self._rates(done + batch.number, fit.updates)
             loss = self.stepper.step(batch.inputs, batch.labels, rates, self._step_seed(batch.number))
-            self._losses.append((loss, len(batch.labels)))
+            fit.losses.append((loss, len(batch.labels)))
             self.batch = batch.number + 1
-            self._each("on_step_end", watchers, batch.number, loss)
-            self._keep(watch)
+            fit.each("on_step_end", self, batch.number, loss)
+            self._keep(fit)
         self.batch = len(train)
-        images = sum(number for _, number in self._losses)
-        mean = math.fsum(float(loss) * number for loss, number in self._losses) / max(images, 1)
+        images = sum(number for _, number in fit.losses)
+        mean = math.fsum(float(loss) * number for loss, number in fit.losses) / max(images, 1)
         if not math.isfinite(mean):
             raise TrainingError(f"the loss is {mean} in epoch {self.epoch + 1}: lower lr, or set clip_norm=1.0")
-        rates = self._rates(before + len(train) - 1, total)
-        row: Row = {"epoch": self.epoch + 1, "phase": plan.phase, "lr": rates["head"], "loss": mean, "images": images}
-        with watch.anywhere():
-            row = self._validated(row, validation, watchers, started)
+        lr = self._rates(done + len(train) - 1, fit.updates)["head"]
+        row: Row = {"epoch": self.epoch + 1, "phase": fit.plan.phase, "lr": lr, "loss": mean, "images": images}
+        with fit.watch.anywhere():
+            row = self._validated(row, fit.validation, fit.watchers, started)
         self.history.append(row)
-        self.epoch, self.batch, self._losses = self.epoch + 1, 0, []
+        self.epoch, self.batch, fit.losses = self.epoch + 1, 0, []
         return row
 
     def _rates(self, update: int, total: int) -> dict[str, float]:
@@ -499,7 +476,8 @@ class Trainer:
         row: Row = {"epoch": self.epoch, "phase": phase or "estimator", "loss": loss, "images": len(labels)}
         row = self._validated(row, validation, self.callbacks, started)
         self.history.append(row)
-        self._each("on_epoch_end", self.callbacks, row)
+        for callback in self.callbacks:
+            callback.on_epoch_end(self, row)
         return History([row])
 
     def _watchers(self, *, validated: bool) -> list[Callback]:
@@ -514,10 +492,6 @@ class Trainer:
 
     def _step_seed(self, batch: int) -> int:
         return zlib.crc32(f"{self.seed} {self.epoch} {batch}".encode())
-
-    def _each(self, hook: str, watchers: Sequence[Callback], *arguments: Any) -> None:
-        for callback in watchers:
-            getattr(callback, hook)(self, *arguments)
 
 
 def _metrics(watchers: Sequence[Callback]) -> list[str]:

@@ -38,7 +38,7 @@ def test_saving_again_replaces_and_leaves_other_files_alone(model, tmp_path):
     model.save(tmp_path)
     second = open_checkpoint(tmp_path).manifest.tensors.name
     assert first != second
-    assert {p.name for p in tmp_path.iterdir()} == {"notes.txt", "manifest.json", second}
+    assert {p.name for p in tmp_path.iterdir()} == {"notes.txt", "manifest.json", second, ".lock"}
 
 
 def test_a_write_that_fails_leaves_the_old_checkpoint(model, tmp_path, monkeypatch):
