@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-SUITES = ("repo", "core", "torch", "keras", "cross")
+SUITES = ("repo", "core", "torch", "keras", "cross", "crash")
 NO_TESTS = 5  # pytest's exit code when it collected nothing, which is a failure here too
 
 
