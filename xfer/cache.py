@@ -27,7 +27,7 @@ import PIL
 from PIL import Image
 
 from xfer import segments
-from xfer.data.decode import BadImageError, decode, resize_crop
+from xfer.data.decode import BadImageError, decode, opened, resize_crop
 from xfer.data.rows import Rows, Views, view_codes, view_keys
 from xfer.errors import DataError, UnknownNameError, UsageError
 from xfer.precision import settle_on
@@ -398,8 +398,12 @@ def _content(source: Any) -> bytes:
         found.update(b"file " + source)
     else:
         try:
-            found.update(b"file " + Path(source).read_bytes())
-        except OSError:
+            with opened(Path(source)) as file:
+                found.update(b"file ")
+                while part := file.read(2**20):
+                    found.update(part)
+        except (OSError, BadImageError):
+            found = hashlib.sha256()
             found.update(b"missing " + os.fsencode(source))
     return found.digest()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
@@ -23,10 +25,12 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold what its encoding cannot say
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             command(*arguments, **options)
         except XferError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(str(error))}", file=sys.stderr)
             raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
         except Interrupted as stop:
             kept = f": the same command goes on from {stop.saved}" if stop.saved else ""
@@ -53,6 +57,12 @@ def quiet_stdout() -> Iterator[None]:
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
     print(json.dumps(document, indent=1))
+
+
+def printable(text: str) -> str:
+    """One line of what is there, whatever the names of files hold: bytes that are no text, or a terminal's commands."""
+    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in shown)
 
 
 def show(table: Any) -> None:

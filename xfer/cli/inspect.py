@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xfer.cli.guard import guarded, print_json, quiet_stdout, show
+from xfer.cli.guard import guarded, print_json, printable, quiet_stdout, show
 from xfer.cli.options import Config, Json, checked, require_data
 from xfer.config import read_toml
 
@@ -29,6 +29,9 @@ def inspect(
     seed: Annotated[int | None, typer.Option(help="of the hold-out", min=0)] = None,
     pairs: Annotated[int, typer.Option(help="how many duplicates to name for each two splits", min=0)] = 10,
     workers: Annotated[int | None, typer.Option(help="threads; default: one a core", min=0)] = None,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="read each file in a process that it may crash, 10 s at most")
+    ] = False,
     config: Config = None,
     json: Json = False,
 ) -> None:
@@ -40,7 +43,7 @@ def inspect(
     with quiet_stdout():
         require_data(settings, data)
         source = read_data(checked(settings, data=data, val=val, seed=seed))
-        found = look(source, pairs=pairs, workers=workers)
+        found = look(source, pairs=pairs, workers=workers, isolate=isolate)
     if json:
         print_json(asdict(found))
         return
@@ -51,7 +54,7 @@ def inspect(
     if any(split.unreadable for split in found.splits.values()):
         show(_unreadable(found))
     for line in (*found.notes, *found.suggestions):
-        print(f"- {_printable(line)}")
+        print(f"- {printable(line)}")
 
 
 def _splits(found: Inspection) -> Table:
@@ -142,9 +145,4 @@ def _cell(text: str) -> str:
     """Text that a table shows as it is: rich would take [brackets] in a file's name for markup."""
     from rich.markup import escape
 
-    return escape(_printable(text))
-
-
-def _printable(text: str) -> str:
-    """A file's name may hold bytes that are no text (Python's surrogates), which no terminal takes."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return escape(printable(text))

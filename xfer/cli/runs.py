@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xfer.cli.guard import guarded, print_json, quiet_stdout, show
+from xfer.cli.guard import guarded, print_json, printable, quiet_stdout, show
 from xfer.cli.options import Config, Json, checked, require_data, train_options
 from xfer.config import read_toml
 
@@ -169,7 +169,7 @@ def predict(
             print_json([{"image": name, **answer} for name, answer in zip(names, answers, strict=True)])
             return
         for name, answer in zip(names, answers, strict=True):
-            print(f"{name}: " + ", ".join(f"{task} {_shown(value)}" for task, value in answer.items()))
+            print(f"{printable(name)}: " + ", ".join(f"{task} {_shown(value)}" for task, value in answer.items()))
         return
     if json:
         print_json(
@@ -185,7 +185,7 @@ def predict(
         )
         return
     for name, prediction in zip(names, found, strict=True):
-        print(f"{name}: " + ", ".join(f"{label} {p:.1%}" for label, p in prediction.top))
+        print(f"{printable(name)}: " + ", ".join(f"{label} {p:.1%}" for label, p in prediction.top))
 
 
 @guarded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from unicodedata import normalize
 
 import numpy as np
 
@@ -99,12 +100,25 @@ def _class_order(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"class {twice!r} of {source} is named twice: class names must differ")
+    composed = [_composed(name) for name in names]
+    if len(set(composed)) < len(names):
+        alike = next(name for name in composed if composed.count(name) > 1)
+        raise DataError(f"{source} has class {alike!r} in two forms of Unicode that look alike (NFC, NFD): rename one")
     return numbers | {label: i for i, label in enumerate(order)}, names
+
+
+def _composed(name: Label | None) -> str:
+    return normalize("NFC", str(name))
 
 
 def _split(key: str, part: Part, numbers: Mapping[Label, int], classes: tuple[str, ...]) -> Split:
     strange = next((i for i, label in enumerate(part.labels) if label is not None and label not in numbers), None)
     if strange is not None:
+        if _composed(part.labels[strange]) in map(_composed, classes):
+            raise DataError(
+                f"label {part.labels[strange]!r} of {part.names[strange]!r} in {key} is a class of train in another "
+                "form of Unicode that looks alike (NFC, NFD): rename it as in train"
+            )
         raise DataError(
             f"label {part.labels[strange]!r} of {part.names[strange]!r} in {key} is not among the "
             f"{len(classes)} classes of train ({', '.join(classes[:5])}, ...): add it to train, or remove it"

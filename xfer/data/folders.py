@@ -7,18 +7,17 @@ from pathlib import Path
 
 from xfer.data.assembly import SPLIT_NAMES, Part, assemble
 from xfer.data.dataset import Data
+from xfer.data.formats import EXTENSIONS
 from xfer.data.paths import existing
 from xfer.errors import DataError
-
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
 def folder(path: str | os.PathLike[str], *, val: float = 0.2, seed: int = 0) -> Data:
     """Images in class folders, with or without `train`, `val` and `test` folders above them.
 
     `path/train/ant/1.jpg` or `path/ant/1.jpg`. The classes are the sorted folder names of train. Folders inside a
-    class folder belong to the class; links are followed, except back up the tree. Hidden files and files without an
-    image's extension are counted and left out. Without val, test takes its place, or else a share of train.
+    class folder belong to the class; links are followed, except back up the tree. Hidden files and files without one of
+    `EXTENSIONS` are counted and left out. Without val, test takes its place, or else a share of train.
 
     Args:
         path: the root.
@@ -36,7 +35,7 @@ def folder(path: str | os.PathLike[str], *, val: float = 0.2, seed: int = 0) -> 
     for key, where in _split_folders(root).items():
         parts[key], left_out = _part(root, where, key)
         ignored += left_out
-    notes = [f"{ignored} files that are not images were left out"] if ignored else []
+    notes = [f"{ignored} files without the extension of an image were left out"] if ignored else []
     return assemble(parts, source=str(root), val=val, seed=seed, notes=notes)
 
 
@@ -74,7 +73,7 @@ def _part(root: Path, where: Path, key: str) -> tuple[Part, int]:
         raise DataError(f"{where} has no class folders: put the images of each class into a folder")
     images: list[Path] = []
     labels: list[str] = []
-    ignored = sum(child.is_file() for child in where.iterdir())
+    ignored = sum(child.is_file() for child in _listed(where))
     for child in children:
         found, left_out = images_in(child)
         if not found and key == "train":
@@ -87,7 +86,15 @@ def _part(root: Path, where: Path, key: str) -> tuple[Part, int]:
 
 
 def _folders(where: Path) -> list[Path]:
-    return [where / name for name in _visible([child.name for child in where.iterdir()]) if (where / name).is_dir()]
+    return [where / name for name in _visible([child.name for child in _listed(where)]) if (where / name).is_dir()]
+
+
+def _listed(where: Path) -> list[Path]:
+    try:
+        return list(where.iterdir())
+    except OSError as error:
+        _refuse(error)
+        raise
 
 
 def _visible(names: list[str]) -> list[str]:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from xfer.data.advice import advice
 from xfer.data.dataset import Split
-from xfer.data.decode import BadImageError, decode
+from xfer.data.decode import BadImageError, Source
 from xfer.data.duplicates import Conflicts, Duplicates, Place, conflicts, duplicates, same_pictures
+from xfer.data.isolation import isolated
 from xfer.data.loader import Skipped, threads
+from xfer.data.look import Seen, look
 from xfer.data.sources import load
 from xfer.errors import UsageError
 
 _AT_ONCE = 1024
+Look = Callable[[Source], Seen | str]
 
 
 @dataclass(frozen=True)
@@ -86,18 +88,15 @@ class Inspection:
     suggestions: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """An image that could be read."""
-
-    digest: bytes
-    width: int
-    height: int
-    format: str
-    mode: str
-
-
-def inspect(data: Any, *, val: float = 0.2, seed: int = 0, pairs: int = 20, workers: int | None = None) -> Inspection:
+def inspect(
+    data: Any,
+    *,
+    val: float = 0.2,
+    seed: int = 0,
+    pairs: int = 20,
+    workers: int | None = None,
+    isolate: bool = False,
+) -> Inspection:
     """Read every image once and say what is there: classes, sizes, formats, duplicates, leaks, damage.
 
     Two pictures are the same if `decode` gives the same pixels, whatever the file's format, name or metadata. What
@@ -109,6 +108,9 @@ def inspect(data: Any, *, val: float = 0.2, seed: int = 0, pairs: int = 20, work
         seed: of the hold-out.
         pairs: how many pairs of duplicates to name for each two splits; all are counted.
         workers: threads; None for one a core, at most 8.
+        isolate: read files in other processes, one for each thread. The same is found, and a file that ends its
+            decoder, takes it longer than 10 s or more memory than `xfer.data.isolation.MEMORY` is unreadable, with that
+            reason, where otherwise it would end this process, hold it up or fill its memory.
 
     Raises:
         DataError: what `load` refuses. UsageError: a number below 0.
@@ -116,12 +118,15 @@ def inspect(data: Any, *, val: float = 0.2, seed: int = 0, pairs: int = 20, work
     if pairs < 0:
         raise UsageError(f"pairs={pairs}: give 0 or more")
     source = load(data, val=val, seed=seed)
-    seen = {name: _look_at_all(split, threads(workers)) for name, split in source.splits.items()}
+    count = threads(workers)
+    with isolated(count) if isolate else nullcontext(look) as how, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # they do not say of which file they speak
+        seen = {name: _look_at_all(split, how, count) for name, split in source.splits.items()}
     groups = same_pictures(
-        (look.digest, _place(name, source.splits[name], index))
+        (each.digest, _place(name, source.splits[name], index))
         for name, looks in seen.items()
-        for index, look in enumerate(looks)
-        if isinstance(look, _Seen)
+        for index, each in enumerate(looks)
+        if isinstance(each, Seen)
     )
     found = Inspection(
         source=source.source,
@@ -134,36 +139,22 @@ def inspect(data: Any, *, val: float = 0.2, seed: int = 0, pairs: int = 20, work
     return replace(found, suggestions=tuple(advice(found)))
 
 
-def _look_at_all(split: Split, workers: int) -> list[_Seen | str]:
+def _look_at_all(split: Split, how: Look, workers: int) -> list[Seen | str]:
     indices = range(len(split))
     if not workers:
-        return [_look(split, index) for index in indices]
+        return [_look(split, how, index) for index in indices]
     with ThreadPoolExecutor(workers, "xfer-inspect") as pool:
         # A pool makes one object for each waiting image at once: a part at a time keeps millions of them away.
         parts = (indices[start : start + _AT_ONCE] for start in range(0, len(split), _AT_ONCE))
-        return [look for part in parts for look in pool.map(partial(_look, split), part)]
+        return [found for part in parts for found in pool.map(partial(_look, split, how), part)]
 
 
-def _look(split: Split, index: int) -> _Seen | str:
-    """What is seen of an image, or the reason why nothing is."""
+def _look(split: Split, how: Look, index: int) -> Seen | str:
     try:
         source = split.images[index]
-        image = decode(source)
-        form, mode = _form(source)
     except BadImageError as bad:
         return bad.reason
-    digest = hashlib.sha256(f"{image.width} {image.height} ".encode() + image.tobytes()).digest()
-    return _Seen(digest, image.width, image.height, form, mode)
-
-
-def _form(source: Any) -> tuple[str, str]:
-    """Format and mode as stored, of an image that `decode` could read."""
-    if isinstance(source, np.ndarray):
-        source = Image.fromarray(np.ascontiguousarray(source[..., 0] if source.shape[-1:] == (1,) else source))
-    if isinstance(source, Image.Image):
-        return source.format or "pixels", source.mode
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-        return image.format or "unknown", image.mode
+    return how(source)
 
 
 def _place(name: str, split: Split, index: int) -> Place:
@@ -171,9 +162,9 @@ def _place(name: str, split: Split, index: int) -> Place:
     return Place(name, split.names[index], split.classes[label] if label >= 0 else None)
 
 
-def _summary(split: Split, looks: Sequence[_Seen | str]) -> SplitInspection:
-    good = [index for index, look in enumerate(looks) if isinstance(look, _Seen)]
-    seen = [look for look in looks if isinstance(look, _Seen)]
+def _summary(split: Split, looks: Sequence[Seen | str]) -> SplitInspection:
+    good = [index for index, each in enumerate(looks) if isinstance(each, Seen)]
+    seen = [each for each in looks if isinstance(each, Seen)]
     counts = split.subset(good).counts()
     there = [count for count in counts.values() if count]
     return SplitInspection(
@@ -182,11 +173,11 @@ def _summary(split: Split, looks: Sequence[_Seen | str]) -> SplitInspection:
         counts=counts,
         unlabelled=len(seen) - sum(there),
         imbalance=max(there) / min(there) if there else None,
-        width=_range([look.width for look in seen]),
-        height=_range([look.height for look in seen]),
-        formats=_tally(look.format for look in seen),
-        modes=_tally(look.mode for look in seen),
-        unreadable=tuple(Skipped(split.names[i], look) for i, look in enumerate(looks) if isinstance(look, str)),
+        width=_range([each.width for each in seen]),
+        height=_range([each.height for each in seen]),
+        formats=_tally(each.format for each in seen),
+        modes=_tally(each.mode for each in seen),
+        unreadable=tuple(Skipped(split.names[i], each) for i, each in enumerate(looks) if isinstance(each, str)),
     )
 
 

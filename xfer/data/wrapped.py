@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from xfer.data.assembly import Label, Part, assemble
 from xfer.data.dataset import Data
@@ -111,7 +113,8 @@ class _Lazy:
         where = f"{self.what}[{index}]"
         try:
             item = self.dataset[index]
-        except OSError as error:  # what Pillow raises inside the data set for a damaged file
+        # What Pillow raises inside the data set for a damaged file.
+        except (OSError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
             raise BadImageError(str(error)) from None
         return as_picture(_pair(item, where, self.columns)[0], where)
 

@@ -113,10 +113,10 @@ def test_bad_files_say_why(tmp_path, photo, monkeypatch):
     assert reasons.pop("cut.jpg").startswith("damaged: image file is truncated")
     assert reasons == {
         "empty.jpg": "the file is empty",
-        "text.jpg": "not an image that Pillow can read",
+        "text.jpg": "not an image that xfer can read",
         "missing.jpg": "there is no such file",
     }
-    with pytest.raises(BadImageError, match="Is a directory"):
+    with pytest.raises(BadImageError, match="a folder, not a file"):
         decode(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(BadImageError, match="too many pixels"):

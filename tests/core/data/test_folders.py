@@ -69,7 +69,7 @@ def test_other_files_are_left_out_and_counted(tree):
     data = folder(root, val=0)
     assert data.classes == ("ant", "bee")
     assert data.train.counts() == {"ant": 3, "bee": 3}
-    assert data.notes == ("3 files that are not images were left out",)
+    assert data.notes == ("3 files without the extension of an image were left out",)
 
 
 def test_nested_folders_upper_case_and_links(tree, tmp_path_factory, photo):

@@ -163,7 +163,7 @@ def test_files(album):
     assert val.counts == {"ant": 1, "bee": 2}
     assert {bad.name: bad.reason for bad in train.unreadable} == {
         "train/bee/empty.png": "the file is empty",
-        "train/bee/text.png": "not an image that Pillow can read",
+        "train/bee/text.png": "not an image that xfer can read",
     }
     assert [bad.name for bad in val.unreadable] == ["val/ant/cut.png"]
     for name, seen in found.splits.items():

@@ -143,9 +143,9 @@ def test_unreadable_images_are_left_out_and_told(tmp_path, photo, preprocessing,
         "bee/text.jpg",
     ]
     assert loader.skipped[1:] == [
-        Skipped("ant/gone.png", "there is no such file"),
+        Skipped("ant/gone.png", "a link to something that is not there"),
         Skipped("bee/empty.png", "the file is empty"),
-        Skipped("bee/text.jpg", "not an image that Pillow can read"),
+        Skipped("bee/text.jpg", "not an image that xfer can read"),
     ]
 
 

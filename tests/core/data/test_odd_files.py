@@ -32,7 +32,7 @@ UNREADABLE = {
     "cut.jpg": "damaged: image file is truncated",
     "cut.png": "damaged: ",
     "empty.jpg": "the file is empty",
-    "text.png": "not an image that Pillow can read",
+    "text.png": "not an image that xfer can read",
 }
 
 

@@ -32,7 +32,7 @@ def test_raise_names_the_first_of_the_order(split, preprocessing, workers, epoch
     loader = Loader(split, preprocessing, batch_size=2, shuffle=True, workers=workers, on_bad="raise")
     order = loader.order(epoch).tolist()
     first = next(i for i in order if i in (3, 11, 12))
-    reason = "not an image that Pillow can read" if first == 11 else "the file is empty"
+    reason = "not an image that xfer can read" if first == 11 else "the file is empty"
     seen = []
     with pytest.raises(DataError) as error:
         seen.extend(index for batch in loader.epoch(epoch) for index in batch.indices)
