@@ -1,0 +1,421 @@
+"""Data as it lies on people's disks: each runs through inspection, training and prediction, or is one plain line."""
+
+import csv
+import os
+import socket
+import sys
+import tempfile
+import unicodedata
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import xfer
+from tests.command_line import xfer_command
+from xfer import recipe
+from xfer.cli import runs
+from xfer.cli.app import app
+from xfer.config import train_config
+from xfer.data import Loader, Split, arrays, folder, inspect, load, manifest, pictures
+from xfer.errors import DataError
+from xfer.testing import NumpyBackend
+
+posix = pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such files")
+
+
+def network(classes):
+    return xfer.load("tiny", backend=NumpyBackend(), weights=None, classes=list(classes), image_size=16)
+
+
+def snapshot(root):
+    """What changes when anything is written, made, renamed or removed below a folder."""
+    found = {}
+    for where, folders, files in os.walk(os.fsencode(root)):
+        for name in (b".", *folders, *files):
+            about = os.lstat(os.path.join(where, name))  # noqa: PTH118
+            found[where, name] = (about.st_mode, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+    return found
+
+
+def journey(data, root=None):
+    """Inspection, an epoch of training and a reading of every image; nothing is written into `root`."""
+    before = snapshot(root) if root else None
+    found = inspect(data)
+    for split in found.splits.values():
+        assert split.listed == split.readable + len(split.unreadable)
+    model = network(data.classes)
+    # Training drops a last batch of one image, which would then not be read at all.
+    trainer = xfer.Trainer(model, progress=False, batch_size=7 if len(data.train) % 8 == 1 else 8)
+    history = trainer.fit(data, 1)
+    assert np.isfinite(history[-1]["loss"])
+    assert history[-1]["images"] == found.splits["train"].readable
+    assert set(trainer.skipped) == set(found.splits["train"].unreadable)
+    assert before is None or snapshot(root) == before
+    return found, model
+
+
+def reasons(found):
+    return {bad.name: bad.reason for split in found.splits.values() for bad in split.unreadable}
+
+
+@pytest.fixture
+def predicted(monkeypatch):
+    """`xfer predict` with a given model, in this process."""
+
+    def run(model, *arguments):
+        monkeypatch.setattr(runs, "_open", lambda *_: model)
+        return CliRunner().invoke(app, ["predict", "run", *map(str, arguments)])
+
+    return run
+
+
+NAMES = (
+    "two  words .png",
+    "-rf.png",
+    "--json.png",
+    "[bold]red.png",
+    "%s{0}$HOME;&'\".png",
+    "~nobody.png",
+    "\N{GRINNING FACE}\N{ZERO WIDTH JOINER}.png",
+    unicodedata.normalize("NFC", "e\N{COMBINING ACUTE ACCENT}.png"),
+    unicodedata.normalize("NFD", "e\N{COMBINING ACUTE ACCENT}.png"),
+    "x" * 251 + ".png",
+    "two\nlines\x1b[31m\r.png",
+    os.fsdecode(b"\xff\xfe.png"),
+)
+
+
+@posix
+def test_names(tmp_path, photo, predicted, monkeypatch):
+    """Every one is trained on, listed, predicted and written into tables; a terminal is given none of its commands."""
+    root = tmp_path / "my data \N{SNOWMAN}"
+    for label in ("-ant [1]", os.fsdecode(b"bee\xff")):
+        (root / label).mkdir(parents=True)
+        for i, name in enumerate(NAMES):
+            photo(i).save(root / label / name)
+    data = folder(root, val=0.5)
+    found, model = journey(data, root)
+    assert reasons(found) == {}
+    assert sum(split.readable for split in found.splits.values()) == 2 * len(NAMES)
+    shown = predicted(model, "--top", "1", "--", root)
+    assert shown.exit_code == 0, shown.output
+    assert len(shown.stdout.splitlines()) == 2 * len(NAMES)
+    assert "two\\nlines\\x1b[31m\\r.png: " in shown.stdout
+    assert "[bold]red.png: " in shown.stdout
+    assert "\x1b" not in shown.stdout
+    monkeypatch.chdir(root / "-ant [1]")
+    for name in NAMES:
+        assert predicted(model, "--", name).exit_code == 0, name
+    seen = xfer_command("inspect", root, "--isolate")
+    assert seen.returncode == 0, seen.stderr
+
+    real = recipe.load
+    monkeypatch.setattr(recipe, "load", lambda name, **options: real(name, **options | {"backend": NumpyBackend()}))
+    given = {"data": str(root), "model": "tiny", "weights": "none", "image_size": 16, "epochs": 1, "val": 0.5}
+    recipe.train(train_config(given, {"out": str(tmp_path / "run")}), progress=False)
+    with (tmp_path / "run/predictions.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["name"] for row in rows) == sorted(folder(root, val=0.5).val.names)
+    again = xfer.load(tmp_path / "run", backend=NumpyBackend())
+    assert again.classes == data.classes
+
+
+@posix
+def test_long_paths(tmp_path, photo):
+    """To the last byte that the system takes; a folder beyond is one line."""
+    (tmp_path / "bee").mkdir()
+    photo(1).save(tmp_path / "bee/a.png")
+    here = os.open(tmp_path, os.O_RDONLY)
+    length, names = len(os.fsencode(tmp_path)), ["ant"]
+    while length + sum(len(name) + 1 for name in names) + 256 < 4085:
+        names.append("d" * 250)
+    rest = 4095 - length - sum(len(name) + 1 for name in names) - 1
+    try:
+        deepest = make(here, [*names], photo(0), "y" * (rest - 4) + ".png")
+        found, _ = journey(folder(tmp_path, val=0), tmp_path)
+        assert found.splits["train"].readable == 2
+        assert max(len(os.fsencode(path)) for path in folder(tmp_path, val=0).train.images) == 4095
+        make(deepest, ["z" * 250, "z" * 250], photo(0), "a.png")
+    finally:
+        os.close(here)
+    with pytest.raises(DataError, match=r"cannot read folder /.*: File name too long"):
+        folder(tmp_path, val=0)
+    result = xfer_command("inspect", tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+
+
+def make(where, folders, image, name):
+    """A file in folders below one that is open; the system takes no path as long as that."""
+    for each in folders:
+        os.mkdir(each, dir_fd=where)
+        where = os.open(each, os.O_RDONLY, dir_fd=where)
+    with os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT, dir_fd=where), "wb") as file:
+        image.save(file, "PNG")
+    return where
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b", "~nobody-at-all/x", "far/away"])
+def test_paths_that_cannot_be(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for read in (load, pictures, manifest):
+        with pytest.raises(DataError) as error:
+            read(name)
+        assert "\n" not in str(error.value)
+
+
+@posix
+def test_what_is_no_file_is_not_waited_for(tmp_path, photo, predicted, monkeypatch):
+    """A pipe that nobody writes to would be read for ever."""
+    for label in ("ant", "bee"):
+        (tmp_path / label).mkdir()
+        photo(1).save(tmp_path / label / "good.png")
+    where = tmp_path / "ant"
+    os.mkfifo(where / "pipe.jpg")
+    monkeypatch.chdir(where)  # a socket's path may have no more than 108 bytes
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.jpg")
+        (where / "zero.jpg").symlink_to("/dev/zero")
+        (where / "gone.jpg").symlink_to("nowhere.jpg")
+        (where / "one.jpg").symlink_to("other.jpg")
+        (where / "other.jpg").symlink_to("one.jpg")
+        (where / "folder.jpg").mkdir()
+        photo(2).save(where / "folder.jpg/inside.png")
+        found, model = journey(folder(tmp_path, val=0), tmp_path)
+        isolated = inspect(folder(tmp_path, val=0), isolate=True)
+    assert found == isolated
+    assert reasons(found) == {
+        "ant/pipe.jpg": "a pipe, socket or device, not a file",
+        "ant/socket.jpg": "a pipe, socket or device, not a file",
+        "ant/zero.jpg": "a pipe, socket or device, not a file",
+        "ant/gone.jpg": "a link to something that is not there",
+        "ant/one.jpg": "Too many levels of symbolic links",
+        "ant/other.jpg": "Too many levels of symbolic links",
+    }
+    assert found.splits["train"].counts == {"ant": 2, "bee": 1}
+    for name in ("pipe.jpg", "socket.jpg", "zero.jpg", "gone.jpg", "one.jpg"):
+        result = predicted(model, where / name)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("error: ")
+        assert result.stderr.count("\n") == 1
+    assert predicted(model, where / "folder.jpg").exit_code == 0
+
+
+def test_files_that_are_not_what_they_are_called(tmp_path, photo):
+    for label in ("ant", "bee"):
+        (tmp_path / label).mkdir()
+        photo(1).save(tmp_path / label / "png.jpg", "PNG")
+        photo(2).save(tmp_path / label / "UPPER.JPEG", "JPEG")
+        photo(3).save(tmp_path / label / "without", "PNG")
+        photo(4).save(tmp_path / label / ".hidden.png")
+        (tmp_path / label / "text.jpg").write_text("no image")
+        (tmp_path / label / "empty.png").write_bytes(b"")
+        for name in ("Thumbs.db", ".DS_Store", "desktop.ini", "jpg"):
+            (tmp_path / label / name).write_bytes(b"\0" * 99)
+    data = folder(tmp_path, val=0)
+    found, _ = journey(data, tmp_path)
+    assert found.splits["train"].counts == {"ant": 2, "bee": 2}
+    assert reasons(found) == {
+        f"{label}/{name}": reason
+        for label in ("ant", "bee")
+        for name, reason in (("text.jpg", "not an image that xfer can read"), ("empty.png", "the file is empty"))
+    }
+    assert data.notes == ("12 files without the extension of an image were left out",)
+    assert found.notes == data.notes
+    assert list(map(str, pictures(tmp_path / "ant").images)) == [
+        str(tmp_path / "ant" / name) for name in ("UPPER.JPEG", "empty.png", "png.jpg", "text.jpg")
+    ]
+
+
+def test_files_that_vanish_after_they_were_listed(tmp_path, photo, preprocessing):
+    for label in ("ant", "bee"):
+        (tmp_path / label).mkdir()
+        for i in range(3):
+            photo(i).save(tmp_path / label / f"{i}.png")
+    data = folder(tmp_path, val=0)
+    (tmp_path / "ant/1.png").unlink()
+    found, _ = journey(data)
+    assert reasons(found) == {"ant/1.png": "there is no such file"}
+    for path in (tmp_path / "bee").iterdir():
+        path.unlink()
+    (tmp_path / "bee").rmdir()
+    found, _ = journey(data)
+    assert found.splits["train"].counts == {"ant": 2, "bee": 0}
+    assert "train has no readable image of bee: add some" in found.suggestions
+    for path in (tmp_path / "ant").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match=r"none of the 6 images can be read; the first, ant/0\.png: there is no"):
+        xfer.Trainer(network(data.classes), progress=False).fit(data, 1)
+    assert len(reasons(inspect(data))) == 6
+
+
+@contextmanager
+def unprivileged():
+    """Root may read and write everything: for as long as this lasts, be nobody."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def shared(photo, monkeypatch):
+    """Two class folders that everybody may read, and a folder for features that everybody may write."""
+    with tempfile.TemporaryDirectory() as root:
+        for label in ("ant", "bee"):
+            Path(root, label).mkdir()
+            for i in range(4):
+                photo(i).save(Path(root, label, f"{i}.png"))
+        Path(root).chmod(0o755)
+        with tempfile.TemporaryDirectory() as features:
+            Path(features).chmod(0o777)
+            monkeypatch.setenv("XFER_FEATURES", features)
+            journey(folder(root))  # with everything imported
+            yield Path(root)
+
+
+@posix
+def test_a_folder_that_may_only_be_read(shared):
+    for path in (*shared.rglob("*"), shared):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    with unprivileged():
+        with pytest.raises(PermissionError):
+            (shared / "ant/new").touch()
+        found, _ = journey(folder(shared), shared)
+    assert reasons(found) == {}
+    shared.chmod(0o755)
+    for label in ("ant", "bee"):
+        (shared / label).chmod(0o755)
+
+
+@posix
+def test_what_may_not_be_read(shared):
+    (shared / "ant/1.png").chmod(0)
+    with unprivileged():
+        found, _ = journey(folder(shared, val=0), shared)
+    assert reasons(found) == {"ant/1.png": "Permission denied"}
+    (shared / "bee").chmod(0)
+    with unprivileged(), pytest.raises(DataError, match=rf"cannot read folder {shared}/bee: Permission denied"):
+        folder(shared)
+    (shared / "bee").chmod(0o755)
+    shared.chmod(0)
+    with unprivileged():
+        for read in (folder, load, pictures):
+            with pytest.raises(DataError, match=rf"cannot read folder {shared}: Permission denied"):
+                read(shared)
+            with pytest.raises(DataError, match=rf"cannot look for {shared}/ant: Permission denied"):
+                read(shared / "ant")
+    shared.chmod(0o755)
+
+
+def test_a_class_without_images(tree):
+    root = tree({"train/ant": 2, "train/bee": 2, "val/ant": 1, "val/bee": 0})
+    found, _ = journey(folder(root), root)
+    assert found.splits["val"].counts == {"ant": 1, "bee": 0}
+    assert "val has no readable image of bee: add some" in found.suggestions
+    (root / "train/cow").mkdir()
+    (root / "train/cow/notes.txt").write_text("none yet")
+    for run in (lambda: folder(root), lambda: inspect(root)):
+        with pytest.raises(DataError, match=r"class folder .*cow has no images: add some, or remove the folder"):
+            run()
+    result = xfer_command("inspect", root)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+
+
+def test_one_class(tree, tmp_path):
+    root = tree({"ant": 5})
+    with pytest.raises(DataError, match="has one class, 'ant': classification needs two or more"):
+        folder(root)
+    (tmp_path / "one.csv").write_text("image,label\nant/0.png,ant\nant/1.png,ant\n")
+    with pytest.raises(DataError, match="has one class, 'ant': classification needs two or more"):
+        manifest(tmp_path / "one.csv")
+    # Where a second class is known, images of one are enough to go on with.
+    journey(arrays(np.zeros((4, 16, 16, 3), np.uint8), np.zeros(4, int), classes=["a", "b"], val=0))
+
+
+def test_one_image(photo):
+    one = np.asarray(photo())[None]
+    data = arrays(one, np.zeros(1, int), classes=["a", "b"], val=0)
+    found, model = journey(data)
+    assert found.splits["train"].listed == 1
+    assert len(model.predict(one)) == 1
+    with pytest.raises(DataError, match="1 images of 1 classes are too few to hold out 20% for validation"):
+        arrays(one, np.zeros(1, int), classes=["a", "b"])
+
+
+def test_a_thousand_classes(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(1000):
+        (tmp_path / f"class{i:04}").mkdir()
+        for j in range(2):
+            pixels = rng.integers(0, 256, (4, 4, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"class{i:04}/{j}.png")
+    data = folder(tmp_path, val=0.5)
+    found, model = journey(data, tmp_path)
+    assert len(model.classes) == 1000
+    assert found.splits["train"].counts == found.splits["val"].counts == dict.fromkeys(model.classes, 1)
+    judged = model.evaluate(data)
+    assert judged.probabilities.shape == (1000, 1000)
+
+
+def test_labels_that_training_has_not_seen(tree, tmp_path):
+    root = tree({"train/ant": 2, "train/bee": 2, "val/ant": 1, "val/cow": 1})
+    message = "label 'cow' of 'val/cow/0.png' in val is not among the 2 classes of train"
+    for run in (folder, inspect):
+        with pytest.raises(DataError, match=message):
+            run(root)
+    lines = ["image,label,split", "train/ant/0.png,ant,train", "train/bee/0.png,bee,train", "val/cow/0.png,cow,val"]
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=message):
+        manifest(tmp_path / "table.csv")
+
+
+@posix
+def test_class_names_that_look_alike(tree):
+    """A folder copied from a Mac has letters in parts, where other systems have them whole."""
+    whole, parts = (unicodedata.normalize(form, "e\N{COMBINING ACUTE ACCENT}") for form in ("NFC", "NFD"))
+    root = tree({f"train/{whole}": 1, "train/bee": 1, f"val/{parts}": 1})
+    with pytest.raises(DataError, match=r"in val is a class of train in another form of Unicode .*: rename it as in"):
+        folder(root)
+    (root / "train/bee").rename(root / "train" / parts)
+    with pytest.raises(DataError, match=r"has class '.' in two forms of Unicode that look alike \(NFC, NFD\)"):
+        folder(root)
+
+
+def test_the_smallest_and_the_largest(tmp_path):
+    """1 x 1 is trained on, 20,000 x 20,000 is left out before a pixel of it is made, and so is what is too thin."""
+    for label, colour in (("ant", "red"), ("bee", "blue")):
+        (tmp_path / label).mkdir()
+        for form in ("png", "jpg", "gif", "webp", "tif", "bmp", "ppm"):
+            Image.new("RGB", (1, 1), colour).save(tmp_path / label / f"one.{form}")
+    Image.new("1", (20000, 20000)).save(tmp_path / "ant/large.png")
+    assert (tmp_path / "ant/large.png").stat().st_size < 2**17
+    data = folder(tmp_path, val=0)
+    found, _ = journey(data, tmp_path)
+    assert reasons(found) == {"ant/large.png": "too many pixels: 400,000,000, of at most 178,956,970; save it smaller"}
+    assert found.splits["train"].counts == {"ant": 7, "bee": 7}
+    assert found.splits["train"].width.max == 1
+    Image.new("L", (1, 60000)).save(tmp_path / "bee/thin.png")
+    thin = Split([tmp_path / "bee/thin.png", tmp_path / "bee/one.png"], [0, 1], ["thin.png", "one.png"])
+    loader = Loader(thin, network(["a", "b"]).spec.preprocessing.__class__(size=224, resize=256), batch_size=2)
+    assert sum(map(len, loader.epoch(0))) == 1
+    assert loader.skipped[0].reason == "too long and thin: 1 x 60000 pixels"
+
+
+def test_no_image_at_all(tmp_path):
+    (tmp_path / "ant").mkdir()
+    (tmp_path / "bee").mkdir()
+    for run, message in (
+        (folder, "class folder .*ant has no images"),
+        (pictures, "has no images in it: give image files or a folder of them"),
+        (lambda root: folder(root / "ant"), "has no class folders: put the images of each class into a folder"),
+    ):
+        with pytest.raises(DataError, match=message):
+            run(tmp_path)
