@@ -110,11 +110,11 @@ def main(folder, how):
     if how in ("torch", "tensorflow"):
         importlib.import_module(how)
     files = files_in(folder)
-    seconds, whose = {}, resource.RUSAGE_SELF
+    seconds, peak = {}, own_peak
     if how == "loader":
         verdicts = _loaded(files)
     elif how == "isolated":
-        whose = resource.RUSAGE_CHILDREN
+        peak = children_peak
         with isolated(2) as look_isolated, ThreadPoolExecutor(2) as pool:
             verdicts = list(pool.map(lambda path: _timed(look_isolated, path, seconds), files))
     else:
@@ -123,9 +123,20 @@ def main(folder, how):
     document = {
         "verdicts": dict(zip(names, map(_plain, verdicts), strict=True)),
         "seconds": {path.relative_to(folder).as_posix(): spent for path, spent in seconds.items()},
-        "peak": resource.getrusage(whose).ru_maxrss / 1024,
+        "peak": peak(),
     }
     print(json.dumps(document))
+
+
+def own_peak():
+    """MiB. Not `ru_maxrss`, which begins with what the process had before it ran this program."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def children_peak():
+    """MiB of the largest that has ended."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def _timed(how, path, seconds):
