@@ -146,7 +146,7 @@ def test_a_killed_process_ends_the_run_which_resumes_from_its_checkpoint(runs):
     for folder in ("killed", "busy"):
         manifest = json.loads((runs / folder / "run" / "manifest.json").read_text())
         assert manifest["training"]["epoch"] == 2
-        assert not list((runs / folder / "run").glob(".*")), "half a file was left behind"
+        assert not list((runs / folder / "run").glob(".*.part")), "half a file was left behind"
     code, log = finish(job(runs / "killed", ["resumed"], TORCHRUN), runs / "killed")
     assert code == 0, log
     resumed, whole = seen(runs / "killed", "resumed"), seen(runs / "two", "whole")
