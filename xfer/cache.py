@@ -268,7 +268,9 @@ class FeatureCache:
 
     def _make_room(self, space: _Space, here: segments.Found, wanted: int, row_bytes: int) -> None:
         """Room for `wanted` rows, some of which are here: first other spaces go, then rows of other images."""
-        others = [path for path in self.folder.iterdir() if path.is_dir() and path != space.folder]
+        others = [
+            path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink() and path != space.folder
+        ]
         others.sort(key=lambda path: _stat(path, "st_mtime"))
         sizes = {path: _size(path) for path in others}
         own = _size(space.folder)

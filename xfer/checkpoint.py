@@ -7,8 +7,10 @@ old checkpoint or the new one, whole.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 import xfer
+from xfer import seal
 from xfer.columns import Columns
 from xfer.decision import Decision
 from xfer.errors import CheckpointError
@@ -24,13 +27,15 @@ from xfer.estimator import FittedEstimator, dumps, loads
 from xfer.head import Head
 from xfer.numerics import LossSpec, OptimizerSpec, Precision, Preprocessing, Schedule
 from xfer.tasks import Task
+from xfer.weights.malformed import MalformedError
+from xfer.weights.tensors import read_safetensors
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
     from xfer.model import BaseModel
 
-FORMAT = 1
+FORMAT = 2  # 1 had no seal
 MANIFEST = "manifest.json"
 _KINDS = (
     "model-*.safetensors",
@@ -284,7 +289,7 @@ def _save(
         callbacks=callbacks,
         extra=extra,
     )
-    write_atomically(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+    write_atomically(folder / MANIFEST, seal.sealed(asdict(manifest)))
     _sweep(folder, {file.name for file in files})
 
 
@@ -292,27 +297,23 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     """Open a checkpoint folder.
 
     Raises:
-        CheckpointError: no manifest, a manifest that is damaged or of a newer format.
+        CheckpointError: no manifest, a manifest that is damaged, of a newer format, or says what no run can be.
     """
     from pydantic import TypeAdapter, ValidationError
 
     folder = Path(path)
     try:
-        document = json.loads((folder / MANIFEST).read_bytes())
-        found = document.get("format") if isinstance(document, dict) else None
-        if isinstance(found, int) and found > FORMAT:
-            raise CheckpointError(
-                f"{folder} has checkpoint format {found}, this xfer reads up to {FORMAT}: upgrade xfer"
-            )
-        return Checkpoint(folder, TypeAdapter(Manifest).validate_python(document))
+        manifest = TypeAdapter(Manifest).validate_python(seal.read(folder / MANIFEST, FORMAT))
     except OSError as error:
         raise CheckpointError(f"{folder} is not an xfer run: {MANIFEST} cannot be read ({error.strerror})") from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{folder / MANIFEST} is damaged: {where or 'document'}: {first['msg']}") from None
-    except ValueError as error:
-        raise CheckpointError(f"{folder / MANIFEST} is damaged: {error}") from None
+        where = ".".join(map(str, first["loc"]))[:100]
+        message = first["msg"].splitlines()[0]
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: {where or 'document'}: {message}") from None
+    if not re.fullmatch(r"[\w.-]+", manifest.backend):  # "module:Class" would be imported
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: {manifest.backend[:40]!r} is no backend's name")
+    return Checkpoint(folder, manifest)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -358,21 +359,17 @@ def read_tensors(folder: Path, file: StoredFile) -> dict[str, np.ndarray]:
     Raises:
         CheckpointError: a file outside the folder, missing, or damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as decode
-
+    content = _read(folder, file)
     try:
-        return dict(decode(_read(folder, file)))
-    except (SafetensorError, ValueError) as error:
+        return read_safetensors(io.BytesIO(content), len(content))
+    except MalformedError as error:
         raise CheckpointError(f"{folder / file.name} is not a safetensors file: {error}") from None
 
 
 def _read(folder: Path, file: StoredFile) -> bytes:
-    if Path(file.name).name != file.name:
-        raise CheckpointError(f"{folder / MANIFEST} names a file outside its folder: {file.name!r}")
     path = folder / file.name
     try:
-        content = path.read_bytes()
+        content = seal.within(folder, file.name)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}): the run is incomplete") from None
     if hashlib.sha256(content).hexdigest() != file.sha256:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from xfer.errors import UnknownNameError, UsageError
 
+_LARGEST = 1 << 20
 ESTIMATORS = ("logistic-regression", "svm", "knn", "random-forest", "gradient-boosting", "adaboost", "bagging")
 
 
@@ -140,10 +142,14 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         UsageError: no such file, or not TOML.
     """
     try:
+        if (size := Path(path).stat().st_size) > _LARGEST or not Path(path).is_file():
+            raise UsageError(f"{path} is no configuration: expected a file of at most {_LARGEST:,} bytes, got {size:,}")
         return tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UsageError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from None
 
 
@@ -162,5 +168,5 @@ def train_config(*layers: Mapping[str, Any]) -> TrainConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        given = "" if first["type"] == "missing" else f" is {first['input']!r}"
+        given = "" if first["type"] == "missing" else f" is {reprlib.repr(first['input'])}"
         raise UsageError(f"option {where}{given}: {first['msg'].lower()}") from None

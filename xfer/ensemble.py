@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from xfer import checkpoint
+from xfer import checkpoint, seal
 from xfer.decision import Decision, softmax
 from xfer.errors import CheckpointError, UsageError
 from xfer.evaluation import Evaluation, evaluation_loader, judge, mean
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from xfer.head import Head
 
 MANIFEST = "ensemble.json"
-FORMAT = 1
+FORMAT = 2  # 1 had no seal
+MOST = 1000  # members
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,8 @@ class Ensemble:
     weights: tuple[float, ...] = field(default=())
 
     def __post_init__(self) -> None:
+        if len(self.members) > MOST:
+            raise UsageError(f"{len(self.members):,} members: an ensemble has at most {MOST:,}")
         members = tuple(each if isinstance(each, Member) else Member(each) for each in self.members)
         if not members:
             raise UsageError("an ensemble has no members: give at least one model")
@@ -158,7 +161,7 @@ class Ensemble:
                 file = None if member.head is None else checkpoint.write_tensors(folder, "head", member.head)
                 listed.append({"run": runs[id(member.model)], "head": None if file is None else asdict(file)})
             document = {"format": FORMAT, "members": listed, "weights": self.weights}
-            checkpoint.write_atomically(folder / MANIFEST, json.dumps(document, indent=1).encode())
+            checkpoint.write_atomically(folder / MANIFEST, seal.sealed(document))
         except OSError as error:
             raise CheckpointError(f"cannot write the ensemble {folder}: {error.strerror or error}") from None
         return folder
@@ -172,15 +175,28 @@ class Ensemble:
         """
         folder = Path(path)
         document = _read(folder)
-        runs = sorted({entry["run"] for entry in document["members"]})
+        runs = sorted({entry.run for entry in document.members})
         opened = load_members([folder / run for run in runs], device=device)
         models = {run: member.model for run, member in zip(runs, opened, strict=True)}
         members = []
-        for entry in document["members"]:
-            file = entry["head"]
-            head = checkpoint.read_tensors(folder, checkpoint.StoredFile(**file)) if file else None
-            members.append(Member(models[entry["run"]], head))
-        return cls(tuple(members), tuple(document["weights"]))
+        for entry in document.members:
+            head = checkpoint.read_tensors(folder, entry.head) if entry.head else None
+            members.append(Member(models[entry.run], head))
+        return cls(tuple(members), document.weights)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    run: str
+    head: checkpoint.StoredFile | None
+
+
+@dataclass(frozen=True)
+class _Document:
+    """What `ensemble.json` says."""
+
+    members: tuple[_Entry, ...]
+    weights: tuple[float, ...]
 
 
 def load_members(runs: Sequence[str | Path], *, device: str = "auto") -> tuple[Member, ...]:
@@ -252,16 +268,22 @@ def _heads(model: BaseModel, members: Sequence[Member], data: Data, options: Map
     return [judge(z[:, i], y, names, model.classes, model.decision, skipped) for i in range(len(members))]
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(folder: Path) -> _Document:
+    from pydantic import TypeAdapter, ValidationError
+
     try:
-        document = json.loads((folder / MANIFEST).read_bytes())
-        if document["format"] > FORMAT:
-            raise CheckpointError(f"{folder} has ensemble format {document['format']}: upgrade xfer")
-        for entry in document["members"]:
-            if Path(entry["run"]).name != entry["run"] or not {"run", "head"} <= entry.keys():
-                raise CheckpointError(f"{folder / MANIFEST} names a run outside its folder: {entry['run']!r}")
-        return {"members": list(document["members"]), "weights": [float(w) for w in document["weights"]]}
+        document = TypeAdapter(_Document).validate_python(seal.read(folder / MANIFEST, FORMAT))
     except OSError as error:
         raise CheckpointError(f"{folder} is no ensemble: {MANIFEST} cannot be read ({error.strerror})") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{folder / MANIFEST} is damaged: {type(error).__name__}: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))[:100]
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: {where}: {first['msg'].splitlines()[0]}") from None
+    if len(document.members) > MOST:
+        raise CheckpointError(f"{folder / MANIFEST} lists {len(document.members):,} members: at most {MOST:,} are read")
+    for entry in document.members:
+        if not re.fullmatch(r"member-\d{1,9}", entry.run):
+            raise CheckpointError(f"{folder / MANIFEST} names a run outside its folder: {entry.run!r}")
+        if (folder / entry.run).resolve().parent != folder.resolve():
+            raise CheckpointError(f"{folder / entry.run} is a link that leads outside its folder")
+    return document

@@ -5,9 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 2000  # characters of a message
+
 
 class XferError(Exception):
-    """Base of every error that xfer raises on purpose; the command line prints it without a traceback."""
+    """Base of every error that xfer raises on purpose; the command line prints it without a traceback.
+
+    Whatever a file put into the message, it is shown as one line, without control characters and not without end.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+        return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class UsageError(XferError, ValueError):

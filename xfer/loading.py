@@ -11,7 +11,7 @@ import numpy as np
 from xfer.backend import Backend, ModelSpec, get_backend, registered
 from xfer.checkpoint import Checkpoint, is_checkpoint, open_checkpoint
 from xfer.columns import Columns
-from xfer.errors import BackendError, UnknownNameError, UsageError, WeightsError
+from xfer.errors import BackendError, CheckpointError, UnknownNameError, UsageError, WeightsError
 from xfer.head import EstimatorHead, Head
 from xfer.init import initial_weights
 from xfer.model import STATISTICS, BaseModel, class_names
@@ -48,8 +48,8 @@ def load(
         backend: "torch", "tensorflow" (alias "keras"), another registered name, or a `Backend`. By default the run's
             own if it is installed, else the first that is.
         weights: "imagenet" (the best published), the name of a published entry ("IMAGENET1K_V1"), "package", a path
-            (`.safetensors`, `.pth`, a run), "keras" or the path of a `.h5` file for keras.applications' network of that
-            name, or None to start from seeded random weights. A run brings its own.
+            (`.safetensors`, `.pth`, a run), "keras" or the path of a `.h5` or `.keras` file for keras.applications'
+            network of that name, or None to start from seeded random weights. A run brings its own.
         classes: names or a number, for a new head with seeded weights; None keeps the head that the weights have
             (ImageNet's 1,000 classes, or the run's).
         head: the new head's shape; linear by default. `Head.sklearn(estimator)` is one of scikit-learn's classifiers.
@@ -80,7 +80,7 @@ def load(
     if isinstance(model, Path) or "/" in model:
         raise UsageError(f"{str(model)!r} is no run: expected a folder with a manifest.json, or a model's name")
     card = find_card(model)
-    if weights == "keras" or str(weights).endswith((".h5", ".hdf5")):
+    if weights == "keras" or str(weights).endswith((".h5", ".hdf5", ".keras")):
         card, weights = keras_card(model), "imagenet" if weights == "keras" else weights
     engine = any_backend(backend)
     run = open_checkpoint(weights) if weights is not None and is_checkpoint(weights) else None
@@ -185,15 +185,30 @@ def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | No
         columns=manifest.columns,
         tasks=manifest.tasks,
     )
+    arrays = run.weights()
+    check_heads(spec, arrays, run)
     fast = engine.fast_bf16(spec)
     if given.precision is None and spec.precision == "bf16" and not fast:
         spec = replace(spec, precision="fp32")
-    model = _ready(engine, spec, run.weights(), str(run.path), new, given.seed)
+    model = _ready(engine, spec, arrays, str(run.path), new, given.seed)
     model.undecided = (given.precision or manifest.precision) == "auto" and fast
     if new is None:
         model.columns, model.decision, model.estimator = run.columns(), manifest.decision, run.estimator()
         model.freezer.restore(name for name in manifest.trainable if name in model.parameters)
     return model
+
+
+def check_heads(spec: ModelSpec, arrays: Mapping[str, np.ndarray], run: Checkpoint) -> None:
+    """Refuse a manifest whose heads are not those of its tensors, before memory is taken for what it says.
+
+    Raises:
+        CheckpointError: a tensor of a head is missing or has another shape.
+    """
+    for prefix, (head, outputs) in spec.heads.items():
+        for name, shape in head.shapes(prefix, spec.head_inputs, outputs).items():
+            if name not in arrays or arrays[name].shape != shape:
+                found = arrays[name].shape if name in arrays else "missing"
+                raise CheckpointError(f"{run.path} is damaged: {name} is {found}, its manifest says {shape}")
 
 
 def _ready(

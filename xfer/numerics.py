@@ -21,6 +21,8 @@ MissingPixels = Literal["keep", "mean", "neighbours", "inpaint"]
 Decoding = Literal["full", "draft"]
 TaskKind = Literal["single-label", "multi-label", "regression"]
 
+LARGEST = 4096  # pixels of an input's side
+
 _DEFAULT_DECAY = {"sgd": 0.0, "adam": 0.0, "adamw": 0.01}
 
 
@@ -55,6 +57,8 @@ class Preprocessing:
         if self.missing not in get_args(MissingPixels):
             raise UnknownNameError("missing pixels", self.missing, get_args(MissingPixels))
         check_name("decode", self.decode, get_args(Decoding))
+        if not (1 <= self.size <= LARGEST and 1 <= self.resize <= 2 * LARGEST):
+            raise UsageError(f"image size {self.size}, resized from {self.resize}: give at most {LARGEST:,} pixels")
 
     @property
     def kept(self) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,14 +32,22 @@ def settle(model: BaseModel, images: np.ndarray) -> None:
 
     model.undecided = False
     known = features_dir() / f"{space_name(model, 'features')}.precision"
-    try:
-        verdict = known.read_text()
-    except OSError:
+    verdict = _known(known)
+    if verdict is None:
         verdict = "bf16" if _agrees(model, images[:IMAGES]) else "fp32"
         with suppress(OSError):  # decided again next time
             known.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(known, verdict.encode())
     model.set_precision("bf16" if verdict == "bf16" else "fp32")
+
+
+def _known(path: Path) -> str | None:
+    """The verdict in a file; None where there is none, or none that makes sense."""
+    try:
+        content = path.read_bytes() if path.is_file() and path.stat().st_size == 4 else b""
+    except OSError:
+        return None
+    return content.decode() if content in (b"bf16", b"fp32") else None
 
 
 def settle_on(model: BaseModel, split: Split) -> None:

@@ -1,9 +1,9 @@
 """Rows on disk, found by digests: files that only grow, each by one writer, read as if they were one.
 
 A segment begins with a header, which says the shape and dtype of its rows. Then come records: a digest, a CRC-32 of
-header, digest and row, and the row. A writer begins a segment of its own and touches no other. So writers never wait
-for each other, segments of another machine are added by copying the files, and nothing is ever repaired: a record that
-a kill has cut off or that is damaged fails its checksum, and its row is not there.
+header, digest and row, zeros up to 64 bytes, and the row. A writer begins a segment of its own and touches no other. So
+writers never wait for each other, segments of another machine are added by copying the files, and nothing is ever
+repaired: a record that a kill has cut off or that is damaged fails its checksum, and its row is not there.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ import json
 import os
 import uuid
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import numpy as np
 
+from xfer.seal import parse
+
 SUFFIX = ".rows"
 DIGEST = 32
 _HEADER = 256
 _MARK = 64  # so that rows are aligned
-_DTYPES = ("<f4", "<f8")
+_DIMENSIONS = 8
+_AT_ONCE = 1 << 16  # records
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +65,10 @@ def find(folder: Path, wanted: Collection[bytes]) -> Found:
         if opened is None:
             continue
         header, records = opened
-        digests, rows = np.ascontiguousarray(records["digest"]).tobytes(), records["row"]
-        for number in range(len(records)):
-            digest = digests[number * DIGEST : (number + 1) * DIGEST]
-            if digest not in wanted or digest in places:
-                continue
-            if records["check"][number] == _check(header, digest, rows[number]):
+        for number, digest in _listed(records):
+            if digest in wanted and digest not in places and _whole(header, digest, records[number]):
                 places[digest] = (len(stores), number)
-        stores.append(rows)
+        stores.append(records["row"])
         paths.append(path)
     return Found(tuple(stores), places, tuple(paths))
 
@@ -134,18 +133,37 @@ def _check(header: bytes, digest: bytes, row: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(row).data, zlib.crc32(header + digest))
 
 
+def _whole(header: bytes, digest: bytes, record: np.void) -> bool:
+    """Whether a record is what its writer wrote: the checksum's part of it, and zeros in what is spare."""
+    return bool(record["check"] == _check(header, digest, record["row"])) and not any(bytes(record["spare"]))
+
+
+def _listed(records: np.ndarray) -> Iterator[tuple[int, bytes]]:
+    """The digests with their numbers; of a huge file, no more at a time than memory bears."""
+    for start in range(0, len(records), _AT_ONCE):
+        digests = np.ascontiguousarray(records["digest"][start : start + _AT_ONCE]).tobytes()
+        for number in range(len(digests) // DIGEST):
+            yield start + number, digests[number * DIGEST : (number + 1) * DIGEST]
+
+
 def _open(path: Path) -> tuple[bytes, np.ndarray] | None:
     """The header and the whole records of a segment; None where there is none."""
     try:
+        if not path.is_file():  # to open a pipe would wait for ever
+            return None
         with path.open("rb") as file:
             header = file.read(_HEADER)
-        meta = json.loads(header)
-        if meta["dtype"] not in _DTYPES:
+        match parse(header):
+            case {"shape": list() as shape, "dtype": ("<f4" | "<f8") as dtype, **rest} if not rest:
+                pass
+            case _:
+                return None
+        if len(shape) > _DIMENSIONS or not all(type(n) is int and n > 0 for n in shape):
             return None
-        record = _record(tuple(int(n) for n in meta["shape"]), meta["dtype"])
+        record = _record(tuple(shape), dtype)
         number = (path.stat().st_size - _HEADER) // record.itemsize
         if number < 1:
             return None
         return header, np.asarray(np.memmap(path, record, "r", offset=_HEADER, shape=(number,)))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, OverflowError):
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from xfer.backend import Backend, ModelSpec, get_backend
 from xfer.checkpoint import open_checkpoint
 from xfer.errors import UsageError, WeightsError
 from xfer.head import Head
-from xfer.loading import known_classes
+from xfer.loading import check_heads, known_classes
 from xfer.model import BaseModel
 from xfer.numerics import Precision, Preprocessing
 from xfer.zoo import Card
@@ -111,8 +111,10 @@ def wrap(
         run = open_checkpoint(weights)
         if run.manifest.model != model.name:
             raise WeightsError(f"{run.path} holds a {run.manifest.model}, not a {model.name}")
+        arrays = run.weights()
+        check_heads(replace(model.spec, classes=run.manifest.classes, head=run.manifest.head), arrays, run)
         model.replace_head(run.manifest.classes, run.manifest.head, seed)
-        model.set_weights(run.weights())
+        model.set_weights(arrays)
         model.freezer.restore(run.manifest.trainable)
     if classes is not None:
         model.replace_head(classes, new_head, seed)

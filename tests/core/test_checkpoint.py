@@ -1,12 +1,10 @@
 """A checkpoint is whole or refused, and says what it holds."""
 
-import json
-
 import numpy as np
 import pytest
 
 import xfer
-from xfer import checkpoint
+from xfer import checkpoint, seal
 from xfer.checkpoint import open_checkpoint
 from xfer.errors import CheckpointError
 from xfer.testing import NumpyBackend
@@ -69,7 +67,7 @@ def damage_byte(folder):
 def edit(**changes):
     def apply(folder):
         path = folder / "manifest.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        path.write_bytes(seal.sealed(seal.unsealed(path.read_bytes()) | changes))
 
     return apply
 
@@ -82,7 +80,7 @@ def edit(**changes):
         (lambda folder: (folder / "manifest.json").write_text("{"), "is damaged"),
         (lambda folder: (folder / "manifest.json").write_text("[]"), "is damaged"),
         (lambda folder: (folder / "manifest.json").write_bytes(b"\xff\xfe\x00"), "is damaged"),
-        (edit(format=2), "format 2, this xfer reads up to 1: upgrade xfer"),
+        (edit(format=3), "format 3, this xfer reads up to 2: upgrade xfer"),
         (edit(classes=7), "is damaged: classes"),
         (edit(tensors={"name": "../model.safetensors", "sha256": "0"}), "outside its folder"),
         (edit(model="resnet999"), "unknown model 'resnet999'"),

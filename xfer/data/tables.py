@@ -98,6 +98,8 @@ def _cells(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> np.ndar
 
 
 def _csv(table: Path) -> tuple[list[str], Iterator[Row]]:
+    if not table.is_file():
+        raise DataError(f"{table} is no plain file: give a table")
     delimiter = "\t" if table.suffix.lower() == ".tsv" else ","
     try:
         text = table.read_bytes().decode("utf-8-sig")  # Excel begins a file with a byte order mark
@@ -133,7 +135,7 @@ def _parquet(table: Path) -> tuple[list[str], Iterator[Row]]:
         raise DataError(f'{table} needs {missing.name} to be read: pip install "xfer-learn[parquet]"') from None
     try:
         frame = pandas.read_parquet(table, engine="pyarrow")
-    except (OSError, ValueError) as error:
+    except Exception as error:  # Arrow and pandas raise whatever damaged bytes lead them to
         raise DataError(f"{table} is not a Parquet file: {error}") from None
     columns = [str(column) for column in frame.columns]
     rows = (dict(zip(columns, values, strict=True)) for values in frame.itertuples(index=False))
@@ -146,7 +148,11 @@ def _picture(value: Any, base: Path, where: str, column: str) -> tuple[Any, str]
     picture = as_picture(value, f"{where}: column {column!r}")
     if not isinstance(picture, Path):
         return picture, ""
-    if not (base / picture).is_file():
+    try:
+        there = (base / picture).is_file()
+    except OSError:  # such as a name that is too long
+        there = False
+    if not there:
         raise DataError(f"{where}: column {column!r}: there is no file {str(picture)!r} in {base}")
     return base / picture, picture.as_posix()
 

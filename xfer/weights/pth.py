@@ -1,7 +1,7 @@
 """Reads torch's `.pth` files without torch and without executing a pickle.
 
-A pickle is a program. This reader runs it with an allow-list of names that only describe tensors; any other name is
-refused before it is looked up. Tensors are then cut out of the storages in the file, within their bounds.
+A pickle is a program; `pickles` runs it, with a table of names that only describe tensors. Tensors are then cut out of
+the storages in the file, within their bounds.
 Formats: the zip of torch 1.6 and later, and the older sequence of pickles (torch/serialization.py).
 """
 
@@ -9,11 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-import pickle
-import struct
-import zipfile
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,9 +16,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from xfer.errors import WeightsError
+from xfer.weights.archive import MAGIC, Archive
+from xfer.weights.malformed import MalformedError
+from xfer.weights.pickles import Function, Machine
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-MAX_PICKLE = 64 << 20  # bytes; the pickle of the largest published state dict is under 1 MiB
+_DIMENSIONS = 32
+_COPIES = 4  # of the file's bytes that its tensors may take together: tied weights are there twice
 NESTED = ("state_dict", "model_state_dict", "model", "net")  # where training scripts put the state dict
 
 # NumPy's type of an element; bfloat16, which NumPy lacks, is read as bits and widened to float32.
@@ -41,19 +40,8 @@ STORAGES = {
 }
 
 
-class MalformedError(Exception):
-    """The bytes are not what torch writes; the message says why."""
-
-
-class _Inert:
-    """What the allow-list gives to a pickle. A pickle's BUILD could set attributes; here it is refused."""
-
-    def __setstate__(self, state: object) -> None:
-        raise MalformedError("it tries to change an object of the reader")
-
-
 @dataclass(frozen=True)
-class _Type(_Inert):
+class _Type:
     dtype: str
 
     @property
@@ -62,7 +50,7 @@ class _Type(_Inert):
 
 
 @dataclass(frozen=True)
-class _Storage(_Inert):
+class _Storage:
     """A run of elements that lies elsewhere in the file."""
 
     type: _Type
@@ -71,7 +59,7 @@ class _Storage(_Inert):
 
 
 @dataclass(frozen=True)
-class _Tensor(_Inert):
+class _Tensor:
     """A strided view of a storage, in elements."""
 
     storage: _Storage
@@ -80,59 +68,55 @@ class _Tensor(_Inert):
     stride: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class _Builder(_Inert):
-    """A function that a pickle may call."""
-
-    build: Callable[..., Any]
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self.build(*arguments)
-
-
-class _Dict(OrderedDict[Any, Any]):
-    """An ordered dictionary; the attributes that torch pickles with it (`_metadata`) are dropped."""
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
 def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> _Tensor:
     if not isinstance(storage, _Storage) or not isinstance(shape, tuple) or not isinstance(stride, tuple):
         raise MalformedError("a tensor is not described by a storage, a shape and strides")
-    if len(shape) != len(stride) or not all(type(n) is int and 0 <= n < 2**48 for n in (offset, *shape, *stride)):
+    if len(shape) > _DIMENSIONS or len(shape) != len(stride):
+        raise MalformedError("a tensor has an impossible shape")
+    if not all(type(n) is int and 0 <= n < 2**48 for n in (offset, *shape, *stride)):
         raise MalformedError("a tensor has an impossible shape")
     return _Tensor(storage, offset, shape, stride)
 
 
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _Dict,
-    ("torch._utils", "_rebuild_tensor"): _Builder(_tensor),
-    ("torch._utils", "_rebuild_tensor_v2"): _Builder(_tensor),
-    ("torch._utils", "_rebuild_parameter"): _Builder(lambda tensor, *_: tensor),
+def _dict(items: Any = ()) -> dict[Any, Any]:
+    """An ordered dictionary; Python 2 gave its items along."""
+    found = {}
+    for item in items if isinstance(items, list) else ():
+        match item:
+            case [str() | int() as key, value]:
+                found[key] = value
+            case _:
+                raise MalformedError("a dictionary is not described as torch does")
+    return found
+
+
+def _parameter(tensor: Any, *_: Any) -> Any:
+    return tensor
+
+
+_NAMES: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): Function(_dict),
+    ("torch._utils", "_rebuild_tensor"): Function(_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): Function(_tensor),
+    ("torch._utils", "_rebuild_parameter"): Function(_parameter),
     **{("torch", name): _Type(dtype) for name, dtype in STORAGES.items()},
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows the names of tensors, and imports nothing."""
+class _Programs(Machine):
+    """The programs of one file, and the storages that they speak of."""
 
     def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, encoding="utf-8")
+        super().__init__(file, _NAMES, self._storage)
         self.storages: dict[str, _Storage] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise MalformedError(f"it asks for {module}.{name}, which no weights file needs")
-        return _ALLOWED[module, name]
-
-    def persistent_load(self, pid: Any) -> _Storage:
+    def _storage(self, pid: Any) -> _Storage:
         match pid:
-            case ("storage", _Type() as kind, str() | int() as key, _, int() as elements, *rest) if rest in (
-                [],
-                [None],
-            ):
-                return self.storages.setdefault(str(key), _Storage(kind, str(key), elements))
+            case ("storage", _Type() as kind, str() | int() as key, _, int() as elements, *rest) if not any(rest):
+                found = _Storage(kind, str(key), elements)
+                if self.storages.setdefault(found.key, found) != found:
+                    raise MalformedError(f"storage {found.key[:40]!r} is described in two ways")
+                return found
         raise MalformedError("a storage is not described as torch does")
 
 
@@ -153,64 +137,61 @@ def read_pth(path: str | Path) -> dict[str, np.ndarray]:
     """
     try:
         with Path(path).open("rb") as file:
-            found = _read_zip(file) if zipfile.is_zipfile(file) else _read_legacy(file)
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            zipped = file.read(len(MAGIC)) == MAGIC
+            file.seek(0)
+            found = _read_zip(Archive(file, size)) if zipped else _read_legacy(file, size)
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
     except MalformedError as error:
         raise WeightsError(f"refused {path}: {error}") from None
-    except Exception as error:  # a corrupt pickle or zip can fail in any way; nothing but a refusal may come of it
-        detail = str(error) or type(error).__name__
-        raise WeightsError(f"{path} is damaged or not a torch file: {detail.splitlines()[0]}") from None
     return _without_prefix(found)
 
 
-def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
-    size = file.seek(0, io.SEEK_END)
-    with zipfile.ZipFile(file) as archive:
-        entries = {entry.filename: entry for entry in archive.infolist()}
-        pickles = [name for name in entries if name.endswith("/data.pkl")]
-        if any("/code/" in name or name.endswith("constants.pkl") for name in entries):
-            raise MalformedError("it is a TorchScript archive, which holds code: save the state_dict instead")
-        if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size > size for entry in entries.values()):
-            raise MalformedError("its records are compressed or larger than the file, which torch never writes")
-        if len(pickles) != 1:
-            raise MalformedError(f"it has {len(pickles)} records named data.pkl, expected one")
-        if entries[pickles[0]].file_size > MAX_PICKLE:
-            raise MalformedError("its pickle is too large for a weights file")
-        folder = pickles[0].removesuffix("data.pkl")
-        swapped = f"{folder}byteorder" in entries and archive.read(f"{folder}byteorder").strip() == b"big"
-        tensors = _state_dict(_Unpickler(io.BytesIO(archive.read(pickles[0]))).load())
-        read: dict[str, np.ndarray] = {}
-        for tensor in tensors.values():
-            storage = tensor.storage
-            if storage.key not in read:
-                read[storage.key] = _elements(archive.read(f"{folder}data/{storage.key}"), storage, swapped)
-        return {name: _view(tensor, read[tensor.storage.key]) for name, tensor in tensors.items()}
-
-
-def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
-    size = file.seek(0, io.SEEK_END)
-    file.seek(0)
-
-    if _Unpickler(file).load() != LEGACY_MAGIC:
-        raise MalformedError("it is not a torch file: its first number is not torch's")
-    _Unpickler(file).load()  # protocol version
-    system = _Unpickler(file).load()
-    swapped = isinstance(system, dict) and system.get("little_endian") is False
-    unpickler = _Unpickler(file)
-    tensors = _state_dict(unpickler.load())
+def _read_zip(archive: Archive) -> dict[str, np.ndarray]:
+    if any("/code/" in name or name.endswith("constants.pkl") for name in archive.names):
+        raise MalformedError("it is a TorchScript archive, which holds code: save the state_dict instead")
+    pickles = [name for name in archive.names if name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise MalformedError(f"it has {len(pickles)} records named data.pkl, expected one")
+    folder = pickles[0].removesuffix("data.pkl")
+    swapped = f"{folder}byteorder" in archive.names and archive.read(f"{folder}byteorder").strip() == b"big"
+    tensors = _state_dict(_Programs(io.BytesIO(archive.read(pickles[0]))).run())
     read: dict[str, np.ndarray] = {}
-    for key in map(str, _Unpickler(file).load()):
-        if key not in unpickler.storages:
-            raise MalformedError(f"storage {key} belongs to nothing in the file")
-        (count,) = struct.unpack("<q", file.read(8))
-        length = count * unpickler.storages[key].type.itemsize
+    for tensor in tensors.values():
+        storage = tensor.storage
+        if storage.key not in read:
+            read[storage.key] = _elements(archive.read(f"{folder}data/{storage.key}"), storage, swapped)
+    return _views(tensors, read, archive.size)
+
+
+def _read_legacy(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
+    if file.read(1) != b"\x80":
+        raise MalformedError("it is not a torch file: it begins neither as a zip nor as a pickle")
+    file.seek(0)
+    programs = _Programs(file)
+    if programs.run() != LEGACY_MAGIC:
+        raise MalformedError("it is not a torch file: its first number is not torch's")
+    programs.run()  # protocol version
+    system = programs.run()
+    swapped = isinstance(system, dict) and system.get("little_endian") is False
+    tensors = _state_dict(programs.run())
+    read: dict[str, np.ndarray] = {}
+    keys = programs.run()
+    if not isinstance(keys, list) or not all(isinstance(key, (str, int)) for key in keys):
+        raise MalformedError("its list of storages is none")
+    for key in map(str, keys):
+        if key not in programs.storages or key in read:
+            raise MalformedError(f"storage {key[:40]!r} belongs to nothing in the file, or is there twice")
+        count = int.from_bytes(file.read(8), "little", signed=True)
+        length = count * programs.storages[key].type.itemsize
         if not 0 <= length <= size - file.tell():
             raise MalformedError(
-                f"it is truncated: storage {key} has {length:,} bytes, the rest of the file is shorter"
+                f"it is truncated: storage {key[:40]!r} has {length:,} bytes, the rest of the file is shorter"
             )
-        read[key] = _elements(file.read(length), unpickler.storages[key], swapped)
-    return {name: _view(tensor, read[tensor.storage.key]) for name, tensor in tensors.items()}
+        read[key] = _elements(file.read(length), programs.storages[key], swapped)
+    return _views(tensors, read, size)
 
 
 def _state_dict(loaded: Any) -> dict[str, _Tensor]:
@@ -228,7 +209,9 @@ def _state_dict(loaded: Any) -> dict[str, _Tensor]:
 
 def _elements(content: bytes, storage: _Storage, swapped: bool) -> np.ndarray:
     if len(content) != storage.elements * storage.type.itemsize:
-        raise MalformedError(f"storage {storage.key} has {len(content):,} bytes for {storage.elements:,} elements")
+        raise MalformedError(
+            f"storage {storage.key[:40]!r} has {len(content):,} bytes for {storage.elements:,} elements"
+        )
     if storage.type.dtype == "bfloat16":
         bits = np.frombuffer(content, ">u2" if swapped else "<u2")
         return (bits.astype(np.uint32) << 16).view(np.float32)
@@ -236,9 +219,25 @@ def _elements(content: bytes, storage: _Storage, swapped: bool) -> np.ndarray:
     return array.byteswap() if swapped else array
 
 
+def _views(tensors: dict[str, _Tensor], read: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+    """The tensors, cut out; many on one storage cannot take more memory than some copies of the file."""
+    found, room = {}, _COPIES * size
+    for name, tensor in tensors.items():
+        if tensor.storage.key not in read:
+            raise MalformedError(f"storage {tensor.storage.key[:40]!r} is missing")
+        elements = read[tensor.storage.key]
+        room -= math.prod(tensor.shape) * elements.itemsize
+        if room < 0:
+            raise MalformedError(f"its tensors take more than {_COPIES} times the bytes of the file")
+        found[name] = _view(tensor, elements)
+    return found
+
+
 def _view(tensor: _Tensor, elements: np.ndarray) -> np.ndarray:
     count = math.prod(tensor.shape)
     if count == 0:
+        if math.prod(filter(None, tensor.shape)) >= 2**48:
+            raise MalformedError("a tensor has an impossible shape")
         return np.zeros(tensor.shape, elements.dtype)
     last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride, strict=True))
     if last >= len(elements) or count > len(elements):
