@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-SUITES = ("repo", "core", "torch", "keras", "cross", "crash")
+SUITES = ("repo", "core", "fuzz", "crash", "torch", "keras", "cross")
 NO_TESTS = 5  # pytest's exit code when it collected nothing, which is a failure here too
 
 

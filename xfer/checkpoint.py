@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -32,6 +33,7 @@ from xfer.weights.tensors import read_safetensors
 
 if TYPE_CHECKING:
     from filelock import FileLock
+    from pydantic import TypeAdapter
 
     from xfer.model import BaseModel
 
@@ -299,11 +301,11 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: no manifest, a manifest that is damaged, of a newer format, or says what no run can be.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     folder = Path(path)
     try:
-        manifest = TypeAdapter(Manifest).validate_python(seal.read(folder / MANIFEST, FORMAT))
+        manifest = _adapter().validate_python(seal.read(folder / MANIFEST, FORMAT))
     except OSError as error:
         raise CheckpointError(f"{folder} is not an xfer run: {MANIFEST} cannot be read ({error.strerror})") from None
     except ValidationError as error:
@@ -314,6 +316,14 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     if not re.fullmatch(r"[\w.-]+", manifest.backend):  # "module:Class" would be imported
         raise CheckpointError(f"{folder / MANIFEST} is damaged: {manifest.backend[:40]!r} is no backend's name")
     return Checkpoint(folder, manifest)
+
+
+@cache
+def _adapter() -> TypeAdapter[Manifest]:
+    """Checks manifests; made once, for it evaluates the annotations above."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Manifest)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -19,7 +19,7 @@ ESTIMATORS = ("logistic-regression", "svm", "knn", "random-forest", "gradient-bo
 class TrainConfig(BaseModel):
     """Everything that decides a training run; one key, `backend`, chooses the framework."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     data: str = Field(description="folder, manifest (.csv, .parquet), or 'digits'")
     model: str = Field("efficientnet_lite0", description="architecture; `xfer models` lists them")

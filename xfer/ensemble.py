@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +21,8 @@ from xfer.inputs import Inputs
 from xfer.model import BaseModel, Prediction, rank
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
     from xfer.cache import FeatureCache
     from xfer.data import Batch, Data, OnBad
     from xfer.head import Head
@@ -268,11 +272,18 @@ def _heads(model: BaseModel, members: Sequence[Member], data: Data, options: Map
     return [judge(z[:, i], y, names, model.classes, model.decision, skipped) for i in range(len(members))]
 
 
+@cache
+def _adapter() -> TypeAdapter[_Document]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(_Document)
+
+
 def _read(folder: Path) -> _Document:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        document = TypeAdapter(_Document).validate_python(seal.read(folder / MANIFEST, FORMAT))
+        document = _adapter().validate_python(seal.read(folder / MANIFEST, FORMAT))
     except OSError as error:
         raise CheckpointError(f"{folder} is no ensemble: {MANIFEST} cannot be read ({error.strerror})") from None
     except ValidationError as error:
@@ -284,6 +295,6 @@ def _read(folder: Path) -> _Document:
     for entry in document.members:
         if not re.fullmatch(r"member-\d{1,9}", entry.run):
             raise CheckpointError(f"{folder / MANIFEST} names a run outside its folder: {entry.run!r}")
-        if (folder / entry.run).resolve().parent != folder.resolve():
+        if Path(os.path.realpath(folder / entry.run)).parent != Path(os.path.realpath(folder)):
             raise CheckpointError(f"{folder / entry.run} is a link that leads outside its folder")
     return document

@@ -91,13 +91,13 @@ def within(folder: Path, name: str, limit: int | None = None) -> bytes:
     path = folder / name
     if not name or name in (".", "..") or any(character in name for character in "/\\:\0"):
         raise CheckpointError(f"{folder} names a file outside its folder: {name!r}")
+    if Path(os.path.realpath(path)).parent != Path(os.path.realpath(folder)):
+        raise CheckpointError(f"{path} is a link that leads outside its folder: copy the file into it")
     # Without waiting for whoever might write into a pipe.
     with open(path, "rb", opener=lambda p, flags: os.open(p, flags | getattr(os, "O_NONBLOCK", 0))) as file:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
             raise CheckpointError(f"{path} is no plain file: the run is damaged")
-        if path.resolve().parent != folder.resolve():
-            raise CheckpointError(f"{path} is a link that leads outside its folder: copy the file into it")
         if limit is not None and about.st_size > limit:
             raise CheckpointError(f"{path} has {about.st_size:,} bytes: more than {limit:,} is refused")
         try:

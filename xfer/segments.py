@@ -65,7 +65,7 @@ def find(folder: Path, wanted: Collection[bytes]) -> Found:
         if opened is None:
             continue
         header, records = opened
-        for number, digest in _listed(records):
+        for number, digest in _likely(records, wanted):
             if digest in wanted and digest not in places and _whole(header, digest, records[number]):
                 places[digest] = (len(stores), number)
         stores.append(records["row"])
@@ -138,12 +138,14 @@ def _whole(header: bytes, digest: bytes, record: np.void) -> bool:
     return bool(record["check"] == _check(header, digest, record["row"])) and not any(bytes(record["spare"]))
 
 
-def _listed(records: np.ndarray) -> Iterator[tuple[int, bytes]]:
-    """The digests with their numbers; of a huge file, no more at a time than memory bears."""
+def _likely(records: np.ndarray, wanted: Collection[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The records whose digests begin as one that is wanted; of a huge file, no more at a time than memory bears."""
+    beginnings = np.frombuffer(b"".join(digest[:8] for digest in wanted), "<u8")
     for start in range(0, len(records), _AT_ONCE):
-        digests = np.ascontiguousarray(records["digest"][start : start + _AT_ONCE]).tobytes()
-        for number in range(len(digests) // DIGEST):
-            yield start + number, digests[number * DIGEST : (number + 1) * DIGEST]
+        digests = np.ascontiguousarray(records["digest"][start : start + _AT_ONCE])
+        words = digests.view("<u8").reshape(len(digests), -1)[:, 0]
+        for number in np.flatnonzero(np.isin(words, beginnings)).tolist():
+            yield start + number, digests[number].tobytes()
 
 
 def _open(path: Path) -> tuple[bytes, np.ndarray] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, SupportsFloat
 import numpy as np
 
 from xfer import compiling
-from xfer.errors import DeviceError, UsageError
+from xfer.errors import CheckpointError, DeviceError, UsageError
 from xfer.inputs import Inputs
 from xfer.model import STATISTICS
 from xfer.numerics import LossSpec, OptimizerSpec
@@ -102,8 +102,15 @@ class Stepper(ABC):
         return self.read_state()
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Set the slots that `state` names; the others keep what they have."""
+        """Set the slots that `state` names; the others keep what they have.
+
+        Raises:
+            CheckpointError: a slot of another shape.
+        """
         self._rebuild_if_stale()
+        for name, array in self.read_state().items():
+            if name in state and state[name].shape != array.shape:
+                raise CheckpointError(f"optimizer slot {name!r} has shape {state[name].shape}: expected {array.shape}")
         self.write_state(state)
 
     def trainable_by_block(self) -> dict[str, list[str]]:

@@ -93,10 +93,10 @@ def integers(path):
     [
         (external_link, "a link that leads elsewhere"),
         (soft_link, "a link that leads elsewhere"),
-        (external_data, "not stored as Keras does"),
+        (external_data, "data in other files"),
         (virtual, "not stored as Keras does"),
-        (bomb, "not stored as Keras does"),
-        (declared_only, "not stored as Keras does"),
+        (bomb, "it has filters"),
+        (declared_only, "truncated"),
         (integers, "expected a float"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -116,6 +116,39 @@ def test_truncated_files_are_refused(tmp_path):
         (tmp_path / "y.h5").write_bytes(whole[:length])
         with pytest.raises(WeightsError):
             read_weights(tmp_path / "y.h5")
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["any length", "one length"])
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f2", "<f8", ">f8"])
+def test_it_reads_what_h5py_reads(tmp_path, dtype, fixed):
+    """A thousand layers, so that groups have trees of several levels, with names short and long."""
+    rng = np.random.default_rng(0)
+    names = [f"{'block' * (i % 9)}_{i}".encode() for i in range(1000)]
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.attrs["layer_names"] = np.array(names) if fixed else names
+        file.attrs["config"] = b"{}" * 100_000
+        for i, name in enumerate(names):
+            layer = file.create_group(name)
+            weights = [f"w{j}".encode() for j in range(i % 4)]
+            layer.attrs["weight_names"] = np.array(weights) if fixed or not weights else weights
+            for j, weight in enumerate(weights):
+                shape = [(), (0, 3), (5,), (2, 3, 1, 4)][(i + j) % 4]
+                layer.create_dataset(weight, data=rng.normal(size=shape).astype(dtype))
+    found = read_h5(tmp_path / "x.h5")
+    with h5py.File(tmp_path / "x.h5") as file:
+        expected = {f"{n.decode()}/{j}": file[n][f"w{j}"][()] for i, n in enumerate(names) for j in range(i % 4)}
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert (found[name].dtype, found[name].shape) == (np.dtype(dtype), array.shape)
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_what_h5py_writes_on_request_alone_is_refused(tmp_path):
+    for options in ({"libver": "latest"}, {"userblock_size": 512}, {"track_order": True}):
+        with h5py.File(tmp_path / "x.h5", "w", **options) as file:
+            file["layers/0/vars/0"] = np.ones(3, np.float32)
+        with pytest.raises(WeightsError, match=r"refused|damaged"):
+            read_weights(tmp_path / "x.h5")
 
 
 def test_a_file_of_something_else(tmp_path):
