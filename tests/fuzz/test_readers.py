@@ -30,7 +30,7 @@ from xfer.weights import read_weights
 EXAMPLES = int(os.environ.get("XFER_FUZZ", "0"))
 SECONDS = 20.0  # generous: most take a thousandth
 SETTINGS = settings(
-    max_examples=EXAMPLES or 300,
+    max_examples=EXAMPLES or 150,
     derandomize=not EXAMPLES,
     deadline=None,
     database=None,

@@ -1,4 +1,4 @@
-"""Zip archives of which every record lies in the file once, as it is."""
+"""Zip archives of whose records each lies in the file once, and as it is where it is read."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Archive:
         size: its bytes.
 
     Raises:
-        MalformedError: no zip; records that are compressed, encrypted, there twice, or together larger than the file,
-            as those are that overlap; more of them than weights have.
+        MalformedError: no zip; records that are there twice, or together larger than the file, as those are that
+            overlap; more of them than weights have.
     """
 
     def __init__(self, file: BinaryIO, size: int) -> None:
@@ -35,20 +35,21 @@ class Archive:
         self.names = frozenset(entry.filename for entry in entries)
         if len(entries) > MAX_RECORDS or len(self.names) != len(entries):
             raise MalformedError(f"it has {len(entries):,} records, some of one name or too many")
-        if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
-            raise MalformedError("its records are compressed or encrypted, which its own writers never do")
-        if any(entry.file_size != entry.compress_size for entry in entries) or sum(e.file_size for e in entries) > size:
+        if sum(entry.compress_size for entry in entries) > size:
             raise MalformedError("its records are larger than the file: they overlap or lie")
 
     def read(self, name: str) -> bytes:
         """The bytes of a record, their CRC-32 checked.
 
         Raises:
-            MalformedError: there is none of that name, or it is damaged.
+            MalformedError: there is none of that name, or it is compressed, encrypted or damaged.
         """
         if name not in self.names:
             raise MalformedError(f"its record {name[:80]!r} is missing")
-        return bytes(_checked(lambda: self._zip.read(name)))
+        entry = self._zip.getinfo(name)
+        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 or entry.file_size != entry.compress_size:
+            raise MalformedError("its records are compressed or encrypted, which torch, Keras and skops never do")
+        return bytes(_checked(lambda: self._zip.read(entry)))
 
 
 class _Frugal:
