@@ -29,7 +29,7 @@ def test_every_bit_and_every_cut_is_seen(tmp_path):
         damaged += [content[:at] + bytes([byte]) + content[at + 1 :] for byte in b'0123456789abcdef "'[: 2 + at % 17]]
     for bad in set(damaged) - {content}:
         path.write_bytes(bad)
-        with pytest.raises(CheckpointError, match="is damaged|newer|upgrade"):
+        with pytest.raises(CheckpointError, match="is damaged"):
             seal.read(path, 2)
 
 
