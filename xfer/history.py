@@ -8,7 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from xfer import seal
 from xfer.checkpoint import write_atomically
+from xfer.errors import CheckpointError
 
 Row = dict[str, Any]
 
@@ -26,10 +28,21 @@ class History(list[Row]):
         return (max if higher else min)(rows, key=lambda row: row[name])
 
     def read(self, folder: Path) -> None:
-        """Take over the rows of `history.json`, if the folder has it."""
+        """Take over the rows of `history.json`, if the folder has it.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
         path = folder / "history.json"
-        if path.exists():
-            self[:] = json.loads(path.read_text("utf-8"))
+        if not path.exists():
+            return
+        try:
+            rows = json.loads(seal.within(folder, path.name))
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path} is damaged, remove it to go on without: {error}") from None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise CheckpointError(f"{path} is damaged, remove it to go on without: it is no list of epochs")
+        self[:] = rows
 
     def write(self, folder: Path) -> None:
         """Write `history.json` and `history.csv`."""

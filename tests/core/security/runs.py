@@ -257,6 +257,8 @@ NUMBERS = {
     "a wrapped network": edit(model="wrapped:os.system"),
     "a backend that is imported": edit(backend="antigravity:fly"),
     "slots of other shapes": wide_slots,
+    "a history that is nested": lambda folder: (folder / "history.json").write_text("[" * 200_000),
+    "a history of numbers": lambda folder: (folder / "history.json").write_text("[1]"),
 }
 
 ENSEMBLES = {
