@@ -20,7 +20,7 @@ from xfer.imbalance import class_weights, log_prior
 from xfer.loading import load
 from xfer.measure import Phases
 from xfer.numerics import LossSpec, OptimizerSpec, Schedule
-from xfer.resumption import check_data, differing, fingerprints, interrupted, relabelled, resumable, say
+from xfer.resumption import Clock, check_data, differing, fingerprints, interrupted, relabelled, resumable, say
 from xfer.rotation import FOLDER, Checkpoints, kept
 from xfer.synthesis import resample
 from xfer.task_evaluation import TasksEvaluation
@@ -89,11 +89,14 @@ def finished(config: TrainConfig) -> dict[str, Any] | None:
 
 def _run(config: TrainConfig, out: Path, checkpoints: Checkpoints, found: Checkpoint | None, progress: bool) -> Result:
     phases = Phases()
+    before = found.manifest.extra.get("seconds", 0.0) if found else 0.0
+    clock = Clock(before)
     with phases.phase("data"):
         data = read_data(config)
     with phases.phase("load"):
         trainer = _begin(config, data, progress) if found is None else _go_on(config, data, found, progress)
         model, trainer.checkpoints = trainer.model, checkpoints
+        trainer.callbacks.append(clock)
     position = None if found is None else {"epoch": trainer.epoch, "batch": trainer.batch}
     data = _fits(config, data, trainer, phases)
     with phases.phase("evaluate"), resumable(trainer):
@@ -101,7 +104,8 @@ def _run(config: TrainConfig, out: Path, checkpoints: Checkpoints, found: Checkp
     with phases.phase("save"):
         trainer.save(out)
     metrics = _metrics(config, data, model, trainer, evaluation, phases)
-    metrics["resumed"] = position
+    metrics["resumed"] = None if position is None else {**position, "seconds_before": before}
+    metrics["seconds"]["total"] += before
     metrics["parameters"]["initial_sha256"] = trainer.extra["initial_sha256"]
     if (guessed := trainer.extra.get("pseudo_labels")) is not None:
         metrics["data"]["pseudo_labels"] = guessed["report"]

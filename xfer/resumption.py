@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
+from xfer.callbacks import Callback
 from xfer.checkpoint import Checkpoint
 from xfer.config import TrainConfig
 from xfer.errors import DataError, UsageError
@@ -24,6 +26,17 @@ if TYPE_CHECKING:
 
 # What does not change the result, or only where the run lies.
 _FREE = frozenset({"out", "workers", "device", "image_memory", "tensorboard", "checkpoint_seconds", "checkpoint_steps"})
+
+
+class Clock(Callback):
+    """Has each checkpoint know how many seconds the run has taken, those before it was interrupted included."""
+
+    def __init__(self, before: float = 0.0) -> None:
+        self.before, self._began = before, time.perf_counter()
+
+    def on_step_end(self, trainer: Trainer, step: int, loss: SupportsFloat) -> None:
+        """Look at the clock."""
+        trainer.extra["seconds"] = self.before + time.perf_counter() - self._began
 
 
 def interrupted(config: TrainConfig, *, resume: bool = False) -> Checkpoint | None:

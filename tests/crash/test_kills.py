@@ -43,7 +43,7 @@ SCENARIOS = {
     "uncached": {"cache": False, "workers": 2, "image_memory": 0},
     "augmented": {"augment": "flip,crop", "workers": 1, "mix": "mixup", "schedule": "cosine", "clip_norm": 1.0},
     "watching": {"early_stopping": 1, "monitor": "val_accuracy", "workers": 0, "optimizer": "sgd", "epochs": 4},
-    "averaging": {"swa": 2, "dropout": 0.3, "hidden": "8", "sampling": "balanced", "label_smoothing": 0.1},
+    "averaging": {"swa": 2, "dropout": 0.3, "hidden": "8", "label_smoothing": 0.1},
     "views": {"augment": "flip,crop", "cache_views": 2, "epochs": 4, "fine_tune": 1},
     "pseudo": {"pseudo_label": 0.5, "calibrate": True},
 }

@@ -78,7 +78,10 @@ def test_the_same_command_goes_on(pictures, tmp_path, number, code):
     *expected, resumed = result(whole)
     *found, position = result(broken)
     assert found == expected
-    assert (resumed, position) == (None, {"epoch": state.epoch, "batch": state.step})
+    assert resumed is None
+    seconds = position.pop("seconds_before")
+    assert position == {"epoch": state.epoch, "batch": state.step}
+    assert 0 < seconds < json.loads((broken / "metrics.json").read_text())["seconds"]["total"]
     assert not (broken / FOLDER).exists()
 
 
