@@ -14,6 +14,7 @@ import numpy as np
 
 from xfer import checkpoint, seal
 from xfer.decision import Decision, softmax
+from xfer.diagnosis import check_answers
 from xfer.errors import CheckpointError, UsageError
 from xfer.evaluation import Evaluation, evaluation_loader, judge, mean
 from xfer.features import extract
@@ -269,6 +270,7 @@ def _heads(model: BaseModel, members: Sequence[Member], data: Data, options: Map
 
     z, y, indices = loader.collect(logits)
     names, skipped = [loader.split.names[i] for i in indices], tuple(loader.skipped)
+    check_answers(model, z.reshape(len(z), -1), names)
     return [judge(z[:, i], y, names, model.classes, model.decision, skipped) for i in range(len(members))]
 
 

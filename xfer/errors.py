@@ -69,6 +69,10 @@ class WorldError(XferError):
     """A run in several processes of which one has ended, or has gone another way."""
 
 
+class NumbersError(XferError):
+    """Results that are no numbers: NaN or infinity."""
+
+
 class FrozenError(XferError):
     """Something frozen has changed."""
 

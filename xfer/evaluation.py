@@ -15,6 +15,7 @@ from xfer import significance
 from xfer.answers import Answers
 from xfer.calibration import BINS, Reliability, reliability
 from xfer.decision import Decision, softmax
+from xfer.diagnosis import check_answers
 from xfer.errors import DataError, UsageError
 from xfer.metrics import METRICS, compute, confusion_matrix, metric
 from xfer.per_class import ClassScores, per_class
@@ -175,7 +176,7 @@ def evaluate(
 
     Raises:
         DataError: classes that the model does not know, or not one readable image; with `on_bad="raise"`, an
-            image that cannot be read, by name.
+            image that cannot be read, by name. NumbersError: an answer is not finite, with the names of the images.
     """
     from xfer.data import load
     from xfer.data.views import views_of
@@ -281,9 +282,14 @@ def relabelled(model: BaseModel, data: Data, split: Split) -> Split:
 
 
 def run(model: BaseModel, loader: Loader, metrics: Iterable[str] = tuple(METRICS)) -> Evaluation | TasksEvaluation:
-    """Metrics of `model` over one pass of `loader`, whose labels are the model's; by default all of them."""
+    """Metrics of `model` over one pass of `loader`, whose labels are the model's; by default all of them.
+
+    Raises:
+        NumbersError: an answer is not finite, with the names of the images.
+    """
     z, y, indices = loader.collect(lambda batch: model.logits(batch.inputs))
     names, skipped = tuple(loader.split.names[i] for i in indices), tuple(loader.skipped)
+    check_answers(model, z, names)
     if model.spec.tasks:
         return evaluate_tasks(model.spec.tasks, z, y, names, skipped, metrics)
     return judge(z, y, names, model.classes, model.decision, skipped, metrics)

@@ -12,6 +12,7 @@ import numpy as np
 
 from xfer import compiling
 from xfer.decision import Decision, softmax
+from xfer.diagnosis import check_answers
 from xfer.errors import UnknownNameError, UsageError
 from xfer.estimator import FittedEstimator
 from xfer.freezer import Freezer, FreezeReport
@@ -221,7 +222,7 @@ class BaseModel(ABC):
             tta: test-time augmentation: the mean over views of each image; see `xfer.data.views`.
 
         Raises:
-            DataError: an image that cannot be read, by name.
+            DataError: an image that cannot be read, by name. NumbersError: an answer is not finite, likewise.
         """
         probabilities = self.predict_proba(images, columns=columns, batch_size=batch_size, tta=tta)
         return rank(probabilities, self.classes, self.decision, top)
@@ -254,7 +255,9 @@ class BaseModel(ABC):
     def _logits_of(self, images: Any, columns: Any, batch_size: int, view: View | None = None) -> np.ndarray:
         split = self._split(images, columns)
         rows = [self.logits(b.inputs) for b in self._batches(split, batch_size, columns=self.columns, view=view)]
-        return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)), np.float32)
+        z = np.concatenate(rows) if rows else np.zeros((0, len(self.classes)), np.float32)
+        check_answers(self, z, split.names)
+        return z
 
     def _split(self, images: Any, columns: Any) -> Split:
         from xfer.data import pictures
@@ -338,7 +341,10 @@ class BaseModel(ABC):
             found = {"features": inputs.values}
         else:
             found = self.run(inputs, tuple(dict.fromkeys(["features", *(s for s in stages if s != "head")])))
-        logits = self.estimator.logits(head_inputs(found["features"], inputs.columns))
+        read = head_inputs(found["features"], inputs.columns)
+        fine = np.isfinite(read).all(axis=1)
+        logits = self.estimator.logits(np.where(fine[:, None], read, 0))
+        logits[~fine] = np.nan  # which not every estimator takes
         found["head"] = logits.astype(np.float64 if self.spec.precision == "fp64" else np.float32)
         return {stage: found[stage] for stage in stages}
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from xfer.history import Row
     from xfer.trainer import Trainer
 
-EVERY = 10  # steps between two looks at the loss, each of which waits for the device
+EVERY = 10  # steps between two losses shown
 
 
 class Progress(Callback):

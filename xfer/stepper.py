@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, SupportsFloat
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,6 +31,10 @@ class Stepper(ABC):
     whole batch, and then each piece once more, with the loss's gradient at its logits. So loss and gradients are those
     of the whole batch, whatever the loss; only live normalisation sees one piece at a time.
 
+    An update is made only of numbers: where the loss or the global norm of the gradients is NaN or infinite, weights,
+    slots and statistics stay as they are. A norm beyond the range of the precision counts, for its square would spoil
+    Adam's slots. To know it, each step waits once for the device, between the gradients and the update.
+
     Attributes:
         at_once: images in a piece; None for the whole batch. It is halved when memory runs out, and stays so.
     """
@@ -45,9 +49,7 @@ class Stepper(ABC):
         self._live: tuple[str, ...] = ()
         self._fitted: set[tuple[str | None, int]] = set()
 
-    def step(
-        self, inputs: np.ndarray | Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int = 0
-    ) -> SupportsFloat:
+    def step(self, inputs: np.ndarray | Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int = 0) -> float:
         """One update. The step is rebuilt first if the freeze plan or the head has changed.
 
         Args:
@@ -58,7 +60,7 @@ class Stepper(ABC):
             seed: of what is random inside the network (dropout) in this step.
 
         Returns:
-            The loss before the update; it leaves the device only when `float()` is called on it.
+            The loss before the update; NaN where it or a gradient is not finite, and then nothing has changed.
 
         Raises:
             DeviceError: there is not enough memory for a single image, or in one of several processes.
@@ -164,7 +166,7 @@ class Stepper(ABC):
         """Make the step for `model.trainable`, keeping the slots of tensors that stay."""
 
     @abstractmethod
-    def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> SupportsFloat:
+    def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
         """See `step`."""
 
     @abstractmethod

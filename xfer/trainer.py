@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from xfer import evaluation, feeding
+from xfer import diagnosis, evaluation, feeding
 from xfer.cache import FeatureCache, Used
 from xfer.callbacks import BestWeights, Callback, EarlyStopping, Watching, WeightAverage
 from xfer.checkpoint import FitPlan, Gathered, TrainingState, open_checkpoint
@@ -251,7 +251,8 @@ class Trainer:
 
         Raises:
             UsageError: nothing is trainable. DataError: the data does not fit the model, or an image cannot be read
-            and `on_bad` is "raise". TrainingError: the loss is not finite. WorldError: another process has ended.
+            and `on_bad` is "raise". TrainingError: a loss or gradients are not finite; weights and slots are those
+            before the step. NumbersError: answers in validation are not. WorldError: another process has ended.
             CheckpointError: no checkpoint can be written; the last one stands. Interrupted: by Ctrl-C or SIGTERM, with
             a checkpoint.
         """
@@ -427,16 +428,18 @@ class Trainer:
         fit.each("on_epoch_begin", self, self.epoch, len(train))
         for batch in train.epoch(self.epoch, self.batch):
             rates = self._rates(done + batch.number, fit.updates)
-            loss = self.stepper.step(batch.inputs, batch.labels, rates, self._step_seed(batch.number))
+            seed = self._step_seed(batch.number)
+            loss = self.stepper.step(batch.inputs, batch.labels, rates, seed)
+            if not math.isfinite(loss):
+                why = diagnosis.of_step(self.stepper, batch, train.split.names, seed, self.world)
+                raise TrainingError(f"bad numbers in epoch {self.epoch + 1}, batch {batch.number + 1}: {why}")
             fit.losses.append((loss, len(batch.labels)))
             self.batch = batch.number + 1
             fit.each("on_step_end", self, batch.number, loss)
             self._keep(fit)
         self.batch = len(train)
         images = sum(number for _, number in fit.losses)
-        mean = math.fsum(float(loss) * number for loss, number in fit.losses) / max(images, 1)
-        if not math.isfinite(mean):
-            raise TrainingError(f"the loss is {mean} in epoch {self.epoch + 1}: lower lr, or set clip_norm=1.0")
+        mean = math.fsum(loss * number for loss, number in fit.losses) / max(images, 1)
         lr = self._rates(done + len(train) - 1, fit.updates)["head"]
         row: Row = {"epoch": self.epoch + 1, "phase": fit.plan.phase, "lr": lr, "loss": mean, "images": images}
         with fit.watch.anywhere():

@@ -11,6 +11,7 @@ import numpy as np
 
 from xfer.answers import Answers
 from xfer.decision import Decision, fit_temperature, fit_thresholds, softmax
+from xfer.diagnosis import check_answers
 from xfer.errors import UsageError
 from xfer.evaluation import Evaluation
 from xfer.metrics import metric
@@ -130,6 +131,7 @@ def _answers(
     known = split if kept is None else kept.look_up(model, split)
     loader = Loader(known, model.spec.preprocessing, batch_size=batch_size, workers=None, columns=model.columns)
     logits, _, indices = loader.collect(lambda batch: model.logits(batch.inputs))
+    check_answers(model, logits, [split.names[i] for i in indices])
     probabilities = softmax(model.decision.cooled(logits))
     chosen = model.decision.choose(probabilities)
     sure = probabilities[np.arange(len(chosen)), chosen]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any
 
 from xfer.callbacks import Callback, below
 from xfer.checkpoint import FitPlan, Gathered
@@ -34,7 +34,7 @@ class Fit:
     validation: Loader | None
     watchers: Sequence[Callback]
     watch: Watch
-    losses: list[tuple[SupportsFloat, int]] = field(default_factory=list)
+    losses: list[tuple[float, int]] = field(default_factory=list)
 
     @property
     def last(self) -> int:
@@ -59,7 +59,7 @@ class Fit:
         """What must be kept, so that the fit can go on as if it had never stopped."""
         return Gathered(
             history=tuple(history),
-            losses=tuple((float(loss), number) for loss, number in self.losses),
+            losses=tuple(self.losses),
             skipped=tuple((bad.name, bad.reason, bad.imputed) for bad in self.train.skipped),
             stop=stop,
             callbacks={

@@ -31,22 +31,38 @@ class Optimizer:
         }
         self._steps = tf.Variable(tf.zeros(len(self.tensors), tf.int64))
 
-    def update(self, gradients: Sequence[Any], rates: Any, clip_norm: float | None) -> None:
+    def update(self, loss: Any, gradients: Sequence[Any], rates: Any, clip_norm: float | None, undo: Any) -> Any:
         """One update; traced into the step.
 
         Args:
+            loss: a scalar.
             gradients: one for each tensor, in order.
             rates: float64, one for each block of the model.
             clip_norm: bound of the gradients' global norm, as torch.nn.utils.clip_grad_norm_ applies it.
+            undo: called in the place of the update where the loss or that norm is not finite.
+
+        Returns:
+            The loss; NaN where there was no update.
         """
-        if clip_norm is not None:
-            factor = tf.minimum(clip_norm / (tf.linalg.global_norm(gradients) + 1e-6), 1.0)
-            gradients = [gradient * factor for gradient in gradients]
+        norm = tf.linalg.global_norm(gradients)
+
+        def apply() -> Any:
+            factor = 1.0 if clip_norm is None else tf.minimum(clip_norm / (norm + 1e-6), 1.0)
+            self._apply(gradients if clip_norm is None else [g * factor for g in gradients], rates)
+            return loss
+
+        def leave() -> Any:
+            undo()
+            return loss * float("nan")
+
+        return tf.cond(tf.math.is_finite(loss) & tf.math.is_finite(norm), apply, leave)
+
+    def _apply(self, gradients: Sequence[Any], rates: Any) -> None:
         self._steps.assign_add(tf.ones_like(self._steps))
         rule = self._sgd if self.spec.name == "sgd" else self._adam
         before: list[Any] = []
         for i, (tensor, gradient) in reversed(list(enumerate(zip(self.tensors.values(), gradients, strict=True)))):
-            # One after the other, as the backward pass finds gradients: at once, what each needs would add up.
+            # One after the other: at once, what each needs would add up.
             with tf.control_dependencies(before):
                 before = [rule(i, tensor.variable.value, gradient, rates[self._places[i]])]
 

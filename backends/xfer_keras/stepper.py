@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, SupportsFloat
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,7 @@ from xfer.inputs import Inputs
 from xfer.model import STATISTICS
 from xfer.numerics import LossSpec, OptimizerSpec
 from xfer.stepper import Stepper
+from xfer_keras.layout import Tensor
 from xfer_keras.loss import loss_of
 from xfer_keras.model import KerasModel
 from xfer_keras.optimizer import Optimizer
@@ -39,12 +40,11 @@ class KerasStepper(Stepper):
             self._rule.load_state(kept)
         self._compiled: dict[Any, Any] = {}
 
-    def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> SupportsFloat:
+    def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
         by_block, pieces = [rates[block] for block in self.model.blocks], self.pieces(inputs, seed)
         if len(pieces) > 1:
             return self._step_in_pieces(pieces, labels, by_block)
-        loss: SupportsFloat = self._call(self._update, inputs, labels, seed, by_block)
-        return loss
+        return float(self._call(self._update, inputs, labels, seed, by_block))
 
     def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         statistics = self._statistics()
@@ -71,7 +71,7 @@ class KerasStepper(Stepper):
 
     def _step_in_pieces(
         self, pieces: Sequence[tuple[Inputs, int]], labels: np.ndarray, rates: Sequence[float]
-    ) -> SupportsFloat:
+    ) -> float:
         statistics = self._statistics()
         found = [self._run(self._logits, piece, seed) for piece, seed in pieces]
         self.model.write(statistics)
@@ -83,8 +83,8 @@ class KerasStepper(Stepper):
             total = gradients if total is None else [a + b for a, b in zip(total, gradients, strict=True)]
             at += len(piece)
         with tf.device(self.model.device):
-            self._optimizer.update(total, tf.constant(rates, tf.float64), self.clip_norm)
-        return loss
+            undo = partial(self.model.write, statistics)
+            return float(self._optimizer.update(loss, total, tf.constant(rates, tf.float64), self.clip_norm, undo))
 
     def _run(self, function: Any, piece: Inputs, seed: int, *more: Any) -> Any:
         """Run a function on a piece, compiled once for each kind of it."""
@@ -154,9 +154,20 @@ class KerasStepper(Stepper):
         return tf.add_n([weight * loss_of(self.loss, logits, labels) for weight, logits in outputs])
 
     def _update(self, after: str | None, labels: Any, seed: Any, rates: Any, *inputs: Any) -> Any:
+        followed = [tensor.variable.value for tensor in self._followed()]
+        before = [tf.identity(variable) for variable in followed]
+
+        def undo() -> None:
+            for variable, array in zip(followed, before, strict=True):
+                variable.assign(array)
+
         loss, gradients = self._loss_and_gradients(after, labels, seed, *inputs)
-        self._optimizer.update(gradients, rates, self.clip_norm)
-        return loss
+        return self._optimizer.update(loss, gradients, rates, self.clip_norm, undo)
+
+    def _followed(self) -> list[Tensor]:
+        """The statistics of normalisation that a training pass changes."""
+        found = self.model.tensors().items()
+        return [tensor for name, tensor in found if name.endswith(STATISTICS) and tensor.layer.trainable]
 
 
 def _gradients(tape: Any, ends: Any, weights: Sequence[Any], to_ends: Any = None) -> list[Any]:

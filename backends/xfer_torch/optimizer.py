@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,16 +29,26 @@ class Optimizer:
         self.native = _native(spec, groups)
         self._steps = dict.fromkeys(self.tensors, 0)
 
-    def update(self, rates: Mapping[str, float], clip_norm: float | None) -> None:
-        """One update from the gradients at hand, which are clipped by their global norm first and dropped after."""
-        if clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.tensors.values(), clip_norm)
-        for group in self.native.param_groups:
-            group["lr"] = rates[group["block"]]
-        self.native.step()
+    def update(self, loss: Tensor, rates: Mapping[str, float], clip_norm: float | None) -> float:
+        """One update from the gradients at hand, which are clipped by their global norm first and dropped after.
+
+        Returns:
+            The loss; NaN where it or the norm is not finite, and then there was no update.
+        """
+        gradients = [tensor.grad for tensor in self.tensors.values() if tensor.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        found, size = torch.stack([loss, norm.to(loss)]).tolist()  # both at once: this is what waits for the device
+        fine = math.isfinite(found) and math.isfinite(size)
+        if fine:
+            if clip_norm is not None:
+                torch.nn.utils.clip_grads_with_norm_(self.tensors.values(), clip_norm, norm)
+            for group in self.native.param_groups:
+                group["lr"] = rates[group["block"]]
+            self.native.step()
+            for name in self._steps:
+                self._steps[name] += 1
         self.native.zero_grad(set_to_none=True)
-        for name in self._steps:
-            self._steps[name] += 1
+        return found if fine else math.nan
 
     def state(self) -> dict[str, np.ndarray]:
         """Slots as `slot/tensor`, zero where there was no update yet, and `step/tensor`."""

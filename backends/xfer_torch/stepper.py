@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import SupportsFloat
 
 import numpy as np
 import torch
@@ -30,9 +30,14 @@ class TorchStepper(Stepper):
         super().__init__(model, optimizer, loss, clip_norm)
         self._rule: Optimizer | None = None
         self._parallel: dict[str | None, DistributedDataParallel] = {}
+        self._followed: list[Tensor] = []
 
     def rebuild(self) -> None:
         self._parallel = {}
+        self.model.set_training(True)
+        modules = [module for module in self.model.native.modules() if module.training]
+        self._followed = [buffer for module in modules for buffer in module.buffers(recurse=False)]
+        self.model.set_training(False)
         kept = self._rule.state() if self._rule else {}
         tensors = self.model.tensors()
         blocks = {block: {name: tensors[name] for name in names} for block, names in self.trainable_by_block().items()}
@@ -40,9 +45,12 @@ class TorchStepper(Stepper):
         if kept:
             self._rule.load_state(kept)
 
-    def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> SupportsFloat:
-        loss = self._backward(inputs, labels, seed)
-        self._optimizer.update(rates, self.clip_norm)
+    def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
+        before = [buffer.clone() for buffer in self._followed]
+        loss = self._optimizer.update(self._backward(inputs, labels, seed), rates, self.clip_norm)
+        if math.isnan(loss):
+            for buffer, array in zip(self._followed, before, strict=True):
+                buffer.copy_(array)
         return loss
 
     def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ import pytest
 from xfer.numerics import LossSpec, OptimizerSpec
 from xfer.testing.numpy_backend.layers import BatchNorm, Conv, Dropout, GlobalAverage, LayerNorm, Linear, ReLU
 from xfer.testing.numpy_backend.loss import cross_entropy
-from xfer.testing.numpy_backend.optimizer import clip, update
+from xfer.testing.numpy_backend.optimizer import clip, global_norm, update
 
 RNG = np.random.default_rng(0)
 PICTURES, ROWS = RNG.normal(size=(3, 5, 6, 2)), RNG.normal(size=(6, 4))
@@ -124,7 +124,8 @@ def test_momentum_by_its_definition(nesterov):
 
 def test_clipping_is_by_the_global_norm():
     gradients = {"a": np.array([3.0, 0.0]), "b": np.array([[4.0]])}
-    clipped = clip(gradients, 1.0)
+    assert global_norm(gradients) == 5.0
+    clipped = clip(gradients, 1.0, 5.0)
     norm = np.sqrt(sum((g**2).sum() for g in clipped.values()))
     assert norm == pytest.approx(1.0, rel=1e-6)
-    assert clip(gradients, 10.0)["b"] == 4.0
+    assert clip(gradients, 10.0, 5.0)["b"] == 4.0

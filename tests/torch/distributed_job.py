@@ -141,6 +141,18 @@ def estimator(photos, out):
     return told(run)
 
 
+def bad_numbers(photos, out):
+    """Features, of which those of one image, in the share of one process, are not finite."""
+    model = network(photos.classes)
+    model.freeze()
+    data = xfer.extract(model, photos, cache=False)
+    data.train.images[3, 5] = np.nan
+    try:
+        trainer(model).fit(data, 1)
+    except XferError as error:
+        return {"error": str(error), "kind": type(error).__name__, "digest": digest(model.weights())}
+
+
 def refusals(photos, out):
     found = {}
 

@@ -67,7 +67,7 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def runs(place):
     """The same jobs in one process and in two."""
-    one, two = job(place / "one", SAME), job(place / "two", [*SAME, "refusals"], TORCHRUN)
+    one, two = job(place / "one", SAME), job(place / "two", [*SAME, "refusals", "bad_numbers"], TORCHRUN)
     for process, name in ((one, "one"), (two, "two")):
         code, log = finish(process, place / name)
         assert code == 0, log
@@ -123,6 +123,17 @@ def test_what_would_differ_is_refused_in_one_line(runs):
     assert "process 0 is at 'save', process 1 at 'beginning of a fit'" in first["parted"]
     assert first.keys() == second.keys()
     assert not any("\n" in text for text in first.values())
+
+
+def test_bad_numbers_of_one_process_stop_both_alike(runs):
+    first, second = (seen(runs / "two", "bad_numbers", rank=rank) for rank in (0, 1))
+    assert first == second
+    assert first["kind"] == "TrainingError"
+    assert re.fullmatch(
+        r"bad numbers in epoch 1, batch \d: outputs of 'features', which were given, are not finite "
+        r"in 1 of \d samples: train/\S+\.png; the update was not made; mend or remove them",
+        first["error"],
+    )
 
 
 def test_a_killed_process_ends_the_run_which_resumes_from_its_checkpoint(runs):

@@ -143,7 +143,7 @@ class ReLU(Layer):
 
     def forward(self, x: Array, training: bool) -> Array:
         self._positive = x > 0
-        return np.where(self._positive, x, np.zeros((), x.dtype))
+        return np.asarray(np.maximum(x, np.zeros((), x.dtype)))  # which leaves NaN what it is
 
     def backward(self, dy: Array) -> Array:
         return np.where(self._positive, dy, np.zeros((), dy.dtype))

@@ -86,6 +86,7 @@ class NumpyModel(BaseModel):
     def apply_precision(self) -> None:
         """Nothing to do: there is no bf16."""
 
+    @np.errstate(all="ignore")  # NaN and infinity are for the caller to find
     def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         x, found = self._enter(inputs), {}
         for stage in ("input", *self.stages_after(inputs.after)):

@@ -9,10 +9,14 @@ from xfer.numerics import OptimizerSpec
 Slots = dict[str, np.ndarray]
 
 
-def clip(gradients: dict[str, np.ndarray], bound: float) -> dict[str, np.ndarray]:
-    """Scale all gradients so that their global norm is at most `bound` (torch.nn.utils.clip_grad_norm_)."""
-    norm = np.sqrt(sum((g * g).sum() for g in gradients.values()))
-    factor = min(1.0, bound / (float(norm) + 1e-6))
+def global_norm(gradients: dict[str, np.ndarray]) -> float:
+    """The norm of all gradients as one vector, in their own precision."""
+    return float(np.sqrt(sum((g * g).sum() for g in gradients.values())))
+
+
+def clip(gradients: dict[str, np.ndarray], bound: float, norm: float) -> dict[str, np.ndarray]:
+    """Scale all gradients, whose global norm is `norm`, to at most `bound` (torch.nn.utils.clip_grad_norm_)."""
+    factor = min(1.0, bound / (norm + 1e-6))
     return {name: gradient * gradient.dtype.type(factor) for name, gradient in gradients.items()}
 
 

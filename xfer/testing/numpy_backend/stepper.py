@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import SupportsFloat
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from xfer.stepper import Stepper
 from xfer.testing.numpy_backend.layers import Dropout
 from xfer.testing.numpy_backend.loss import loss_of
 from xfer.testing.numpy_backend.model import NumpyModel
-from xfer.testing.numpy_backend.optimizer import clip, update
+from xfer.testing.numpy_backend.optimizer import clip, global_norm, update
 
 
 class NumpyStepper(Stepper):
@@ -37,10 +37,16 @@ class NumpyStepper(Stepper):
         self._steps = {name: self._steps[name] if name in same else 0 for name in names}
         self._slots = {name: self._slots[name] if name in same else empty[name] for name in names}
 
-    def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> SupportsFloat:
+    @np.errstate(all="ignore")  # who steps looks for NaN and infinity
+    def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
+        statistics = self._statistics()
         loss, gradients = self._backward(inputs, labels, seed)
+        norm = global_norm(gradients)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self.model.write(statistics)
+            return math.nan
         if self.clip_norm is not None:
-            gradients = clip(gradients, self.clip_norm)
+            gradients = clip(gradients, self.clip_norm, norm)
         weights = self.model.read(gradients)
         for name, gradient in gradients.items():
             self._steps[name] += 1
@@ -50,8 +56,9 @@ class NumpyStepper(Stepper):
         self.model.write(weights)
         return loss
 
+    @np.errstate(all="ignore")
     def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-        statistics = self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
+        statistics = self._statistics()
         _, gradients = self._backward(inputs, labels, seed)
         self.model.write(statistics)
         return gradients
@@ -66,12 +73,15 @@ class NumpyStepper(Stepper):
             for slot in slots:
                 slots[slot] = np.array(state.get(f"{slot}/{name}", slots[slot]), self.model.dtype)
 
-    def _backward(self, inputs: Inputs, labels: np.ndarray, seed: int) -> tuple[SupportsFloat, dict[str, np.ndarray]]:
+    def _statistics(self) -> dict[str, np.ndarray]:
+        return self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
+
+    def _backward(self, inputs: Inputs, labels: np.ndarray, seed: int) -> tuple[float, dict[str, np.ndarray]]:
         pieces = self.pieces(inputs, seed)
-        statistics = self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
+        statistics = self._statistics()
         loss, to_logits = loss_of(self.loss, np.concatenate([self._forward(*piece) for piece in pieces]), labels)
         if len(pieces) == 1:
-            return loss, self._gradients(to_logits, inputs.after)
+            return float(loss), self._gradients(to_logits, inputs.after)
         self.model.write(statistics)
         at, total = 0, {name: np.zeros((), self.model.dtype) for name in self._slots}
         for piece, its_seed in pieces:
@@ -79,7 +89,7 @@ class NumpyStepper(Stepper):
             gradients = self._gradients(to_logits[at : at + len(piece)], piece.after)
             total = {name: total[name] + gradient for name, gradient in gradients.items()}
             at += len(piece)
-        return loss, total
+        return float(loss), total
 
     def _forward(self, inputs: Inputs, seed: int) -> np.ndarray:
         for i, layer in enumerate(self.model.layers().values()):
