@@ -4,7 +4,7 @@ A space holds the rows of one network up to one block: its folder is named by a 
 versions, the tensors of those blocks, the preprocessing and the precision. In it a row belongs to the digest of an
 image's content. So a row is never stale: whatever could change it changes its name. How rows lie on disk, `segments`
 says: any number of processes add to a space at once, and the files of a space from another machine only need copying
-into the folder of the same name.
+into the folder of the same name. Where the cache cannot be written, training goes on without it, and says so.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from xfer.data.decode import BadImageError, decode, opened, resize_crop
 from xfer.data.rows import Rows, Views, view_codes, view_keys
 from xfer.errors import DataError, UnknownNameError, UsageError
 from xfer.precision import settle_on
+from xfer.space import Space, make_room
 from xfer.weights.fetch import cache_dir
 
 if TYPE_CHECKING:
@@ -245,49 +245,33 @@ class FeatureCache:
         """The rows that are asked for, those that were missing computed first; outside of the shard, none."""
         for job in jobs.values():
             settle_on(model, job.loader.split)
-        part, space = shard or Shard(), _Space(self.folder / space_name(model, after, augmented))
+        part, space = shard or Shard(), Space(self.folder / space_name(model, after, augmented))
         everything = {digest for job in jobs.values() for digest in job.digests}
         mine = {digest for digest in everything if part.has(digest)}
-        with space.locked(f"{part.index}-of-{part.count}"):
-            before = segments.find(space.folder, mine)
-            missing, reasons = mine - before.places.keys(), dict[bytes, str]()
-            if missing:
-                here = before if mine == everything else segments.find(space.folder, everything)
-                self._make_room(space, here, len(everything), here.row_bytes or self.estimate(model, after, 1))
-            with segments.Writer(space.folder) as out:
-                for job in jobs.values():
-                    reasons |= _compute(model, job, missing, after, out)
-                    missing = missing.difference(job.digests)
-            found = segments.find(space.folder, mine) if out.written else before
+        found = before = segments.find(space.folder, mine)
+        reasons: dict[bytes, str] = {}
+        if mine <= before.places.keys():  # nothing is written: others may fill it, and a folder may be read-only
+            with suppress(OSError):
+                os.utime(space.folder)
+        else:
+            with space.locked(f"{part.index}-of-{part.count}"):
+                before = segments.find(space.folder, mine)
+                missing = mine - before.places.keys()
+                if missing:
+                    here = before if mine == everything else segments.find(space.folder, everything)
+                    row_bytes = here.row_bytes or self.estimate(model, after, 1)
+                    make_room(space, here, len(everything), row_bytes, self.budget)
+                with segments.Writer(space.folder) as out:
+                    for job in jobs.values():
+                        reasons |= _compute(model, job, missing, after, out)
+                        missing = missing.difference(job.digests)
+                found = segments.find(space.folder, mine) if out.written else before
         if lost := len(mine - found.places.keys() - reasons.keys()):
             raise OSError(f"{lost} rows went missing while they were written: does another run clear {space.folder}?")
         listed = [digest for job in jobs.values() for digest in job.digests if digest in mine]
         there, bad = (sum(digest in known for digest in listed) for known in (before.places, reasons))
         used = Used(there, len(listed) - there - bad, found.row_bytes, bad, space.folder)
         return {name: _rows(found, job.digests, reasons) for name, job in jobs.items()}, used
-
-    def _make_room(self, space: _Space, here: segments.Found, wanted: int, row_bytes: int) -> None:
-        """Room for `wanted` rows, some of which are here: first other spaces go, then rows of other images."""
-        others = [
-            path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink() and path != space.folder
-        ]
-        others.sort(key=lambda path: _stat(path, "st_mtime"))
-        sizes = {path: _size(path) for path in others}
-        own = _size(space.folder)
-        room = min(self.budget, shutil.disk_usage(self.folder).free + own + sum(sizes.values()))
-        if (asked := segments.size(wanted, row_bytes)) > room:
-            raise OSError(f"{asked >> 20} MiB of features do not fit into {room >> 20} MiB")
-        room -= own + segments.size(wanted - len(here.places), row_bytes)
-        for path in others:
-            if sum(sizes.values()) <= room:
-                return
-            shutil.rmtree(path, ignore_errors=True)
-            del sizes[path]
-        for path in sorted(here.idle, key=lambda path: _stat(path, "st_mtime")):
-            if room >= 0:
-                return
-            room += int(_stat(path, "st_size"))
-            path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,21 +330,6 @@ def _plain(model: BaseModel, split: Split, batch_size: int, workers: int | None)
     keys = np.zeros((len(split), 3), np.int64)
     keys[:, 1] = np.arange(len(split))
     return _Job(loader, keys, digests_of(split, workers))
-
-
-@dataclass(frozen=True)
-class _Space:
-    folder: Path
-
-    @contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """The only one of this name: a second run waits, and then finds the rows of the first."""
-        from filelock import FileLock
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / f"{name}.lock"):
-            os.utime(self.folder)
-            yield
 
 
 def boundary(model: BaseModel) -> str | None:
@@ -490,18 +459,3 @@ def _passes(job: _Job, places: np.ndarray, missing: Collection[bytes]) -> Iterat
 def _rows(found: segments.Found, digests: Sequence[bytes], reasons: dict[bytes, str]) -> Rows:
     places = np.array([found.places.get(digest, (-1, -1)) for digest in digests], np.int64).reshape(-1, 2)
     return Rows(found.stores, places, {i: reasons[digest] for i, digest in enumerate(digests) if digest in reasons})
-
-
-def _size(folder: Path) -> int:
-    try:
-        return int(sum(_stat(path, "st_size") for path in folder.iterdir()))
-    except FileNotFoundError:
-        return 0
-
-
-def _stat(path: Path, what: str) -> float:
-    """0 of what another process has just removed."""
-    try:
-        return float(getattr(path.stat(), what))
-    except FileNotFoundError:
-        return 0.0
