@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ class ModelSpec:
         dropout: whether the network's own dropout and stochastic depth are there in training.
         columns: how many numbers beside the image join the features before the head.
         compile: whether torch.compile or XLA may be used, where it is faster.
+        deterministic: whether the same pass on the same device shall give the same bits each time.
         tasks: those of a network with several heads; `classes` are then the names of all their outputs.
     """
 
@@ -59,6 +61,7 @@ class ModelSpec:
     columns: int = 0
     tasks: tuple[Task, ...] = ()
     compile: bool = False
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "card", self.card.at(self.preprocessing.size))
@@ -115,6 +118,16 @@ class Backend(ABC):
         self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
     ) -> Stepper:
         """What trains `model` by one update at a time; see `Stepper`."""
+
+    def deterministically(self, spec: ModelSpec) -> AbstractContextManager[object]:
+        """The context of every pass of a network; with `spec.deterministic` the same pass gives the same bits in it.
+
+        A backend whose passes always do keeps this one.
+
+        Raises:
+            DeviceError: in it, where an operation of the pass has no deterministic algorithm on the device.
+        """
+        return nullcontext()
 
     def peak_memory(self, device: str) -> int | None:
         """The most bytes that this process has had on an accelerator; None on the CPU, whose memory is the host's."""

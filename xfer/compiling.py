@@ -2,7 +2,7 @@
 
 Both take seconds to minutes for a network before the first result, so they are asked for, and then measured: the first
 batch is computed without and with, and the faster way is kept. Inference and training are compiled, and decided, each
-by itself.
+by itself. A clock decides otherwise from one run to the next, so in a deterministic run what is asked for is compiled.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Work = Literal["inference", "training"]
 
 
 def settle(model: BaseModel, work: Work, once: Callable[[], object]) -> None:
-    """Decide whether `work` goes on compiled, and say what was measured.
+    """Decide whether `work` goes on compiled, and say what was measured; if deterministic, it does if it can.
 
     Args:
         model: what `compiled` is set of.
@@ -39,7 +39,10 @@ def settle(model: BaseModel, work: Work, once: Callable[[], object]) -> None:
         return
     model.compiled[work] = fast < plain
     cost = f"{work} compiled in {first:.3g} s: a batch takes {fast:.3g} s, {plain:.3g} s without; "
-    if fast < plain:
+    if model.spec.deterministic:
+        model.compiled[work] = True
+        print(f"{cost}it goes on compiled, because the run is deterministic", file=sys.stderr)
+    elif fast < plain:
         print(f"{cost}it has paid after {math.ceil((first - fast) / (plain - fast))} batches", file=sys.stderr)
     else:
         print(f"{cost}it goes on without", file=sys.stderr)

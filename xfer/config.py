@@ -70,6 +70,9 @@ class TrainConfig(BaseModel):
     image_size: int | None = Field(None, ge=8, description="input pixels; default: that of the weights")
     precision: Literal["auto", "fp32", "fp64", "bf16"] = "auto"
     compile: bool = Field(False, description="torch.compile or XLA, if the first batch shows that it is faster")
+    deterministic: bool | None = Field(
+        None, description="the same bits from each run on one machine; default: on the CPU, unless compile is given"
+    )
     augment: str = Field("none", description="'light', 'strong', or such as 'flip,crop=0.5,rotate=15'")
     sampling: Literal["none", "over", "under", "balanced"] = Field(
         "none", description="classes of one size: repeat images of small ones, leave out those of large ones, or both"

@@ -18,6 +18,14 @@ def cpu_has_bf16() -> bool:
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
+def deterministic(asked: bool | None, device: str, compile: bool = False) -> bool:
+    """Whether results shall be the same bits each time: as asked, else on the CPU, where it costs next to nothing.
+
+    Nor by default where `compile` asks for what a clock finds faster.
+    """
+    return device == "cpu" and not compile if asked is None else asked
+
+
 def resolve(device: str, available: Sequence[str]) -> str:
     """The canonical name (`cpu`, `cuda:0`, `mps`) of a device that is there.
 

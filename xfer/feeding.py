@@ -94,7 +94,8 @@ def _fitting_batch(trainer: Trainer, data: Data) -> int:
 
     on_host, out_of_memory = model.spec.device == "cpu", model.backend.out_of_memory
     found = largest_batch(step, loader.size, on_host=on_host, out_of_memory=out_of_memory)
-    print(f"batch size: {found}", file=sys.stderr)
+    free = ", by the memory that is free now: to repeat the run, give this number" if model.spec.deterministic else ""
+    print(f"batch size: {found}{free}", file=sys.stderr)
     return found
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from xfer.backend import Backend, ModelSpec, get_backend, registered
 from xfer.checkpoint import Checkpoint, is_checkpoint, open_checkpoint
 from xfer.columns import Columns
+from xfer.device import deterministic as settled
 from xfer.errors import BackendError, CheckpointError, UnknownNameError, UsageError, WeightsError
 from xfer.head import EstimatorHead, Head
 from xfer.init import initial_weights
@@ -39,6 +40,7 @@ def load(
     decode: Decoding | None = None,
     dropout: bool = True,
     compile: bool = False,
+    deterministic: bool | None = None,
     seed: int = 0,
 ) -> BaseModel:
     """A model, ready to predict, freeze and train.
@@ -67,6 +69,9 @@ def load(
             run brings its own, else "full".
         compile: True tries torch.compile or XLA on the first batch, and keeps it if it is faster; stderr says after how
             many batches it has paid.
+        deterministic: True for the same bits from each run on this machine with these versions and as many threads; by
+            default on the CPU alone, and not with `compile`. On an accelerator it is slower, and what has no such
+            algorithm there is refused (see docs/determinism.md). With `compile` it means compiled, without comparing.
         dropout: False leaves out the network's own dropout and stochastic depth (the head's is its own matter).
         seed: of the weights that are drawn.
 
@@ -74,7 +79,7 @@ def load(
         UnknownNameError, BackendError, DeviceError, WeightsError, CheckpointError, UsageError: in one line each.
     """
     new = _new_head(classes, head, tuple(tasks), columns, seed)
-    given = _Given(device, precision, image_size, missing_pixels, decode, dropout, compile, seed)
+    given = _Given(device, precision, image_size, missing_pixels, decode, dropout, compile, deterministic, seed)
     if is_checkpoint(model):
         return _load_run(open_checkpoint(model), backend, new, given)
     if isinstance(model, Path) or "/" in model:
@@ -89,15 +94,17 @@ def load(
             raise WeightsError(f"{run.path} holds a {run.manifest.model}, not a {card.name}: load it by that name")
         return _load_run(run, engine, new, given)
     arrays, preprocessing = _backbone(card, weights, image_size)
+    on = engine.resolve_device(device)
     spec = ModelSpec(
         card=card,
         head=Head(),
         classes=_initial_classes(card, arrays),
         preprocessing=given.preprocessing(preprocessing),
         precision=_precision(precision),
-        device=engine.resolve_device(device),
+        device=on,
         dropout=dropout,
         compile=compile,
+        deterministic=settled(deterministic, on, compile),
     )
     if arrays is None and new is not None:
         spec = new.on(spec)
@@ -156,6 +163,7 @@ class _Given:
     decode: Decoding | None
     dropout: bool
     compile: bool
+    deterministic: bool | None
     seed: int
 
     def preprocessing(self, of_weights: Preprocessing) -> Preprocessing:
@@ -173,15 +181,17 @@ def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | No
             f"to xfer.wrap(network, backend={manifest.backend!r}, head=..., weights=...)"
         )
     engine = get_backend(backend) if backend is not None else _first_backend(manifest.backend)
+    device = engine.resolve_device(given.device)
     spec = ModelSpec(
         card=find_card(manifest.model),
         head=manifest.head,
         classes=manifest.classes,
         preprocessing=given.preprocessing(manifest.preprocessing),
         precision=_precision(given.precision or manifest.precision),
-        device=engine.resolve_device(given.device),
+        device=device,
         dropout=given.dropout and manifest.dropout,
         compile=given.compile,
+        deterministic=settled(given.deterministic, device, given.compile),
         columns=manifest.columns,
         tasks=manifest.tasks,
     )

@@ -303,11 +303,12 @@ class BaseModel(ABC):
         for stage in stages:
             if stage not in there:
                 raise UnknownNameError("stage", stage, there)
-        if self.spec.compile and "inference" not in self.compiled and accepted.after is None:
-            compiling.settle(self, "inference", lambda: self.run(accepted, tuple(s for s in stages if s != "head")))
-        if self.estimator is None or "head" not in stages:
-            return self.run(accepted, tuple(stages))
-        return self._run_estimator(accepted, tuple(stages))
+        with self.backend.deterministically(self.spec):
+            if self.spec.compile and "inference" not in self.compiled and accepted.after is None:
+                compiling.settle(self, "inference", lambda: self.run(accepted, tuple(s for s in stages if s != "head")))
+            if self.estimator is None or "head" not in stages:
+                return self.run(accepted, tuple(stages))
+            return self._run_estimator(accepted, tuple(stages))
 
     def stages_after(self, after: str | None) -> tuple[str, ...]:
         """Names of the stages that run on outputs of `after`, or on images: blocks, "features" and "head"."""

@@ -270,6 +270,7 @@ def model_of(config: TrainConfig, data: Data) -> BaseModel:
         device=config.device,
         precision=config.precision,
         compile=config.compile,
+        deterministic=config.deterministic,
         image_size=config.image_size,
         missing_pixels=config.missing_pixels,
         decode=config.decode,

@@ -67,6 +67,10 @@ class Stepper(ABC):
         """
         self._rebuild_if_stale()
         accepted, targets = self._accepted(inputs), _typed(labels)
+        with self.model.backend.deterministically(self.model.spec):
+            return self._step(accepted, targets, rates, seed)
+
+    def _step(self, accepted: Inputs, targets: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
         if self.model.spec.compile and "training" not in self.model.compiled and accepted.after is None:
             compiling.settle(self.model, "training", lambda: self.compute_gradients(accepted, targets, seed))
         kind = (accepted.after, len(accepted))
@@ -96,7 +100,9 @@ class Stepper(ABC):
         The forward pass runs as in training, but neither weights nor statistics change.
         """
         self._rebuild_if_stale()
-        return self.compute_gradients(self._accepted(inputs), _typed(labels), seed)
+        accepted = self._accepted(inputs)
+        with self.model.backend.deterministically(self.model.spec):
+            return self.compute_gradients(accepted, _typed(labels), seed)
 
     def state(self) -> dict[str, np.ndarray]:
         """Optimizer slots as `slot/tensor` (`exp_avg/fc.weight`) and `step/tensor`, an int64 count of updates."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from xfer.backend import Backend, ModelSpec, get_backend
 from xfer.checkpoint import open_checkpoint
+from xfer.device import deterministic as settled
 from xfer.errors import UsageError, WeightsError
 from xfer.head import Head
 from xfer.loading import check_heads, known_classes
@@ -58,6 +59,7 @@ def wrap(
     weights: str | Path | None = None,
     device: str = "auto",
     precision: Precision | None = None,
+    deterministic: bool | None = None,
     seed: int = 0,
 ) -> BaseModel:
     """A BaseModel around a `torch.nn.Module` or a functional `keras.Model`: freezing, training, checkpoints as usual.
@@ -76,7 +78,7 @@ def wrap(
             ImageNet's normalisation. A Keras network that rescales by itself takes mean 0 and std 1 / 255.
         image_size: input size in pixels, by default the network's or 224.
         weights: a run whose model was wrapped like this one.
-        device, precision, seed: as in `load`; Keras networks keep the precision that they were built in.
+        device, precision, deterministic, seed: as in `load`; Keras networks keep the precision that they were built in.
 
     Raises:
         UsageError: not a network of that framework, or no such head. WeightsError: a run of something else.
@@ -86,7 +88,7 @@ def wrap(
     engine = get_backend(backend)
     found = engine.describe(native, head)
     recipe = preprocessing or found.preprocessing or Preprocessing(224, 256)
-    size = image_size or found.image_size
+    size, on = image_size or found.image_size, engine.resolve_device(device)
     spec = ModelSpec(
         card=Card(
             name=f"{PREFIX}{found.name}",
@@ -103,7 +105,8 @@ def wrap(
         classes=known_classes(found.classes),
         preprocessing=recipe.at(size) if size else recipe,
         precision=precision or found.precision,
-        device=engine.resolve_device(device),
+        device=on,
+        deterministic=settled(deterministic, on),
     )
     model = engine.wrap(native, spec)
     model.set_trainable(frozenset(model.parameters))

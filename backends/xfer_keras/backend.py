@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ with quiet_start():
 
 from xfer.backend import Backend, ModelSpec
 from xfer.device import cpu_has_bf16
-from xfer.errors import BackendError
+from xfer.errors import BackendError, DeviceError
 from xfer.model import BaseModel
 from xfer.numerics import LossSpec, OptimizerSpec
 from xfer.synthesis.gan import GanSpec
@@ -69,6 +70,22 @@ class KerasBackend(Backend):
                 f"backend 'tensorflow' has no {spec.card.name}: it has {', '.join(self.architectures())}"
             )
         return KerasModel(self, spec)
+
+    @contextmanager
+    def deterministically(self, spec: ModelSpec) -> Iterator[None]:
+        if not spec.deterministic or spec.device == "cpu":  # TensorFlow's kernels for the CPU are
+            yield
+            return
+        tf.config.experimental.enable_op_determinism()  # for the rest of the process: there is no way back
+        try:
+            yield
+        except tf.errors.UnimplementedError as error:
+            if "eterminis" not in str(error):
+                raise
+            raise DeviceError(
+                f"{error.message.splitlines()[0]} ({spec.device}): freeze the block that needs it, or give "
+                "deterministic=False or device='cpu'"
+            ) from None
 
     def peak_memory(self, device: str) -> int | None:
         if not device.startswith("cuda"):

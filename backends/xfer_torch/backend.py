@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from xfer.backend import Backend, ModelSpec
 from xfer.device import cpu_has_bf16
-from xfer.errors import BackendError
+from xfer.errors import BackendError, DeviceError
 
 if "tensorflow" in sys.modules and "torch" not in sys.modules:
     # The second LLVM in one process ends it, and only in this order (pytorch#93884).
@@ -57,6 +59,34 @@ class TorchBackend(Backend):
         if spec.precision == "fp64" and spec.device == "mps":
             raise BackendError("device 'mps' has no float64: use device='cpu' for precision 'fp64'")
         return TorchModel(self, spec)
+
+    @contextmanager
+    def deterministically(self, spec: ModelSpec) -> Iterator[None]:
+        if not spec.deterministic:
+            yield
+            return
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
+        cudnn, memory = torch.backends.cudnn, torch.utils.deterministic
+        before = torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory
+        cudnn_before = cudnn.deterministic, cudnn.benchmark
+        # As torch.use_deterministic_algorithms, which imports the compiler besides. Nothing here reads memory that was
+        # not written, so none is filled.
+        torch.set_deterministic_debug_mode("error")
+        memory.fill_uninitialized_memory = False
+        cudnn.deterministic, cudnn.benchmark = True, False
+        try:
+            yield
+        except RuntimeError as error:
+            if "does not have a deterministic implementation" not in str(error):
+                raise
+            raise DeviceError(
+                f"{str(error).partition(', but')[0]} on {spec.device}: freeze the block that needs it, or give "
+                "deterministic=False or device='cpu'"
+            ) from None
+        finally:
+            torch.set_deterministic_debug_mode(before[0])
+            memory.fill_uninitialized_memory = before[1]
+            cudnn.deterministic, cudnn.benchmark = cudnn_before
 
     def peak_memory(self, device: str) -> int | None:
         return torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else None

@@ -5,6 +5,7 @@ import pytest
 
 import xfer
 from xfer import compiling
+from xfer.device import deterministic as settled
 from xfer.testing import NumpyBackend
 
 IMAGES = np.zeros((3, 16, 16, 3), np.uint8)
@@ -77,3 +78,21 @@ def test_nothing_is_measured_unless_it_is_asked_for(monkeypatch, asked):
             network.logits(IMAGES)
     else:
         network.logits(IMAGES)
+
+
+def test_a_deterministic_run_does_not_ask_the_clock(monkeypatch, capsys):
+    options = {"weights": None, "classes": 2, "image_size": 16, "compile": True}
+    network = xfer.load("tiny", backend=NumpyBackend(), deterministic=True, **options)
+    clock = Clock(monkeypatch, network, plain=1, fast=3)
+    compiling.settle(network, "training", lambda: clock.batch("training"))
+    assert network.compiled == {"training": True}
+    assert "it goes on compiled, because the run is deterministic" in capsys.readouterr().err
+
+
+def test_what_is_deterministic_if_nobody_says():
+    options = {"weights": None, "classes": 2, "image_size": 16}
+    for asked, compiled, expected in ((None, False, True), (None, True, False), (False, False, False)):
+        network = xfer.load("tiny", backend=NumpyBackend(), deterministic=asked, compile=compiled, **options)
+        assert network.spec.deterministic == expected
+    assert not settled(None, "cuda:0")
+    assert settled(True, "cuda:0")
