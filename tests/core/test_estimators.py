@@ -12,7 +12,7 @@ from sklearn.svm import LinearSVC
 
 import xfer
 from xfer.config import ESTIMATORS, train_config
-from xfer.errors import CheckpointError, UsageError
+from xfer.errors import CheckpointError, NumbersError, UsageError
 from xfer.estimator import by_name, loads
 from xfer.testing import NumpyBackend
 
@@ -86,3 +86,16 @@ def test_foreign_types_and_pickles_are_refused(tmp_path, capsys):
         loads(pickle.dumps(Evil()), "file")
     assert "boom" not in capsys.readouterr().out
     PIPE.set_params(logisticregression__C=1.0)
+
+
+@pytest.mark.parametrize(
+    "estimator", [PIPE, HistGradientBoostingClassifier(max_iter=5)], ids=lambda e: type(e).__name__
+)
+def test_features_that_are_no_numbers_have_no_answer(estimator, data):
+    """Also where the estimator itself would take them."""
+    model = build(xfer.Head.sklearn(estimator))
+    xfer.Trainer(model, progress=False).fit(data, 1)
+    model.set_weights({"layer1.bn.bias": np.full(16, np.inf, np.float32)})
+    for ask in (model.predict, model.evaluate):
+        with pytest.raises(NumbersError, match=r"not finite in all 15 samples: .*weights of block 'layer1'"):
+            ask(data.val)
