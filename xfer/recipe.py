@@ -150,7 +150,12 @@ def _go_on(config: TrainConfig, data: Data, found: Checkpoint, progress: bool) -
     check_data(data, found)
     options = _options(config, progress)
     trainer = Trainer.resume(
-        found.path, backend=config.backend, device=config.device, compile=config.compile, **options
+        found.path,
+        backend=config.backend,
+        device=config.device,
+        compile=config.compile,
+        deterministic=config.deterministic,
+        **options,
     )
     trainer.auto_batch = config.batch_size == "auto"  # the next fit looks again
     say(trainer)

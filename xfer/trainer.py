@@ -181,6 +181,7 @@ class Trainer:
         backend: str | Backend | None = None,
         device: str = "auto",
         compile: bool = False,
+        deterministic: bool | None = None,
         **options: Any,
     ) -> Self:
         """A trainer that stands where the one stood that saved `run`, on the same backend or another.
@@ -191,7 +192,7 @@ class Trainer:
 
         Args:
             run: a folder that `save` wrote; or one with checkpoints, of which the newest that is whole is taken.
-            backend, device, compile: as in `xfer.load`.
+            backend, device, compile, deterministic: as in `xfer.load`.
             options: `workers`, `on_bad`, `early_stopping`, `restore_best`, `monitor`, `cache`, `image_memory`,
                 `swa`, `checkpoints`, `callbacks`, `progress`, as in `Trainer`.
 
@@ -206,7 +207,7 @@ class Trainer:
         if state is None:
             raise CheckpointError(f"{run} holds a model but no training state: save it with trainer.save()")
         trainer = cls(
-            load(opened.path, backend=backend, device=device, compile=compile),
+            load(opened.path, backend=backend, device=device, compile=compile, deterministic=deterministic),
             lr=state.rates,
             optimizer=state.optimizer,
             schedule=state.schedule,

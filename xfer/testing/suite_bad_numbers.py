@@ -78,10 +78,10 @@ class LastGood(Callback):
     """What stands after each update."""
 
     def __init__(self) -> None:
-        self.updates, self.state = 0, State()
+        self.updates, self.found = 0, State()
 
     def on_step_end(self, trainer: xfer.Trainer, step: int, loss: Any) -> None:
-        self.updates, self.state = self.updates + 1, state(trainer.stepper)
+        self.updates, self.found = self.updates + 1, state(trainer.stepper)
 
 
 class BadNumbers(Suite):
@@ -178,7 +178,7 @@ class BadNumbers(Suite):
         assert str(error.value).endswith(f"the update was not made; {advice}")
         assert f"in epoch {last.updates // 2 + 1}, batch {last.updates % 2 + 1}: " in str(error.value)
         assert last.updates > 0
-        assert state(trainer.stepper) == last.state
+        assert state(trainer.stepper) == last.found
         assert all(np.isfinite(array).all() for array in model.weights().values())
 
     def test_answers_that_are_no_numbers_are_refused(self) -> None:
