@@ -1,6 +1,9 @@
 """HDF5 files: what Keras writes is read, and what weights never need is refused."""
 
+import base64
 import hashlib
+import time
+import zlib
 
 import h5py
 import numpy as np
@@ -149,6 +152,30 @@ def test_what_h5py_writes_on_request_alone_is_refused(tmp_path):
             file["layers/0/vars/0"] = np.ones(3, np.float32)
         with pytest.raises(WeightsError, match=r"refused|damaged"):
             read_weights(tmp_path / "x.h5")
+
+
+# Found by fuzzing: Keras's file of two layers with three bytes changed, on which HDF5 1.14.6 never ends.
+ENDLESS = (
+    "c-rlnO=uHA6vt;a30;EHEf%UF>e_k;h!PvCwTEuRBrYPRs7OwlwFxAUrr1QOUhFYmq~OJ4j~;srh(-@Wjyd)s6i;3}3F570yKgo-"
+    "W3vrOhz)r^D6g~gHnY6_&)1uMt;Z6_{Q*BQk!9i~3URUrG#2<Wt51WaU@KtXOYAz`uR96XC*b!*zX$i?anpNGfVH#hv#d;zQACg5"
+    "STb!2%1lpniT8VMtd&e#FkWQM|ClbLUA9Y!htsbD`VEco`nU8;+UgfU{W|r_#<7Y|)SJappW3~DHyNWuvPbpG7~c*Pwi@7{OZD)6"
+    "I+Sz1(R_bw-V)<*3`Q18d}Oj2y`r&_HOr?c-M>SzV<>a+^gDu0UFJ#g{j~FY2ldsU`?!^w=EtpDH<NcLfd>_zuSqHU^jWr8&Km`*"
+    "ED1WzfQ7J-w_u+b<>lPt;_BLpQOLhE%K6nI7thUc91{=(K@bE%5ClOGWKbNIcMqSoEau%u6ESZY0viqRewl2sWG24a<$YMbDBLGq"
+    "D(6s_sLPfvS$=yb$osMLAUluUW4mHLUA;s&ed|!pg?W8$3wd`jUyJh&-@oe@`1gv8cK>GQ7*&<`WAn*n!uPLePyL(P{dPy_x9ex1"
+    "|El<o++gQYV!XONFQbmZRD%1d!-2xegi6*0FWkq@rNpwQsVLKPLOlz0Dw&eW)GMg>H5)VQB}sy&Ed_dLedgem%=&+g_ZRx8_I3Pr"
+    "?O`xeOD86^Ml$xXQTn;~W+R~e_W$}+-JI3PV&cR1g*h$pZC>N=-q2cq?dZe@K@bE%kU_%srEGs&op$$U`zqxk#?HyV>q=|gM=2H7"
+    "kG-xV|IDxzF;C@)#pB@b&BQ#%Vf*>52%ir@MteVRe~&6`qxzk%Yxf=Gk1JL=O*+$W>MDWWji7#8=OB87_Y?C`vtT36JO=6f97N1V"
+    "?S}c^k)feb1mBSxY~B*%)oniNgkv)E40PS#JwFWV21~bITetdLXY0|eYwmt*9N(UI_haMq=j*s0?Mzq7Q0QuK@d#o(hH%{Z3vu@q"
+    "?E"
+)
+
+
+def test_a_file_on_which_the_hdf5_library_never_ends(tmp_path):
+    (tmp_path / "x.h5").write_bytes(zlib.decompress(base64.b85decode(ENDLESS)))
+    start = time.monotonic()
+    with pytest.raises(WeightsError, match="the tensors of a layer have no numbers"):
+        read_weights(tmp_path / "x.h5")
+    assert time.monotonic() - start < 10
 
 
 def test_a_file_of_something_else(tmp_path):
