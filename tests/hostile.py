@@ -15,7 +15,7 @@ from xfer.errors import XferError
 
 EFFECTS = ("pickle.find_class", "marshal.load", "os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.")
 EFFECTS += ("socket.", "os.remove", "os.rename", "os.mkdir", "shutil.")
-LATER = ("slots", "a history", "another network")  # of training, and what would build a large network first
+LATER = ("slots", "a history", "progress", "another network")  # of training, and what would build a large network first
 RUNS = {name: f for name, f in (runs.DOCUMENTS | runs.PATHS | runs.NUMBERS).items() if not name.startswith(LATER)}
 SEEN: list[str] = []
 ARMED: list[bool] = []

@@ -90,6 +90,7 @@ class Gathered:
         skipped: images of the training split that could not be read so far: name, reason, whether a blank one is used.
         stop: whether a callback has asked for the end of the fit.
         callbacks: what each keeps, as `callback/name`.
+        extra: what else belongs to the run, as JSON has it.
     """
 
     __pydantic_config__: ClassVar = {"arbitrary_types_allowed": True}  # callbacks are read beside
@@ -99,6 +100,7 @@ class Gathered:
     skipped: tuple[tuple[str, str, bool], ...] = ()
     stop: bool = False
     callbacks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -155,16 +157,18 @@ class Checkpoint:
         return read_tensors(self.path, self.manifest.optimizer) if self.manifest.optimizer else {}
 
     def progress(self) -> Gathered | None:
-        """What a run under way has gathered; None if the checkpoint is of no run."""
+        """What a run under way has gathered; None if the checkpoint is of no run.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
         manifest = self.manifest
         if manifest.progress is None:
             return None
-        from pydantic import TypeAdapter, ValidationError
-
         try:
             document = json.loads(_read(self.path, manifest.progress))
-            found = TypeAdapter(Gathered).validate_python(document)
-        except (ValueError, ValidationError) as error:
+            found: Gathered = _adapter(Gathered).validate_python(document)
+        except (ValueError, RecursionError) as error:
             first = str(error).splitlines()[0]
             raise CheckpointError(f"{self.path / manifest.progress.name} is damaged: {first}") from None
         return replace(found, callbacks=read_tensors(self.path, manifest.callbacks) if manifest.callbacks else {})
@@ -209,7 +213,6 @@ def save(
     training: TrainingState | None = None,
     optimizer_state: Mapping[str, np.ndarray] | None = None,
     progress: Gathered | None = None,
-    extra: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a checkpoint into the folder `path`, made if needed; files that are not the checkpoint's are left alone.
 
@@ -219,7 +222,6 @@ def save(
         training: where a run stands.
         optimizer_state: as `Stepper.state` gives it.
         progress: what the run has gathered.
-        extra: what else to keep, as JSON has it.
 
     Raises:
         CheckpointError: the folder cannot be written; an older checkpoint in it stays as it was.
@@ -228,7 +230,7 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder):
-            _save(model, folder, training, optimizer_state, progress, dict(extra or {}))
+            _save(model, folder, training, optimizer_state, progress)
     except OSError as error:
         raise CheckpointError(f"cannot write the checkpoint {folder}: {error.strerror or error}") from None
     return folder
@@ -250,7 +252,6 @@ def _save(
     training: TrainingState | None,
     optimizer_state: Mapping[str, np.ndarray] | None,
     progress: Gathered | None,
-    extra: dict[str, Any],
 ) -> None:
     tensors = write_tensors(folder, "model", model.weights())
     slots = write_tensors(folder, "optimizer", optimizer_state) if optimizer_state else None
@@ -289,7 +290,6 @@ def _save(
         estimator=fitted,
         progress=position,
         callbacks=callbacks,
-        extra=extra,
     )
     write_atomically(folder / MANIFEST, seal.sealed(asdict(manifest)))
     _sweep(folder, {file.name for file in files})
@@ -305,7 +305,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
     folder = Path(path)
     try:
-        manifest = _adapter().validate_python(seal.read(folder / MANIFEST, FORMAT))
+        manifest = _adapter(Manifest).validate_python(seal.read(folder / MANIFEST, FORMAT))
     except OSError as error:
         raise CheckpointError(f"{folder} is not an xfer run: {MANIFEST} cannot be read ({error.strerror})") from None
     except ValidationError as error:
@@ -319,11 +319,11 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
 
 @cache
-def _adapter() -> TypeAdapter[Manifest]:
-    """Checks manifests; made once, for it evaluates the annotations above."""
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    """Checks what a file says; made once, for it evaluates the annotations above."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Manifest)
+    return TypeAdapter(kind)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -20,7 +20,7 @@ from xfer.imbalance import class_weights, log_prior
 from xfer.loading import load
 from xfer.measure import Phases
 from xfer.numerics import LossSpec, OptimizerSpec, Schedule
-from xfer.resumption import Clock, check_data, differing, fingerprints, interrupted, relabelled, resumable, say
+from xfer.resumption import Clock, check_data, differing, fingerprints, interrupted, known, relabelled, resumable, say
 from xfer.rotation import FOLDER, Checkpoints, kept
 from xfer.synthesis import resample
 from xfer.task_evaluation import TasksEvaluation
@@ -89,7 +89,7 @@ def finished(config: TrainConfig) -> dict[str, Any] | None:
 
 def _run(config: TrainConfig, out: Path, checkpoints: Checkpoints, found: Checkpoint | None, progress: bool) -> Result:
     phases = Phases()
-    before = found.manifest.extra.get("seconds", 0.0) if found else 0.0
+    before = known(found).get("seconds", 0.0) if found else 0.0
     clock = Clock(before)
     with phases.phase("data"):
         data = read_data(config)

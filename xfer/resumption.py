@@ -52,13 +52,19 @@ def interrupted(config: TrainConfig, *, resume: bool = False) -> Checkpoint | No
     found = newest(Path(config.out, FOLDER))
     if found is not None:
         free = _FREE | {"backend"} if resume else _FREE
-        if other := differing(config, found.manifest.extra.get("config", {}), free):
+        if other := differing(config, known(found).get("config", {}), free):
             way = "" if other != ["backend"] else "--resume to go on with another, "
             raise UsageError(
                 f"{config.out} holds an interrupted run with another {', '.join(other)}: give the same to go on, {way}"
                 f"another --out, or remove {found.path.parent} to begin again"
             )
     return found
+
+
+def known(found: Checkpoint) -> dict[str, Any]:
+    """What the recipe has put beside a checkpoint; nothing where it did not make it."""
+    gathered = found.progress()
+    return gathered.extra if gathered else {}
 
 
 def differing(config: TrainConfig, before: Mapping[str, Any], free: frozenset[str] = _FREE) -> list[str]:
@@ -73,7 +79,7 @@ def options_of(folder: str | Path) -> dict[str, Any]:
 
     found = newest(Path(folder, FOLDER))
     if found is not None:
-        return dict(found.manifest.extra.get("config", {}))
+        return dict(known(found).get("config", {}))
     try:
         return dict(json.loads(Path(folder, METRICS).read_bytes())["config"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -86,7 +92,7 @@ def check_data(data: Data, found: Checkpoint) -> None:
     Raises:
         DataError: another list of images, or other labels.
     """
-    if found.manifest.extra.get("data") != fingerprints(data):
+    if known(found).get("data") != fingerprints(data):
         raise DataError(
             f"{data.source} has changed since the run was interrupted: put it back as it was, or remove "
             f"{found.path.parent} to begin again"

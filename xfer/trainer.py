@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -225,12 +226,12 @@ class Trainer:
         trainer.stepper.load_state(opened.optimizer_state())
         trainer.stepper.at_once = state.at_once
         trainer.epoch, trainer.batch, trainer.plan = state.epoch, state.step, state.fit
-        trainer.saved, trainer.extra = opened.path, dict(opened.manifest.extra)
+        trainer.saved = opened.path
         trainer._gathered = opened.progress()
         if trainer._gathered is None:
             trainer.history.read(opened.path)
         else:
-            trainer.history[:] = trainer._gathered.history
+            trainer.history[:], trainer.extra = trainer._gathered.history, trainer._gathered.extra
             trainer.skipped = [Skipped(*bad) for bad in trainer._gathered.skipped]
         return trainer
 
@@ -374,9 +375,8 @@ class Trainer:
 
     def _write(self, folder: Path) -> None:
         state, slots = self.state(), self.stepper.state()
-        save_checkpoint(
-            self.model, folder, training=state, optimizer_state=slots, progress=self._progress(), extra=self.extra
-        )
+        gathered = replace(self._progress(), extra=self.extra)
+        save_checkpoint(self.model, folder, training=state, optimizer_state=slots, progress=gathered)
 
     def state(self) -> TrainingState:
         """What this trainer computes and where it stands."""

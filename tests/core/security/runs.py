@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -40,6 +41,27 @@ def make(folder: Path) -> None:
         trainer.fit(data, 1)
         trainer.save(folder / name)
     Ensemble((Member(build()),)).save(folder / "ensemble")
+
+
+def history(text: str) -> Change:
+    """A run of a version that kept its history in `history.json` alone."""
+
+    def apply(folder: Path) -> None:
+        edit(progress=None)(folder)
+        (folder / "history.json").write_text(text)
+
+    return apply
+
+
+def progress(content: bytes) -> Change:
+    """What a run has gathered says something else, under the right hash."""
+
+    def apply(folder: Path) -> None:
+        (folder / "progress-000000000000.json").write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        edit(progress={"name": "progress-000000000000.json", "sha256": digest})(folder)
+
+    return apply
 
 
 def edit(**changes: Any) -> Change:
@@ -257,8 +279,11 @@ NUMBERS = {
     "a wrapped network": edit(model="wrapped:os.system"),
     "a backend that is imported": edit(backend="antigravity:fly"),
     "slots of other shapes": wide_slots,
-    "a history that is nested": lambda folder: (folder / "history.json").write_text("[" * 200_000),
-    "a history of numbers": lambda folder: (folder / "history.json").write_text("[1]"),
+    "a history that is nested": history("[" * 200_000),
+    "a history of numbers": history("[1]"),
+    "progress that is nested": progress(b"[" * 200_000),
+    "progress of numbers": progress(b"[1]"),
+    "progress of another kind": progress(b'{"history": 1, "losses": "abc", "skipped": {}, "stop": []}'),
 }
 
 ENSEMBLES = {
