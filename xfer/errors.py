@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-_LONGEST = 2000  # characters of a message
+_LONGEST = 2000  # characters of a message; of a longer one, its beginning and its end
 
 
 class XferError(Exception):
@@ -16,7 +16,7 @@ class XferError(Exception):
 
     def __str__(self) -> str:
         text = super().__str__()
-        text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+        text = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
         return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
