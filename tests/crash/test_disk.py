@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 
-import numpy as np
 import pytest
 
 import xfer
@@ -15,24 +14,10 @@ from xfer.rotation import Checkpoints, kept, newest
 from xfer.testing import NumpyBackend
 
 
-def model():
-    return xfer.load("tiny", backend=NumpyBackend(), weights=None, classes=["a", "b", "c"], image_size=16)
-
-
-@pytest.fixture
-def data():
-    rng = np.random.default_rng(0)
-    labels = np.arange(75) % 3
-    images = rng.integers(0, 120, (75, 16, 16, 3))
-    images[np.arange(75), :, :, labels] += 100
-    images = images.astype(np.uint8)
-    return xfer.data.arrays(images[:60], labels[:60], images[60:], labels[60:], classes=["a", "b", "c"])
-
-
 def trainer(folder, **options):
-    return xfer.Trainer(
-        model(), lr=1e-2, cache=False, progress=False, checkpoints=Checkpoints(folder, steps=1), **options
-    )
+    model = xfer.load("tiny", backend=NumpyBackend(), weights=None, classes=["a", "b", "c"], image_size=16)
+    often = Checkpoints(folder, steps=1)
+    return xfer.Trainer(model, lr=1e-2, cache=False, progress=False, checkpoints=often, **options)
 
 
 def same(a, b):

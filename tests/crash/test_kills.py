@@ -143,7 +143,7 @@ def assert_readable(where):
     newest(where / "run")
 
 
-def finish(server, where, options, limit=3):
+def finish(server, where, options):
     """Start again until the run is over."""
     code, text = server.run(where, options)
     assert code == 0, text
@@ -167,33 +167,30 @@ def test_a_kill_in_mid_run_changes_nothing(server, name):
     assert int(text.split("points ")[1].split()[0]) == points  # which is the same points in each run
 
 
+def kill_at(server, options, choose):
+    """One run for each of the points that `choose` makes of their number: killed there, and started again."""
+    reference = server.new()
+    _, text = server.run(reference, options)
+    points, expected = int(text.split("points ")[1].split()[0]), outcome(reference)
+    for fault in choose(points):
+        where = server.new()
+        assert server.run(where, options, fault=fault)[0] == -signal.SIGKILL
+        assert_readable(where)
+        assert finish(server, where, options) == expected, f"killed at point {fault} of {points}"
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_kind_of_run(server, name):
     if server.backend != NUMPY and name == "views":
         pytest.skip("the cache is the core's")
-    options, reference = SCENARIOS[name], server.new()
-    _, text = server.run(reference, options)
-    points, expected = int(text.split("points ")[1].split()[0]), outcome(reference)
-    kills = range(1, points, max(points // 12, 1))
-    for fault in kills:
-        where = server.new()
-        assert server.run(where, options, fault=fault)[0] == -signal.SIGKILL
-        assert_readable(where)
-        assert finish(server, where, options) == expected, f"killed at point {fault} of {points}"
+    kill_at(server, SCENARIOS[name], lambda points: range(1, points, max(points // 12, 1)))
 
 
 @pytest.mark.long
 def test_every_point(server):
     """On NumPy one kill at each of the points; on a framework at every fifteenth."""
-    options, reference = SCENARIOS["cached"], server.new()
-    _, text = server.run(reference, options)
-    points, expected = int(text.split("points ")[1].split()[0]), outcome(reference)
-    for fault in range(1, points + 1, 1 if server.backend == NUMPY else 15):
-        where = server.new()
-        assert server.run(where, options, fault=fault)[0] == -signal.SIGKILL
-        assert_readable(where)
-        assert finish(server, where, options) == expected, f"killed at point {fault} of {points}"
+    kill_at(server, SCENARIOS["cached"], lambda points: range(1, points + 1, 1 if server.backend == NUMPY else 15))
 
 
 @pytest.mark.long
