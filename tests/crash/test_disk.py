@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 import xfer
@@ -12,6 +13,7 @@ from xfer.checkpoint import open_checkpoint
 from xfer.errors import CheckpointError
 from xfer.rotation import Checkpoints, kept, newest
 from xfer.testing import NumpyBackend
+from xfer.trainer import TrainingError
 
 
 def trainer(folder, **options):
@@ -149,3 +151,22 @@ def test_a_fit_that_is_broken_off_goes_on_in_the_same_process(data, tmp_path):
     broken.callbacks = []
     broken.fit(data)
     assert same(whole.model.weights(), broken.model.weights())
+
+
+class Poison(Callback):
+    """A weight that is no number, from the third epoch on."""
+
+    def on_epoch_begin(self, trainer, epoch, steps):
+        if epoch == 2:
+            trainer.model.set_weights({"fc.bias": np.full(3, np.nan, np.float32)})
+
+
+def test_numbers_that_go_bad_leave_the_last_good_checkpoint(data, tmp_path):
+    whole = trainer(tmp_path / "whole", restore_best=False)
+    whole.fit(data, 2)
+    with pytest.raises(TrainingError, match="bad numbers in epoch 3, batch 1"):
+        trainer(tmp_path / "run", restore_best=False, callbacks=[Poison()]).fit(data, 4)
+    again = xfer.Trainer.resume(tmp_path / "run", backend=NumpyBackend(), cache=False, progress=False)
+    assert (again.epoch, again.batch) == (1, 2)
+    assert same(whole.model.weights(), again.model.weights())
+    assert same(whole.stepper.state(), again.stepper.state())
