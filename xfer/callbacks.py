@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,8 +30,8 @@ class Callback:
     def on_epoch_begin(self, trainer: Trainer, epoch: int, steps: int) -> None:
         """Before the first of `steps` batches of an epoch."""
 
-    def on_step_end(self, trainer: Trainer, step: int, loss: SupportsFloat) -> None:
-        """After an update; `float(loss)` waits for the device."""
+    def on_step_end(self, trainer: Trainer, step: int, loss: float) -> None:
+        """After an update."""
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
         """After validation, with the epoch's row of the history."""

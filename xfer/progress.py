@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any
 
 from xfer.callbacks import Callback
 
@@ -38,14 +38,14 @@ class Progress(Callback):
             self._bar.add_task(f"epoch {epoch + 1}/{self._last}", total=steps)
             self._bar.start()
 
-    def on_step_end(self, trainer: Trainer, step: int, loss: SupportsFloat) -> None:
+    def on_step_end(self, trainer: Trainer, step: int, loss: float) -> None:
         if self._bar is None:
             return
         task = self._bar.task_ids[0]
         self._bar.advance(task)
         if step % EVERY == 0:
             epoch = f"epoch {trainer.epoch + 1}/{self._last}"
-            self._bar.update(task, description=f"{epoch} loss {float(loss):.4f}")
+            self._bar.update(task, description=f"{epoch} loss {loss:.4f}")
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
         self._close()

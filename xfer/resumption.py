@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Clock(Callback):
     def __init__(self, before: float = 0.0) -> None:
         self.before, self._began = before, time.perf_counter()
 
-    def on_step_end(self, trainer: Trainer, step: int, loss: SupportsFloat) -> None:
+    def on_step_end(self, trainer: Trainer, step: int, loss: float) -> None:
         """Look at the clock."""
         trainer.extra["seconds"] = self.before + time.perf_counter() - self._began
 
