@@ -1,10 +1,10 @@
 """Runs training in forked processes that may be killed; the framework is imported once.
 
-
 usage: python tests/crash/server.py BACKEND
-Each line of stdin is a job: {"options": ..., "features": ..., "fault": ..., "log": ...}. For each, stdout has the
-process's number and then how it ended. With `fault` k, the process kills itself at the k-th point: before and after
-every mkdir, write, fsync, rename and unlink below the run's folder and the cache's, and in the middle of every write.
+Each line of stdin is a job: {"options": ..., "resume": ..., "features": ..., "fault": ..., "log": ...}. For each,
+stdout has the process's number and then how it ended. With `fault` k, the process kills itself at the k-th point:
+before and after every mkdir, write, fsync, rename and unlink below the run's folder and the cache's, and in the middle
+of every write.
 """
 
 # ruff: noqa: PTH115, PTH118, PTH100 (what it patches is in os)
@@ -118,7 +118,7 @@ def work(job):
     points = Points([job["options"]["out"], job["features"]], job.get("fault"))
     points.plant()
     try:
-        train(train_config(job["options"]), progress=False)
+        train(train_config(job["options"]), progress=False, resume=job["resume"])
     except BaseException:
         traceback.print_exc()
         os._exit(1)

@@ -86,7 +86,7 @@ class Server:
         self.number += 1
         return self.folder / f"{self.number}"
 
-    def run(self, where, options, fault=None, after=None):
+    def run(self, where, options, fault=None, after=None, resume=False):
         """Run in `where`; killed at a point, or after so many seconds. The exit code and what it said."""
         where.mkdir(exist_ok=True)
         net = NETS.get(self.backend, NET)
@@ -96,6 +96,7 @@ class Server:
             "options": {**settings, "out": str(where / "run")},
             "features": str(where / "features"),
             "fault": fault,
+            "resume": resume,
             "log": str(log),
         }
         print(json.dumps(job), file=self.process.stdin, flush=True)
@@ -212,3 +213,24 @@ def test_two_hundred_kills_at_random_moments(server):
         left.append(here)
         assert outcome(where) == expected, f"{name}, after {here} kills"
     print(f"{server.backend}: {kills} kills in {runs} runs, up to {max(left)} in one; every hash equal")
+
+
+@pytest.mark.long
+def test_what_torch_began_before_it_was_killed_tensorflow_finishes(table, tmp_path):
+    options = {**SCENARIOS["uncached"], "precision": "fp64", "train_norm": False, "optimizer": "sgd"}
+    torch, tensorflow = (Server(name, table, tmp_path) for name in ("torch", "tensorflow"))
+    try:
+        _, text = torch.run(tmp_path / "whole", options)
+        points = int(text.split("points ")[1].split()[0])
+        assert torch.run(tmp_path / "two", options, fault=points * 2 // 3)[0] == -signal.SIGKILL
+        code, text = tensorflow.run(tmp_path / "two", options, resume=True)
+        assert code == 0, text
+    finally:
+        torch.close()
+        tensorflow.close()
+    whole, two = (json.loads((tmp_path / name / "run" / "metrics.json").read_text()) for name in ("whole", "two"))
+    assert (whole["backend"], two["backend"]) == ("torch", "tensorflow")
+    assert 0 < two["resumed"]["epoch"] < 4
+    for ours, theirs in zip(two["epochs"], whole["epochs"], strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-9)
+        assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-9)
