@@ -78,7 +78,7 @@ def use(folder: Path) -> None:
             xfer.checkpoint.read_tensors(folder, entry.head)
         return
     run = open_checkpoint(folder)
-    for part in (run.weights, run.optimizer_state, run.columns, run.estimator):
+    for part in (run.weights, run.optimizer_state, run.columns, run.estimator, run.progress):
         part()
 
 
@@ -88,9 +88,11 @@ def test_every_damage_to_a_run_is_refused(kept, tmp_path, count):
     shutil.copytree(kept, tmp_path / "kept")
     folders = [tmp_path / "kept" / name for name in ("run", "estimator", "ensemble")]
     reports = {"history.json", "history.csv", "metrics.json"}  # written for people; a run is read without them
-    files = [(folder, path) for folder in folders for path in sorted(folder.rglob("*.*")) if path.name not in reports]
+    files = [
+        (folder, path) for folder in folders for path in sorted(folder.rglob("[!.]*.*")) if path.name not in reports
+    ]
     kinds = {path.name.partition("-")[0] for _, path in files}
-    assert kinds >= {"manifest.json", "ensemble.json", "model", "optimizer", "columns", "estimator", "head"}
+    assert kinds >= {"manifest.json", "ensemble.json", "model", "optimizer", "columns", "estimator", "head", "progress"}
     for folder in folders:
         use(folder)
     for number in range(count):
@@ -102,7 +104,7 @@ def test_every_damage_to_a_run_is_refused(kept, tmp_path, count):
             with pytest.raises(CheckpointError) as caught:
                 use(folder)
             assert "\n" not in str(caught.value)
-            if number % 50 == 0 and folder.name != "ensemble" and not path.name.startswith("optimizer"):
+            if number % 50 == 0 and folder.name != "ensemble" and not path.name.startswith(("optimizer", "progress")):
                 with pytest.raises(CheckpointError):
                     xfer.load(folder, backend=NumpyBackend())
         finally:

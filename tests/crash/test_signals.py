@@ -42,7 +42,13 @@ def begin(pictures, out, *more):
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        preexec_fn=hear,
     )
+
+
+def hear():
+    """Whoever runs the tests in the background may have had SIGINT ignored, which processes inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(condition):
