@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from xfer.numerics import Preprocessing as Preprocessing
     from xfer.numerics import Schedule as Schedule
     from xfer.report import compare as compare
+    from xfer.rotation import Checkpoints as Checkpoints
     from xfer.synthesis import resample as resample
     from xfer.tasks import Task as Task
     from xfer.trainer import Trainer as Trainer
@@ -55,6 +56,7 @@ _WHERE = {
     "Backend": "xfer.backend",
     "backends": "xfer.backend",
     "Checkpoint": "xfer.checkpoint",
+    "Checkpoints": "xfer.rotation",
     "Data": "xfer.data",
     "XferError": "xfer.errors",
     "Freezer": "xfer.freezer",
