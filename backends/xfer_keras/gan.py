@@ -66,8 +66,8 @@ class KerasGan(Gan):
     def _update(self, part: str, loss: Any, tape: tf.GradientTape) -> Any:
         variables = [tensor.variable.value for tensor in self._of(part).values()]
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        self._rules[part].update(gradients, tf.constant([self.spec.rate], tf.float64), None)
-        return loss
+        rates = tf.constant([self.spec.rate], tf.float64)
+        return self._rules[part].update(loss, gradients, rates, None, lambda: None)
 
     def _of(self, part: str) -> dict[str, Tensor]:
         return {name: Tensor(None, v, None) for name, v in self.weights.items() if name.startswith(part)}

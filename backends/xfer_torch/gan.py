@@ -55,8 +55,7 @@ class TorchGan(Gan):
             self._of(part), torch.autograd.grad(loss, list(self._of(part).values())), strict=True
         ):
             self.weights[name].grad = gradient
-        self._rules[part].update({part: self.spec.rate}, None)
-        return float(loss.detach())
+        return self._rules[part].update(loss.detach(), {part: self.spec.rate}, None)
 
     def _of(self, part: str) -> dict[str, Tensor]:
         return {name: tensor for name, tensor in self.weights.items() if name.startswith(part)}

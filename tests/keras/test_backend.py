@@ -7,8 +7,9 @@ from xfer_keras.layers import AdaptiveAveragePooling, BatchNorm, max_pool
 
 from xfer import Head, LossSpec, OptimizerSpec, Trainer, load
 from xfer.data import Split
-from xfer.errors import BackendError, DeviceError, UsageError
+from xfer.errors import BackendError, DeviceError, NumbersError, UsageError
 from xfer.numerics import block_rates
+from xfer.synthesis.gan import GanSpec, generated
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
@@ -140,3 +141,14 @@ def test_several_processes_are_refused_with_what_works(monkeypatch):
         model.evaluate(Split(IMAGES, LABELS, [str(i) for i in range(6)]))
     monkeypatch.setenv("WORLD_SIZE", "1")
     Trainer(model)
+
+
+@pytest.mark.parametrize("rate", [1e-3, 1e200])
+def test_a_gan_makes_numbers_or_says_that_it_cannot(rate):
+    features, labels = np.random.default_rng(0).standard_normal((20, 3)), np.arange(20) % 2
+    spec = GanSpec(noise=2, hidden=4, updates=5, precision="fp64", rate=rate)
+    if rate < 1:
+        assert np.isfinite(generated(features, labels, np.ones(6, np.int64), spec, 0, "tensorflow")).all()
+    else:
+        with pytest.raises(NumbersError, match="not finite in update"):
+            generated(features, labels, np.ones(6, np.int64), spec, 0, "tensorflow")

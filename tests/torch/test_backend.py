@@ -9,9 +9,10 @@ from xfer_torch.families import FAMILIES
 
 from xfer import LossSpec, OptimizerSpec, Schedule, load, zoo
 from xfer.certify.worker import lively
-from xfer.errors import DeviceError, UnknownNameError, UsageError
+from xfer.errors import DeviceError, NumbersError, UnknownNameError, UsageError
 from xfer.inputs import Inputs
 from xfer.numerics import block_rates
+from xfer.synthesis.gan import GanSpec, generated
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
@@ -220,3 +221,14 @@ def test_errors_are_one_line_with_a_way_out():
         model.freeze("layer9")
     with pytest.raises(UsageError, match=r"images are float64 \(1, 32, 32, 3\): expected uint8"):
         model.logits(np.zeros((1, 32, 32, 3)))
+
+
+@pytest.mark.parametrize("rate", [1e-3, 1e200])
+def test_a_gan_makes_numbers_or_says_that_it_cannot(rate):
+    features, labels = np.random.default_rng(0).standard_normal((20, 3)), np.arange(20) % 2
+    spec = GanSpec(noise=2, hidden=4, updates=5, precision="fp64", rate=rate)
+    if rate < 1:
+        assert np.isfinite(generated(features, labels, np.ones(6, np.int64), spec, 0, "torch")).all()
+    else:
+        with pytest.raises(NumbersError, match="not finite in update"):
+            generated(features, labels, np.ones(6, np.int64), spec, 0, "torch")

@@ -7,13 +7,14 @@ NumPy, so that the backends make the same run.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xfer.errors import UsageError
+from xfer.errors import NumbersError, UsageError
 from xfer.init import uniform
 from xfer.numerics import OptimizerSpec, Precision
 
@@ -118,6 +119,9 @@ def generated(
 
     Args:
         losses: gets the critic's and the generator's loss of each update.
+
+    Raises:
+        UsageError: samples of one class alone. NumbersError: the GAN diverges.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -138,7 +142,7 @@ def generated(
     gan = any_backend(backend).gan(weights, classifier, spec)
     rng = np.random.default_rng([seed, 1])
     members = [np.flatnonzero(places == k) for k in range(len(classes))]
-    for _ in range(spec.updates):
+    for update in range(spec.updates):
         for _ in range(spec.critic_updates):
             chosen = rng.integers(len(classes), size=spec.batch_size)
             rows = np.array([rng.choice(members[k]) for k in chosen])
@@ -146,6 +150,8 @@ def generated(
             critic = gan.critic_step(x[rows], onehot[chosen], noise, rng.random((spec.batch_size, 1)))
         chosen = rng.integers(len(classes), size=spec.batch_size)
         made = gan.generator_step(rng.standard_normal((spec.batch_size, spec.noise)), onehot[chosen])
+        if not math.isfinite(critic + made):
+            raise NumbersError(f"the GAN's losses are not finite in update {update + 1}: choose another sampler")
         if losses is not None:
             losses.append((critic, made))
     noise = np.random.default_rng([seed, 2]).standard_normal((len(wanted), spec.noise))
