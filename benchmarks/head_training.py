@@ -86,7 +86,7 @@ def xfer_fit(data: str, epochs: int, device: str, backend: str) -> Callable[[], 
     import sklearn.metrics  # noqa: F401  # xfer imports it when it first validates
 
     import xfer
-    from xfer.callbacks import Callback
+    from xfer.training.callback import Callback
 
     class Note(Callback):
         def __init__(self) -> None:

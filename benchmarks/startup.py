@@ -23,7 +23,7 @@ from harness import interleave, ratio, write
 
 OURS = """
 import numpy as np, xfer
-from xfer.numerics import LossSpec, OptimizerSpec, block_rates
+from xfer.specs.loss import LossSpec, OptimizerSpec, block_rates
 model = xfer.load("{model}", backend="{backend}", weights=None, classes=10, precision="fp32")
 images = np.zeros((1, 224, 224, 3), np.uint8)
 """

@@ -36,7 +36,9 @@ def batch(number: int, size: int, classes: int) -> tuple[np.ndarray, np.ndarray]
 def ours(backend: str, model: str, precision: str, number: int, device: str) -> Step:
     """One call of xfer's stepper."""
     import xfer
-    from xfer.numerics import LossSpec, OptimizerSpec, block_rates
+    from xfer.specs.loss import LossSpec
+    from xfer.specs.optimizer import OptimizerSpec
+    from xfer.specs.rates import block_rates
 
     network = xfer.load(
         model, backend=backend, weights=None, classes=10, precision=precision, dropout=False, device=device
@@ -137,7 +139,7 @@ def memory(side: str, backend: str, *arguments: Any) -> Callable[[], int]:
     """Peak memory in bytes of a process with one side alone, after a few steps."""
 
     def once() -> int:
-        from xfer.measure import peak_memory
+        from xfer.runtime.profiling import peak_memory
 
         if side == "xfer":
             step = ours(backend, *arguments)

@@ -3,8 +3,9 @@
 import numpy as np
 
 import xfer
-from xfer import compiling
-from xfer.numerics import LossSpec, OptimizerSpec
+from xfer.models import compilation
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
@@ -22,7 +23,7 @@ class Compiling:
         def always(model, work, once):
             model.compiled[work] = True
 
-        monkeypatch.setattr(compiling, "settle", always)
+        monkeypatch.setattr(compilation, "settle", always)
         results = []
         for compiled in (False, True):
             model = xfer.load(

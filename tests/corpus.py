@@ -20,9 +20,9 @@ import numpy as np
 import PIL
 
 from xfer.data import Loader, Split
-from xfer.data.isolation import isolated
-from xfer.data.look import look
-from xfer.numerics import Preprocessing
+from xfer.data.images.isolation import isolated
+from xfer.data.images.probe import look
+from xfer.specs.preprocessing import Preprocessing
 
 
 def fetched(name, fetch):

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 import xfer
-from xfer import precision
-from xfer.backend import get_backend
-from xfer.numerics import LossSpec, OptimizerSpec, block_rates
+from xfer.models import precision
+from xfer.models.backend import get_backend
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.rates import block_rates
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])

@@ -11,89 +11,99 @@ Everything is imported on first use, so that `import xfer` costs nothing and loa
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from xfer.runtime.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from xfer import data as data
     from xfer import sklearn as sklearn
     from xfer import zoo as zoo
-    from xfer.averaging import soup as soup
-    from xfer.backend import Backend as Backend
-    from xfer.backend import backends as backends
-    from xfer.certify import parity as parity
-    from xfer.checkpoint import Checkpoint as Checkpoint
-    from xfer.columns import Columns as Columns
-    from xfer.data import Data as Data
-    from xfer.ensemble import Ensemble as Ensemble
-    from xfer.ensemble import bag as bag
+    from xfer.certify.run import parity as parity
+    from xfer.checkpoints.checkpoint import Checkpoint as Checkpoint
+    from xfer.checkpoints.rotation import Checkpoints as Checkpoints
+    from xfer.data.columns import Columns as Columns
+    from xfer.data.dataset import Data as Data
     from xfer.errors import XferError as XferError
-    from xfer.features import extract as extract
-    from xfer.freezer import Freezer as Freezer
-    from xfer.head import Head as Head
-    from xfer.imbalance import class_weights as class_weights
-    from xfer.imbalance import log_prior as log_prior
-    from xfer.loading import load as load
-    from xfer.model import BaseModel as BaseModel
-    from xfer.model import Prediction as Prediction
-    from xfer.numerics import LossSpec as LossSpec
-    from xfer.numerics import OptimizerSpec as OptimizerSpec
-    from xfer.numerics import Preprocessing as Preprocessing
-    from xfer.numerics import Schedule as Schedule
-    from xfer.report import compare as compare
-    from xfer.rotation import Checkpoints as Checkpoints
-    from xfer.synthesis import resample as resample
-    from xfer.tasks import Task as Task
-    from xfer.trainer import Trainer as Trainer
-    from xfer.tuning import calibrate as calibrate
-    from xfer.tuning import pseudo_label as pseudo_label
-    from xfer.tuning import tune_thresholds as tune_thresholds
-    from xfer.wrapping import wrap as wrap
+    from xfer.evaluation import metrics as metrics
+    from xfer.evaluation.calibration import calibrate as calibrate
+    from xfer.evaluation.thresholds import tune_thresholds as tune_thresholds
+    from xfer.features.cache import FeatureCache as FeatureCache
+    from xfer.features.extract import extract as extract
+    from xfer.features.resample import resample as resample
+    from xfer.models.backend import Backend as Backend
+    from xfer.models.backend import backends as backends
+    from xfer.models.base_model import BaseModel as BaseModel
+    from xfer.models.factory import load as load
+    from xfer.models.freezer import Freezer as Freezer
+    from xfer.models.predictions import Prediction as Prediction
+    from xfer.models.wrap import wrap as wrap
+    from xfer.report.compare import compare as compare
+    from xfer.specs.class_weights import class_weights as class_weights
+    from xfer.specs.class_weights import log_prior as log_prior
+    from xfer.specs.head import Head as Head
+    from xfer.specs.loss import LossSpec as LossSpec
+    from xfer.specs.optimizer import OptimizerSpec as OptimizerSpec
+    from xfer.specs.preprocessing import Preprocessing as Preprocessing
+    from xfer.specs.schedule import Schedule as Schedule
+    from xfer.specs.tasks import Task as Task
+    from xfer.training import callbacks as callbacks
+    from xfer.training.trainer import Trainer as Trainer
+    from xfer.workflows.bagging import bag as bag
+    from xfer.workflows.ensemble import Ensemble as Ensemble
+    from xfer.workflows.pseudo_labels import pseudo_label as pseudo_label
+    from xfer.workflows.soup import soup as soup
 
 _WHERE = {
+    "Backend": "xfer.models.backend",
+    "BaseModel": "xfer.models.base_model",
+    "Checkpoint": "xfer.checkpoints.checkpoint",
+    "Checkpoints": "xfer.checkpoints.rotation",
+    "Columns": "xfer.data.columns",
+    "Data": "xfer.data.dataset",
+    "Ensemble": "xfer.workflows.ensemble",
+    "FeatureCache": "xfer.features.cache",
+    "Freezer": "xfer.models.freezer",
+    "Head": "xfer.specs.head",
+    "LossSpec": "xfer.specs.loss",
+    "OptimizerSpec": "xfer.specs.optimizer",
+    "Prediction": "xfer.models.predictions",
+    "Preprocessing": "xfer.specs.preprocessing",
+    "Schedule": "xfer.specs.schedule",
+    "Task": "xfer.specs.tasks",
+    "Trainer": "xfer.training.trainer",
+    "XferError": "xfer.errors",
+    "backends": "xfer.models.backend",
+    "bag": "xfer.workflows.bagging",
+    "calibrate": "xfer.evaluation.calibration",
+    "class_weights": "xfer.specs.class_weights",
+    "compare": "xfer.report.compare",
+    "extract": "xfer.features.extract",
+    "load": "xfer.models.factory",
+    "log_prior": "xfer.specs.class_weights",
+    "parity": "xfer.certify.run",
+    "pseudo_label": "xfer.workflows.pseudo_labels",
+    "resample": "xfer.features.resample",
+    "soup": "xfer.workflows.soup",
+    "tune_thresholds": "xfer.evaluation.thresholds",
+    "wrap": "xfer.models.wrap",
+}
+_MODULES = {
+    "callbacks": "xfer.training.callbacks",
     "data": "xfer.data",
+    "metrics": "xfer.evaluation.metrics",
     "sklearn": "xfer.sklearn",
     "zoo": "xfer.zoo",
-    "Backend": "xfer.backend",
-    "backends": "xfer.backend",
-    "Checkpoint": "xfer.checkpoint",
-    "Checkpoints": "xfer.rotation",
-    "Data": "xfer.data",
-    "XferError": "xfer.errors",
-    "Freezer": "xfer.freezer",
-    "Head": "xfer.head",
-    "class_weights": "xfer.imbalance",
-    "log_prior": "xfer.imbalance",
-    "load": "xfer.loading",
-    "BaseModel": "xfer.model",
-    "Prediction": "xfer.model",
-    "LossSpec": "xfer.numerics",
-    "OptimizerSpec": "xfer.numerics",
-    "Preprocessing": "xfer.numerics",
-    "Schedule": "xfer.numerics",
-    "compare": "xfer.report",
-    "parity": "xfer.certify",
-    "Trainer": "xfer.trainer",
-    "Columns": "xfer.columns",
-    "Ensemble": "xfer.ensemble",
-    "bag": "xfer.ensemble",
-    "extract": "xfer.features",
-    "soup": "xfer.averaging",
-    "calibrate": "xfer.tuning",
-    "tune_thresholds": "xfer.tuning",
-    "pseudo_label": "xfer.tuning",
-    "resample": "xfer.synthesis",
-    "Task": "xfer.tasks",
-    "wrap": "xfer.wrapping",
 }
 
-__all__ = ["__version__", *sorted(_WHERE)]
+__all__ = ["__version__", *sorted({**_WHERE, **_MODULES})]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _WHERE:
+    if name in _MODULES:
+        value: object = import_module(_MODULES[name])
+    elif name in _WHERE:
+        value = getattr(import_module(_WHERE[name]), name)
+    else:
         raise AttributeError(f"module 'xfer' has no attribute {name!r}")
-    module = import_module(_WHERE[name])
-    value = module if _WHERE[name] == f"xfer.{name}" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -12,11 +12,11 @@ from sklearn.utils.validation import check_is_fitted
 from xfer.data import Data, pictures
 from xfer.data.dataset import Split
 from xfer.errors import DataError
-from xfer.head import Head
-from xfer.loading import load
-from xfer.model import BaseModel
-from xfer.numerics import LossSpec
-from xfer.trainer import Trainer
+from xfer.models.base_model import BaseModel
+from xfer.models.factory import load
+from xfer.specs.head import Head
+from xfer.specs.loss import LossSpec
+from xfer.training.trainer import Trainer
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -18,13 +18,14 @@ with quiet_start():
 
     tf.config.list_physical_devices("GPU")
 
-from xfer.backend import Backend, ModelSpec
-from xfer.device import cpu_has_bf16
 from xfer.errors import BackendError, DeviceError
-from xfer.model import BaseModel
-from xfer.numerics import LossSpec, OptimizerSpec
-from xfer.synthesis.gan import GanSpec
-from xfer.wrapping import Description
+from xfer.features.gan import GanSpec
+from xfer.models.backend import Backend
+from xfer.models.base_model import BaseModel
+from xfer.models.spec import Description, ModelSpec
+from xfer.runtime.devices import cpu_has_bf16
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
 from xfer.zoo import cards
 from xfer_keras.families import FAMILIES
 from xfer_keras.gan import KerasGan

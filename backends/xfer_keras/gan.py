@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from xfer.synthesis.gan import RULE, SLOPE, Gan, GanSpec
+from xfer.features.gan import RULE, SLOPE, Gan, GanSpec
 from xfer_keras.layout import Tensor
 from xfer_keras.optimizer import Optimizer
 

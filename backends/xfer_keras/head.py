@@ -6,8 +6,8 @@ from typing import Any
 
 from keras import layers
 
-from xfer.backend import ModelSpec
-from xfer.head import Head
+from xfer.models.spec import ModelSpec
+from xfer.specs.head import Head
 from xfer_keras.layers import BatchNorm
 
 

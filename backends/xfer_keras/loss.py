@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from xfer.numerics import LossSpec, spans
+from xfer.specs.loss import LossSpec, spans
 
 
 def loss_of(spec: LossSpec, logits: Any, labels: Any) -> Any:

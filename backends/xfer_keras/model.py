@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 from keras.layers import Concatenate, Dense, Dropout, GlobalAveragePooling1D
 
-from xfer.backend import Backend, ModelSpec
-from xfer.inputs import Inputs
-from xfer.model import BaseModel
+from xfer.models.backend import Backend
+from xfer.models.base_model import BaseModel
+from xfer.models.spec import ModelSpec
+from xfer.specs.inputs import Inputs
 from xfer_keras.families import FAMILIES
 from xfer_keras.head import build_heads
 from xfer_keras.layers import relu

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xfer.numerics import OptimizerSpec
+from xfer.specs.optimizer import OptimizerSpec
 from xfer_keras.layout import Tensor
 
 

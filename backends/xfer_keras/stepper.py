@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xfer.inputs import Inputs
-from xfer.model import STATISTICS
-from xfer.numerics import LossSpec, OptimizerSpec
-from xfer.stepper import Stepper
+from xfer.models.base_model import STATISTICS
+from xfer.models.stepper import Stepper
+from xfer.specs.inputs import Inputs
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
 from xfer_keras.layout import Tensor
 from xfer_keras.loss import loss_of
 from xfer_keras.model import KerasModel

@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from xfer.backend import Backend, ModelSpec
 from xfer.errors import UsageError
-from xfer.inputs import Inputs
-from xfer.wrapping import Description
+from xfer.models.backend import Backend
+from xfer.models.spec import Description, ModelSpec
+from xfer.specs.inputs import Inputs
 from xfer_keras.head import build_heads
 from xfer_keras.layout import Tensor, tensors
 from xfer_keras.model import KerasModel

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from xfer.backend import Backend, ModelSpec
-from xfer.device import cpu_has_bf16
 from xfer.errors import BackendError, DeviceError
+from xfer.models.backend import Backend
+from xfer.models.spec import ModelSpec
+from xfer.runtime.devices import cpu_has_bf16
 
 if "tensorflow" in sys.modules and "torch" not in sys.modules:
     # The second LLVM in one process ends it, and only in this order (pytorch#93884).
@@ -23,11 +24,12 @@ import numpy as np
 import torch
 import torchvision
 
-from xfer.model import BaseModel
-from xfer.numerics import LossSpec, OptimizerSpec
-from xfer.synthesis.gan import GanSpec
-from xfer.world import ALONE, World, launched
-from xfer.wrapping import Description
+from xfer.features.gan import GanSpec
+from xfer.models.base_model import BaseModel
+from xfer.models.spec import Description
+from xfer.runtime.distributed import ALONE, World, launched
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
 from xfer.zoo import cards
 from xfer_torch.families import FAMILIES
 from xfer_torch.gan import TorchGan

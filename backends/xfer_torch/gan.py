@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xfer.synthesis.gan import RULE, SLOPE, Gan, GanSpec
+from xfer.features.gan import RULE, SLOPE, Gan, GanSpec
 from xfer_torch.optimizer import Optimizer
 
 

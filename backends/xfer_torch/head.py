@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from xfer.backend import ModelSpec
-from xfer.head import Head
+from xfer.models.spec import ModelSpec
+from xfer.specs.head import Head
 
 
 def build_heads(spec: ModelSpec) -> nn.Module:

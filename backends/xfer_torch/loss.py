@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xfer.numerics import LossSpec, spans
+from xfer.specs.loss import LossSpec, spans
 
 _NONE = -100  # torch's index for rows without a label
 

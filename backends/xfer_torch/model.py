@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import StochasticDepth
 
-from xfer.backend import Backend, ModelSpec
-from xfer.inputs import Inputs
-from xfer.model import STATISTICS, BaseModel
+from xfer.models.backend import Backend
+from xfer.models.base_model import STATISTICS, BaseModel
+from xfer.models.spec import ModelSpec
+from xfer.specs.inputs import Inputs
 from xfer_torch.allocator import keep_pages
 from xfer_torch.families import FAMILIES
 from xfer_torch.head import build_heads

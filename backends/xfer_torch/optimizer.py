@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xfer.numerics import OptimizerSpec
+from xfer.specs.optimizer import OptimizerSpec
 from xfer_torch.model import to_numpy
 
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from xfer.inputs import Inputs
-from xfer.numerics import LossSpec, OptimizerSpec
-from xfer.stepper import Stepper
+from xfer.models.stepper import Stepper
+from xfer.specs.inputs import Inputs
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
 from xfer_torch.loss import loss_of
 from xfer_torch.model import TorchModel, to_numpy
 from xfer_torch.optimizer import Optimizer

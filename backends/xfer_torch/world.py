@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from xfer.errors import BackendError, WorldError
-from xfer.inputs import Inputs
-from xfer.world import World, launched
+from xfer.runtime.distributed import World, launched
+from xfer.specs.inputs import Inputs
 from xfer_torch.model import TorchModel
 
 # A process that has ended is noticed at once, by its closed connections. This is for one that hangs, or a machine that

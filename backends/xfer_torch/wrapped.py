@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xfer.backend import Backend, ModelSpec
 from xfer.errors import UsageError
-from xfer.inputs import Inputs
-from xfer.numerics import Preprocessing
-from xfer.wrapping import Description
+from xfer.models.backend import Backend
+from xfer.models.spec import Description, ModelSpec
+from xfer.specs.inputs import Inputs
+from xfer.specs.preprocessing import Preprocessing
 from xfer_torch.head import build_heads
 from xfer_torch.layers import Undrawn
 from xfer_torch.model import TorchModel, to_numpy

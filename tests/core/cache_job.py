@@ -13,11 +13,11 @@ import time
 import numpy as np
 
 import xfer
-import xfer.cache
-from xfer.cache import FeatureCache
-from xfer.callbacks import Callback
-from xfer.segments import Writer
+import xfer.features.cache
+from xfer.features.cache import FeatureCache
+from xfer.features.store import Writer
 from xfer.testing import NumpyBackend
+from xfer.training.callback import Callback
 
 
 class Slow(Callback):
@@ -30,7 +30,7 @@ class Slow(Callback):
 
 def write_slowly(seconds):
     """Four images a write, each of which is told."""
-    xfer.cache._FLUSH, append = 1, Writer.append
+    xfer.features.cache._FLUSH, append = 1, Writer.append
 
     def slow(self, digests, rows):
         append(self, digests, rows)
@@ -61,7 +61,7 @@ def main(cache=None, seed=0, epochs=3, slow=None, budget=1 << 30, file_limit=Non
         obey_permissions()
     if file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-    kept = False if cache is None else FeatureCache(xfer.cache.Path(cache), budget)
+    kept = False if cache is None else FeatureCache(xfer.features.cache.Path(cache), budget)
     if shard is not None:
         print(json.dumps({"computed": kept.fill(model, data, shard=shard, batch_size=4).computed}))
         return

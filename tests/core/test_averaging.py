@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import xfer
-from xfer.callbacks import Callback
 from xfer.errors import UsageError
 from xfer.testing import NumpyBackend
+from xfer.training.callback import Callback
 
 
 class Snapshots(Callback):

@@ -18,19 +18,22 @@ from sklearn.neighbors import KNeighborsClassifier
 from typer.testing import CliRunner
 
 import xfer
-from xfer import feeding, recipe
-from xfer.backend import ModelSpec
-from xfer.cache import FeatureCache, Used, boundary, space_name
-from xfer.callbacks import Callback
 from xfer.cli.app import app
-from xfer.config import train_config
-from xfer.data.augment import Augment
-from xfer.data.decode import BadImageError, decode
-from xfer.ensemble import bag
+from xfer.data.images.decode import BadImageError, decode
+from xfer.data.transforms.augment import Augment
 from xfer.errors import DataError, UsageError
-from xfer.segments import Writer, find
+from xfer.features.boundary import boundary
+from xfer.features.cache import FeatureCache, Used
+from xfer.features.store import Writer, find
+from xfer.models.fingerprint import space_name
+from xfer.models.spec import ModelSpec
 from xfer.testing import NumpyBackend
 from xfer.testing.numpy_backend.model import NumpyModel
+from xfer.training import loaders as feeding
+from xfer.training.callback import Callback
+from xfer.workflows import run, setup
+from xfer.workflows.bagging import bag
+from xfer.workflows.config import train_config
 
 
 def build(precision="fp64", **options):
@@ -286,7 +289,7 @@ def test_no_such_shard(data, tmp_path, shard):
 
 
 def test_the_command_fills_what_training_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr("xfer.loading.any_backend", lambda name: NumpyBackend())
+    monkeypatch.setattr("xfer.models.factory.any_backend", lambda name: NumpyBackend())
     monkeypatch.setenv("XFER_FEATURES", str(tmp_path / "rows"))
     options = ["--model", "tiny", "--weights", "none", "--image-size", "16", "--limit", "40"]
     runner, made = CliRunner(), 0
@@ -313,7 +316,7 @@ KILLED = """
 import sys, time
 import numpy as np
 import xfer
-from xfer.segments import Writer
+from xfer.features.store import Writer
 from xfer.testing import NumpyBackend
 
 append = Writer.append
@@ -322,7 +325,7 @@ def slow(self, digests, rows):
     print("written", flush=True)
     time.sleep(0.2)
 Writer.append = slow
-xfer.cache._FLUSH = 1
+xfer.features.cache._FLUSH = 1
 rng = np.random.default_rng(0)
 x = rng.integers(0, 256, (200, 16, 16, 3)).astype(np.uint8)
 data = xfer.data.arrays(x, np.arange(200) % 3, val=0)
@@ -334,7 +337,7 @@ print(trainer.fit(data, 2)[-1]["loss"], trainer.cached.there, flush=True)
 
 
 def test_a_kill_in_the_middle_leaves_a_cache_that_serves(tmp_path):
-    command = [sys.executable, "-c", "import xfer.cache\n" + KILLED]
+    command = [sys.executable, "-c", "import xfer.features.cache\n" + KILLED]
     process = subprocess.Popen([*command, tmp_path / "killed"], stdout=subprocess.PIPE, text=True)
     for _ in range(4):
         process.stdout.readline()
@@ -353,7 +356,7 @@ def test_a_kill_in_the_middle_leaves_a_cache_that_serves(tmp_path):
 @pytest.mark.parametrize(("limit", "value"), [("_FLUSH", 1), ("_SECONDS", 0.0), ("_FLUSH", 10**9)])
 def test_rows_are_written_on_the_way(data, tmp_path, monkeypatch, limit, value):
     """By size or by time, so that a kill costs little."""
-    monkeypatch.setattr(xfer.cache, limit, value)
+    monkeypatch.setattr(xfer.features.cache, limit, value)
     appended, append = [], Writer.append
     monkeypatch.setattr(Writer, "append", lambda *given: (appended.append(len(given[1])), append(*given)))
     FeatureCache(tmp_path).fill(build(), replace(data, val=None), batch_size=20, workers=0)
@@ -496,14 +499,14 @@ def test_features_are_kept_and_found(data, tmp_path, passes):
 )
 def test_a_run_ends_without_a_pass(tmp_path, passes, monkeypatch, options):
     """Calibration, thresholds and evaluation after training read the rows of validation."""
-    monkeypatch.setattr("xfer.loading.any_backend", lambda name: NumpyBackend())
+    monkeypatch.setattr("xfer.models.factory.any_backend", lambda name: NumpyBackend())
     monkeypatch.setenv("XFER_FEATURES", str(tmp_path / "rows"))
     small = {"data": "digits", "model": "tiny", "weights": "none", "image_size": 16, "limit": 80, "epochs": 2}
     config = small | {"calibrate": True, "thresholds": "macro_f1", "out": str(tmp_path / "run")} | options
-    monkeypatch.setattr(recipe, "calibrate", lambda *a, **k: passes.clear() or xfer.calibrate(*a, **k))
-    result = recipe.train(train_config(config), progress=False)
+    monkeypatch.setattr(run, "calibrate", lambda *a, **k: passes.clear() or xfer.calibrate(*a, **k))
+    result = run.train(train_config(config), progress=False)
     assert len(passes) == 0
-    plain = result.model.evaluate(recipe.read_data(train_config(config)), cache=False)
+    plain = result.model.evaluate(setup.read_data(train_config(config)), cache=False)
     np.testing.assert_allclose(result.evaluation.probabilities, plain.probabilities, rtol=1e-4, atol=1e-6)
     assert len(passes) == 80
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import xfer
-from xfer import checkpoint, seal
-from xfer.checkpoint import open_checkpoint
+from xfer.checkpoints import checkpoint
+from xfer.checkpoints.checkpoint import open_checkpoint
 from xfer.errors import CheckpointError
+from xfer.runtime import checksums, files
 from xfer.testing import NumpyBackend
 
 
@@ -42,7 +43,7 @@ def test_saving_again_replaces_and_leaves_other_files_alone(model, tmp_path):
 def test_a_write_that_fails_leaves_the_old_checkpoint(model, tmp_path, monkeypatch):
     model.save(tmp_path)
     before = open_checkpoint(tmp_path).weights()
-    real = checkpoint.write_atomically
+    real = files.write_atomically
 
     def fails_at_the_manifest(path, content):
         if path.name == "manifest.json":
@@ -67,7 +68,7 @@ def damage_byte(folder):
 def edit(**changes):
     def apply(folder):
         path = folder / "manifest.json"
-        path.write_bytes(seal.sealed(seal.unsealed(path.read_bytes()) | changes))
+        path.write_bytes(checksums.sealed(checksums.unsealed(path.read_bytes()) | changes))
 
     return apply
 

@@ -7,8 +7,9 @@ import pytest
 import xfer
 from tests.command_line import document, xfer_command
 from xfer.cli import with_default_epochs
-from xfer.config import TrainConfig, train_config
 from xfer.errors import UnknownNameError, UsageError
+from xfer.specs.settings import TrainConfig
+from xfer.workflows.config import train_config
 
 
 def test_every_field_is_an_option_of_train_and_compare():

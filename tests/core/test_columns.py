@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.impute import KNNImputer, SimpleImputer
 
 import xfer
-from xfer.columns import Columns
+from xfer.data.columns import Columns
 from xfer.errors import CheckpointError, DataError, UsageError
 from xfer.testing import NumpyBackend
 

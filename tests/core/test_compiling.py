@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import xfer
-from xfer import compiling
-from xfer.device import deterministic as settled
+from xfer.models import compilation
+from xfer.runtime.devices import deterministic as settled
 from xfer.testing import NumpyBackend
 
 IMAGES = np.zeros((3, 16, 16, 3), np.uint8)
@@ -16,7 +16,7 @@ class Clock:
 
     def __init__(self, monkeypatch, model, *, plain, fast):
         self.now, self.model, self.costs, self.calls = 0.0, model, {False: plain, True: fast}, []
-        monkeypatch.setattr(compiling.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(compilation.time, "perf_counter", lambda: self.now)
 
     def batch(self, work):
         compiled = self.model.compiled[work]
@@ -31,7 +31,7 @@ def model():
 def test_the_faster_way_is_kept_and_the_break_even_is_said(monkeypatch, capsys):
     network = model()
     clock = Clock(monkeypatch, network, plain=3.0, fast=1.0)
-    compiling.settle(network, "inference", lambda: clock.batch("inference"))
+    compilation.settle(network, "inference", lambda: clock.batch("inference"))
     assert network.compiled == {"inference": True}
     # 10 s are lost at first, and 2 s won with every batch.
     assert "compiled in 11 s: a batch takes 1 s, 3 s without; it has paid after 5 batches" in capsys.readouterr().err
@@ -40,7 +40,7 @@ def test_the_faster_way_is_kept_and_the_break_even_is_said(monkeypatch, capsys):
 def test_what_is_not_faster_is_left(monkeypatch, capsys):
     network = model()
     clock = Clock(monkeypatch, network, plain=1.0, fast=1.0)
-    compiling.settle(network, "training", lambda: clock.batch("training"))
+    compilation.settle(network, "training", lambda: clock.batch("training"))
     assert network.compiled == {"training": False}
     assert "it goes on without" in capsys.readouterr().err
 
@@ -52,7 +52,7 @@ def test_what_cannot_be_compiled_goes_on_without(capsys):
         if network.compiled["inference"]:
             raise RuntimeError("\nNo working C++ compiler found\nin /usr/bin")
 
-    compiling.settle(network, "inference", once)
+    compilation.settle(network, "inference", once)
     assert network.compiled == {"inference": False}
     assert "goes on without: No working C++ compiler found\n" in capsys.readouterr().err
 
@@ -60,7 +60,7 @@ def test_what_cannot_be_compiled_goes_on_without(capsys):
 def test_each_kind_of_work_is_measured_once_on_its_first_batch(monkeypatch):
     network, settled = model(), []
     monkeypatch.setattr(
-        compiling, "settle", lambda m, work, once: (settled.append(work), m.compiled.update({work: False}), once())
+        compilation, "settle", lambda m, work, once: (settled.append(work), m.compiled.update({work: False}), once())
     )
     for _ in range(2):
         network.logits(IMAGES)
@@ -71,7 +71,7 @@ def test_each_kind_of_work_is_measured_once_on_its_first_batch(monkeypatch):
 
 @pytest.mark.parametrize("asked", [False, True])
 def test_nothing_is_measured_unless_it_is_asked_for(monkeypatch, asked):
-    monkeypatch.setattr(compiling, "settle", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(compilation, "settle", lambda *_: pytest.fail("measured"))
     network = xfer.load("tiny", backend=NumpyBackend(), weights=None, classes=2, image_size=16, compile=asked)
     if asked:
         with pytest.raises(pytest.fail.Exception):
@@ -84,7 +84,7 @@ def test_a_deterministic_run_does_not_ask_the_clock(monkeypatch, capsys):
     options = {"weights": None, "classes": 2, "image_size": 16, "compile": True}
     network = xfer.load("tiny", backend=NumpyBackend(), deterministic=True, **options)
     clock = Clock(monkeypatch, network, plain=1, fast=3)
-    compiling.settle(network, "training", lambda: clock.batch("training"))
+    compilation.settle(network, "training", lambda: clock.batch("training"))
     assert network.compiled == {"training": True}
     assert "it goes on compiled, because the run is deterministic" in capsys.readouterr().err
 

@@ -7,8 +7,10 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 import xfer
-from xfer.decision import Decision, fit_temperature, fit_thresholds, softmax
 from xfer.errors import UsageError
+from xfer.evaluation.calibration import fit_temperature
+from xfer.evaluation.thresholds import fit_thresholds
+from xfer.specs.decision import Decision, softmax
 from xfer.testing import NumpyBackend
 
 

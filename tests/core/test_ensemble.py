@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import xfer
-from xfer.decision import softmax
-from xfer.ensemble import Ensemble, Member, bag
 from xfer.errors import CheckpointError, UsageError
+from xfer.specs.decision import softmax
 from xfer.testing import NumpyBackend
+from xfer.workflows.bagging import bag
+from xfer.workflows.ensemble import Ensemble, Member
 
 
 def build(seed=0):

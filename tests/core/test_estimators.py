@@ -11,10 +11,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 import xfer
-from xfer.config import ESTIMATORS, train_config
+from xfer.checkpoints.estimators import loads
 from xfer.errors import CheckpointError, NumbersError, UsageError
-from xfer.estimator import by_name, loads
+from xfer.specs.estimator import by_name
+from xfer.specs.settings import ESTIMATORS
 from xfer.testing import NumpyBackend
+from xfer.workflows.config import train_config
 
 PIPE = make_pipeline(StandardScaler(), LogisticRegression())
 

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from xfer.cli.app import app
-from xfer.metrics import METRICS
+from xfer.evaluation.metrics import METRICS
 
 FILES = {"evaluation.json", "per_class.csv", "confusion.csv", "confusion.png", "reliability.png"}
 
@@ -31,7 +31,7 @@ def photos(tmp_path):
 @pytest.fixture
 def evaluate(model, photos, monkeypatch):
     """Runs the command on the photos; whatever run it names is the model."""
-    monkeypatch.setattr("xfer.loading.load", lambda *arguments, **options: model)
+    monkeypatch.setattr("xfer.models.factory.load", lambda *arguments, **options: model)
 
     def run(*options):
         return CliRunner().invoke(app, ["evaluate", "run", str(photos), *map(str, options)])

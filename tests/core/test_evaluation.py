@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from xfer.decision import softmax
 from xfer.errors import UnknownNameError, UsageError
-from xfer.evaluation import Evaluation
-from xfer.metrics import METRICS, classification_metrics
-from xfer.significance import bootstrap, mcnemar
+from xfer.evaluation.evaluation import Evaluation
+from xfer.evaluation.metrics import METRICS, classification_metrics
+from xfer.evaluation.significance import bootstrap, mcnemar
+from xfer.specs.decision import softmax
 
 
 def evaluation(images=60, classes=3, seed=0, skill=1.0, labels=None):

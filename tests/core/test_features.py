@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import xfer
-from xfer.data.augment import Augment
-from xfer.data.decode import decode
+from xfer.data.images.decode import decode
+from xfer.data.transforms.augment import Augment
 from xfer.errors import DataError, UsageError
 from xfer.testing import NumpyBackend
 

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 import xfer
 from xfer.cli.app import app
-from xfer.config import train_config
 from xfer.errors import UsageError
-from xfer.recipe import train
+from xfer.workflows.config import train_config
+from xfer.workflows.run import train
 
 SMALL = {"model": "tiny", "weights": "none", "backend": "xfer.testing:NumpyBackend", "image_size": 16, "lr": 0.05}
 

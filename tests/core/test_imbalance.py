@@ -8,9 +8,9 @@ from sklearn.utils.class_weight import compute_class_weight
 
 import xfer
 from xfer import LossSpec, class_weights, log_prior
-from xfer.config import TrainConfig
 from xfer.errors import UnknownNameError, UsageError
-from xfer.recipe import loss_of
+from xfer.specs.settings import TrainConfig
+from xfer.workflows.setup import loss_of
 
 COUNTS = (500, 40, 3)
 LABELS = np.repeat(np.arange(3), COUNTS)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import xfer
-from xfer import memory
-from xfer.config import train_config
 from xfer.errors import DataError, UsageError
-from xfer.measure import available_memory
-from xfer.memory import largest_batch
+from xfer.runtime.profiling import available_memory
 from xfer.testing import NumpyBackend
+from xfer.training import batch_size
+from xfer.training.batch_size import largest_batch
+from xfer.workflows.config import train_config
 
 MIB = 1 << 20
 
@@ -61,7 +61,7 @@ def test_an_epoch_keeps_sixteen_updates(images, most):
 @pytest.mark.parametrize(("room", "found"), [(1000, 16), (250, 4), (10, 1)])
 def test_on_the_host_it_is_computed_from_two_small_batches(monkeypatch, room, found):
     """40 MiB an image, of which three quarters of the room are used; nothing larger than eight is tried."""
-    monkeypatch.setattr(memory, "available_memory", lambda: room * MIB)
+    monkeypatch.setattr(batch_size, "available_memory", lambda: room * MIB)
     tried = []
 
     def step(number):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from xfer.answers import Answers
-from xfer.calibration import reliability
-from xfer.decision import softmax
 from xfer.errors import UnknownNameError
-from xfer.metrics import EPOCH_METRICS, METRICS, classification_metrics, compute, metric
+from xfer.evaluation.metrics import EPOCH_METRICS, METRICS, classification_metrics, compute, metric
+from xfer.evaluation.predictions import Answers
+from xfer.evaluation.reliability import reliability
+from xfer.specs.decision import softmax
 
 UNDEFINED_BY_CLASSES = {"roc_auc", "average_precision"}
 

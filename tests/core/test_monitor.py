@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import xfer
-import xfer.callbacks
-from xfer.callbacks import BestWeights, EarlyStopping, lower_is_better
+import xfer.training.callbacks
 from xfer.errors import UsageError
-from xfer.metrics import EPOCH_METRICS, METRICS, Metric
+from xfer.evaluation.metrics import EPOCH_METRICS, METRICS, Metric
+from xfer.training.monitor import BestWeights, EarlyStopping, lower_is_better
 
 RATES = (1e-2, 3.0, 1e-2, 1.0)  # good and bad epochs in turn
 
@@ -36,7 +36,7 @@ def test_any_metric_can_be_watched(model, data, name):
     data = noisy(data)
     run = trainer(model, monitor=f"val_{name}")
 
-    class Rates(xfer.callbacks.Callback):
+    class Rates(xfer.training.callback.Callback):
         def on_epoch_begin(self, trainer, epoch, steps):
             trainer.rates = dict.fromkeys(trainer.rates, RATES[epoch])
 

@@ -2,9 +2,13 @@
 
 import pytest
 
-from xfer import device
 from xfer.errors import DeviceError, UnknownNameError, UsageError
-from xfer.numerics import LossSpec, OptimizerSpec, Preprocessing, Schedule, block_rates
+from xfer.runtime import devices
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.preprocessing import Preprocessing
+from xfer.specs.rates import block_rates
+from xfer.specs.schedule import Schedule
 
 BLOCKS = ("stem", "layer1", "layer2", "head")
 
@@ -78,9 +82,9 @@ def test_another_size_keeps_the_ratio():
     ],
 )
 def test_devices(asked, there, given):
-    assert device.resolve(asked, there) == given
+    assert devices.resolve(asked, there) == given
 
 
 def test_absent_device_lists_what_is_there():
     with pytest.raises(DeviceError, match="device 'cuda:1' is not here: available are cuda:0, cpu"):
-        device.resolve("cuda:1", ["cuda:0", "cpu"])
+        devices.resolve("cuda:1", ["cuda:0", "cpu"])

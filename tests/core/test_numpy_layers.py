@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from xfer.numerics import LossSpec, OptimizerSpec
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
 from xfer.testing.numpy_backend.layers import BatchNorm, Conv, Dropout, GlobalAverage, LayerNorm, Linear, ReLU
 from xfer.testing.numpy_backend.loss import cross_entropy
 from xfer.testing.numpy_backend.optimizer import clip, global_norm, update

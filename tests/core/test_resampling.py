@@ -8,8 +8,8 @@ import pytest
 
 import xfer
 from xfer.errors import UnknownNameError, UsageError
-from xfer.synthesis import METHODS
-from xfer.synthesis.gaussian import drawn
+from xfer.features.gaussian import drawn
+from xfer.features.resample import METHODS
 
 SIZES = (40, 15, 8)
 

@@ -8,11 +8,11 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score, r2_score, roc_auc_score
 
 import xfer
-from xfer.config import train_config
 from xfer.errors import DataError, UsageError
-from xfer.recipe import read_data
-from xfer.task_evaluation import evaluate_tasks
+from xfer.evaluation.tasks import evaluate_tasks
 from xfer.testing import NumpyBackend
+from xfer.workflows.config import train_config
+from xfer.workflows.setup import read_data
 
 KINDS = {"colour": "single-label", "tags": "multi-label", "size": "regression"}
 

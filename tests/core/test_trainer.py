@@ -8,10 +8,10 @@ import pytest
 from sklearn.metrics import f1_score, log_loss, top_k_accuracy_score
 
 import xfer
-from xfer.callbacks import Callback
 from xfer.errors import CheckpointError, DataError, UsageError
-from xfer.metrics import classification_metrics, confusion_matrix
-from xfer.trainer import TrainingError
+from xfer.evaluation.metrics import classification_metrics, confusion_matrix
+from xfer.training.callback import Callback
+from xfer.training.trainer import TrainingError
 
 
 def trainer(model, **options):
@@ -161,7 +161,7 @@ def test_metrics_are_scikit_learns():
 
 
 def test_tensorboard_gets_every_number(model, data, tmp_path):
-    from xfer.callbacks import TensorBoard
+    from xfer.training.callbacks import TensorBoard
 
     trainer(model, callbacks=[TensorBoard(tmp_path)]).fit(data, 1)
     written = b"".join(path.read_bytes() for path in tmp_path.iterdir())

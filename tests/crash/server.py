@@ -24,9 +24,9 @@ MODULES = {
     "xfer.testing:NumpyBackend": ("xfer.testing",),
 }
 ALWAYS = (
-    "xfer.recipe",
-    "xfer.trainer",
-    "xfer.loading",
+    "xfer.workflows.run",
+    "xfer.training.trainer",
+    "xfer.models.factory",
     "xfer.data",
     "sklearn.metrics",
     "safetensors.numpy",
@@ -107,8 +107,8 @@ class Torn:
 
 def work(job):
     """The run, in the child."""
-    from xfer.config import train_config
-    from xfer.recipe import train
+    from xfer.workflows.config import train_config
+    from xfer.workflows.run import train
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -14,13 +14,16 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 import xfer
-from xfer import precision, segments
-from xfer.cache import FeatureCache, digests_of, space_name
-from xfer.checkpoint import open_checkpoint
-from xfer.ensemble import Ensemble, Member
+from xfer.checkpoints.checkpoint import open_checkpoint
 from xfer.errors import CheckpointError
-from xfer.precision import settle
+from xfer.features import store
+from xfer.features.cache import FeatureCache
+from xfer.features.keys import digests_of
+from xfer.models import precision
+from xfer.models.fingerprint import space_name
+from xfer.models.precision import settle
 from xfer.testing import NumpyBackend
+from xfer.workflows.ensemble import Ensemble, Member
 
 COUNTS = [500, pytest.param(10_000, marks=pytest.mark.long)]
 
@@ -71,11 +74,11 @@ def damaged(content: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
 def use(folder: Path) -> None:
     """Read everything that a run or an ensemble holds."""
     if (folder / "ensemble.json").exists():
-        xfer.ensemble._read(folder)
+        xfer.workflows.ensemble_files._read(folder)
         for run in folder.glob("member-*"):
             use(run)
-        for entry in xfer.ensemble._read(folder).members:
-            xfer.checkpoint.read_tensors(folder, entry.head)
+        for entry in xfer.workflows.ensemble_files._read(folder).members:
+            xfer.checkpoints.stored.read_tensors(folder, entry.head)
         return
     run = open_checkpoint(folder)
     for part in (run.weights, run.optimizer_state, run.columns, run.estimator, run.progress):
@@ -124,7 +127,7 @@ def test_rows_of_the_cache_are_whole_or_not_there(kept, data, tmp_path, count):
     wanted, content = set(digests_of(data.train, 0)), path.read_bytes()
 
     def rows() -> dict[bytes, bytes]:
-        found = segments.find(space, wanted)
+        found = store.find(space, wanted)
         return {digest: found.stores[store][row].tobytes() for digest, (store, row) in found.places.items()}
 
     whole = rows()

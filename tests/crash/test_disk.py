@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import xfer
-from xfer.callbacks import Callback
-from xfer.checkpoint import open_checkpoint
+from xfer.checkpoints.checkpoint import open_checkpoint
+from xfer.checkpoints.rotation import Checkpoints, kept, newest
 from xfer.errors import CheckpointError
-from xfer.rotation import Checkpoints, kept, newest
 from xfer.testing import NumpyBackend
-from xfer.trainer import TrainingError
+from xfer.training.callback import Callback
+from xfer.training.trainer import TrainingError
 
 
 def trainer(folder, **options):
@@ -120,7 +120,7 @@ def test_what_a_kill_left_half_written_is_swept(data, tmp_path):
 
 def test_how_often(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("xfer.rotation.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("xfer.checkpoints.rotation.time.monotonic", lambda: now[0])
     often = Checkpoints(tmp_path / "run", steps=3, seconds=10)
     with often:
         assert [often.due() for _ in range(6)] == [False, False, True, False, False, True]

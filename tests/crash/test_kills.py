@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xfer.checkpoint import open_checkpoint
-from xfer.rotation import FOLDER, kept, newest
+from xfer.checkpoints.checkpoint import open_checkpoint
+from xfer.checkpoints.rotation import FOLDER, kept, newest
 
 NUMPY = "xfer.testing:NumpyBackend"
 BACKENDS = (NUMPY, "torch", "tensorflow")

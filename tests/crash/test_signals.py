@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from xfer.checkpoint import open_checkpoint
+from xfer.checkpoints.checkpoint import open_checkpoint
+from xfer.checkpoints.rotation import FOLDER, kept
 from xfer.cli.app import app
-from xfer.rotation import FOLDER, kept
 
 NET = ["--model", "tiny", "--weights", "none", "--backend", "xfer.testing:NumpyBackend", "--image-size", "16"]
 OPTIONS = [*NET, "--lr", "0.05", "--no-cache"]

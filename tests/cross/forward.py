@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from xfer.backend import ModelSpec, get_backend
-from xfer.head import Head
+from xfer.models.backend import get_backend
+from xfer.models.spec import ModelSpec
+from xfer.specs.head import Head
 from xfer.zoo import card, imagenet_classes
 
 

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 
 import xfer
-from xfer.callbacks import Callback
+from xfer.training.callback import Callback
 
 
 class Leave(Callback):

@@ -11,9 +11,9 @@ from PIL import Image, ImageOps
 
 from tests import corpus
 from tests.command_line import xfer_command
-from xfer.data.canvas import canvas
-from xfer.data.decode import MAX_PIXELS
-from xfer.data.formats import EXTENSIONS, FORMATS
+from xfer.data.images.canvas import canvas
+from xfer.data.images.decode import MAX_PIXELS
+from xfer.data.images.formats import EXTENSIONS, FORMATS
 
 pytestmark = pytest.mark.long
 EXACT = ("1", "L", "P", "RGB", "CMYK", "RGBA", "LA")  # what Pillow makes RGB of without our help

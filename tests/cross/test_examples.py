@@ -10,9 +10,9 @@ from tests.examples import example
 STEP = """
 import sys, numpy as np, xfer
 from tests.examples import example
-load, digits = xfer.load, xfer.data.digits()
+load, digits = xfer.load, xfer.data.sources.digits()
 few = xfer.data.Data(digits.train.limit(80), digits.val.limit(20), None, digits.classes, "digits")
-xfer.data.digits = lambda: few
+xfer.data.sources.digits = lambda: few
 xfer.load = lambda name, **options: load("tiny" if name == "efficientnet_lite0" else name, **options)
 np.save(sys.argv[3], getattr(example("train_here_serve_there"), sys.argv[1])(sys.argv[2], **eval(sys.argv[4])))
 """

@@ -72,7 +72,7 @@ def test_remedies_for_skewed_classes_are_the_same_run(remedy, tmp_path):
 GAN = """
 import sys
 import numpy as np
-from xfer.synthesis.gan import GanSpec, generated
+from xfer.features.gan import GanSpec, generated
 
 rng = np.random.default_rng(0)
 labels = np.repeat([0, 1, 2], [30, 20, 6])
@@ -116,7 +116,7 @@ def test_an_ensemble_of_both_frameworks_from_its_checkpoint(tmp_path):
     for member in members:
         code = (
             "import sys, numpy as np, xfer\n"
-            "data = xfer.data.digits()\n"
+            "data = xfer.data.sources.digits()\n"
             "np.savez(sys.argv[2], p=xfer.load(sys.argv[1]).predict_proba(data.val.limit(60, 0)),"
             " y=data.val.limit(60, 0).labels)"
         )

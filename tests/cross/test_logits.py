@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import xfer
-from xfer.certify import SCENARIOS
+from xfer.certify.scenario import SCENARIOS
 from xfer.certify.zoo import parity_results
 from xfer.zoo import card, cards
 

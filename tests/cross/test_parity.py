@@ -8,10 +8,10 @@ import pytest
 
 import xfer
 from tests.command_line import xfer_command
-from xfer.certify import SCENARIOS, Stage, Trial
-from xfer.certify.certificate import compare
-from xfer.certify.page import write
+from xfer.certify.certificate import Stage, Trial, compare
+from xfer.certify.scenario import SCENARIOS
 from xfer.errors import UnknownNameError, UsageError, XferError
+from xfer.report.certificate import write
 
 RIGHT = "xfer.testing:NumpyBackend"
 

@@ -20,12 +20,12 @@ from tests.core.security import files, runs
 from tests.core.weights import test_h5 as h5
 from tests.core.weights.craft import legacy, state_dict, storage, tensor, zipped
 from tests.core.weights.test_pth_attacks import CALLS, LIES
-from xfer import seal
-from xfer.checkpoint import open_checkpoint
-from xfer.config import read_toml, train_config
-from xfer.ensemble import Ensemble, Member
+from xfer.checkpoints.checkpoint import open_checkpoint
 from xfer.errors import XferError
+from xfer.runtime import checksums
 from xfer.weights import read_weights
+from xfer.workflows.config import read_toml, train_config
+from xfer.workflows.ensemble import Ensemble, Member
 
 EXAMPLES = int(os.environ.get("XFER_FUZZ", "0"))
 SECONDS = 20.0  # generous: most take a thousandth
@@ -197,11 +197,11 @@ def change(document, place: list[int], value) -> None:
 def test_manifests_under_a_good_seal(name, edits, run):
     path = run / name
     good = path.read_bytes()
-    document = seal.unsealed(good)
+    document = checksums.unsealed(good)
     for place, value in edits:
         change(document, place, value)
     try:
-        check(lambda p: runs_load(p.parent), path, seal.sealed(document))
+        check(lambda p: runs_load(p.parent), path, checksums.sealed(document))
     finally:
         path.write_bytes(good)
 
@@ -209,7 +209,7 @@ def test_manifests_under_a_good_seal(name, edits, run):
 def runs_load(path: Path) -> None:
     """The model of a run; of an ensemble what it says, for its members need a registered backend."""
     if path.name == "ensemble":
-        xfer.ensemble._read(path)
+        xfer.workflows.ensemble_files._read(path)
     else:
         xfer.load(path, backend=runs.NumpyBackend())
 
@@ -235,11 +235,11 @@ SKOPS = ("ObjectNode", "DictNode", "NdArrayNode", "sklearn.linear_model._logisti
 def test_estimators(data, folder):
     from sklearn.linear_model import LogisticRegression
 
-    from xfer import estimator
+    from xfer.checkpoints import estimators
 
     fitted = LogisticRegression().fit(np.eye(4), [0, 1, 0, 1])
-    content = data.draw(mutated([estimator.dumps(fitted)], tuple(word.encode() for word in SKOPS)))
-    check(lambda path: estimator.loads(path.read_bytes(), str(path)), folder / "x.skops", content)
+    content = data.draw(mutated([estimators.dumps(fitted)], tuple(word.encode() for word in SKOPS)))
+    check(lambda path: estimators.loads(path.read_bytes(), str(path)), folder / "x.skops", content)
 
 
 TABLE = b'image,label,split\n"a.png",x,train\nb.png,y,val\n'
@@ -291,6 +291,8 @@ def test_configurations(content, folder):
 
 
 @SETTINGS
-@given(values=st.dictionaries(st.sampled_from(sorted(xfer.config.TrainConfig.model_fields)), VALUES, max_size=6))
+@given(
+    values=st.dictionaries(st.sampled_from(sorted(xfer.specs.settings.TrainConfig.model_fields)), VALUES, max_size=6)
+)
 def test_configurations_of_any_values(values, folder):
     check(lambda path: train_config({"data": "x"} | values), folder / "x.toml", b"")

@@ -8,8 +8,8 @@ from xfer_keras.layers import AdaptiveAveragePooling, BatchNorm, max_pool
 from xfer import Head, LossSpec, OptimizerSpec, Trainer, load
 from xfer.data import Split
 from xfer.errors import BackendError, DeviceError, NumbersError, UsageError
-from xfer.numerics import block_rates
-from xfer.synthesis.gan import GanSpec, generated
+from xfer.features.gan import GanSpec, generated
+from xfer.specs.rates import block_rates
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])

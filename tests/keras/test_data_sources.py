@@ -7,7 +7,7 @@ from PIL import Image
 tf = pytest.importorskip("tensorflow")
 
 from xfer.data import arrays, load, wrap  # noqa: E402
-from xfer.data.decode import decode  # noqa: E402
+from xfer.data.images.decode import decode  # noqa: E402
 from xfer.errors import DataError  # noqa: E402
 
 X = np.random.default_rng(0).integers(0, 256, (6, 12, 10, 3), np.uint8)

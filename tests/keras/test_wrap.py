@@ -7,8 +7,8 @@ from keras import layers
 
 import xfer
 from tests.wrapping import IMAGES, Wrapping
-from xfer.decision import softmax
 from xfer.errors import UsageError
+from xfer.specs.decision import softmax
 
 
 class TestKeras(Wrapping):

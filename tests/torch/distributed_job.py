@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 import xfer
-from xfer.callbacks import Callback
-from xfer.checkpoint import digest
 from xfer.errors import XferError
-from xfer.tasks import Task
+from xfer.runtime.files import digest
+from xfer.specs.tasks import Task
+from xfer.training.callback import Callback
 
 SEED = 71  # the last batch of the second epoch has one image that can be read, that of the third none
 

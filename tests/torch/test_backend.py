@@ -10,9 +10,9 @@ from xfer_torch.families import FAMILIES
 from xfer import LossSpec, OptimizerSpec, Schedule, load, zoo
 from xfer.certify.worker import lively
 from xfer.errors import DeviceError, NumbersError, UnknownNameError, UsageError
-from xfer.inputs import Inputs
-from xfer.numerics import block_rates
-from xfer.synthesis.gan import GanSpec, generated
+from xfer.features.gan import GanSpec, generated
+from xfer.specs.inputs import Inputs
+from xfer.specs.rates import block_rates
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])

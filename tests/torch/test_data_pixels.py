@@ -10,10 +10,10 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 from torchvision.transforms import functional as F  # noqa: E402
 from torchvision.transforms.autoaugment import RandAugment, _apply_op  # noqa: E402
 
-from xfer.data.augment import shift_hue  # noqa: E402
-from xfer.data.decode import decode, resize_crop  # noqa: E402
-from xfer.data.randaugment import OPERATIONS, SIGNED, randaugment  # noqa: E402
-from xfer.numerics import Preprocessing  # noqa: E402
+from xfer.data.images.decode import decode, resize_crop  # noqa: E402
+from xfer.data.transforms.augment import shift_hue  # noqa: E402
+from xfer.data.transforms.randaugment import OPERATIONS, SIGNED, randaugment  # noqa: E402
+from xfer.specs.preprocessing import Preprocessing  # noqa: E402
 
 SIZES = [
     (320, 240),

@@ -12,7 +12,7 @@ from torchvision.datasets import FakeData, ImageFolder  # noqa: E402
 from torchvision.transforms import Compose, Normalize, PILToTensor, ToTensor  # noqa: E402
 
 from xfer.data import arrays, folder, load, wrap  # noqa: E402
-from xfer.data.decode import decode  # noqa: E402
+from xfer.data.images.decode import decode  # noqa: E402
 from xfer.errors import DataError  # noqa: E402
 
 

@@ -7,7 +7,9 @@ import torch
 import xfer
 from tests.determinism import Determinism
 from xfer.errors import DeviceError
-from xfer.numerics import LossSpec, OptimizerSpec, block_rates
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.rates import block_rates
 
 IMAGES, LABELS = np.zeros((2, 16, 16, 3), np.uint8), np.array([0, 1])
 

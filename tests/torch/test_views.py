@@ -6,10 +6,10 @@ from PIL import Image
 from torchvision.transforms import FiveCrop, Resize, TenCrop
 
 import xfer
-from xfer.data.views import views_of
-from xfer.decision import Decision, softmax
+from xfer.data.transforms.test_time import views_of
 from xfer.errors import UnknownNameError
-from xfer.numerics import Preprocessing
+from xfer.specs.decision import Decision, softmax
+from xfer.specs.preprocessing import Preprocessing
 
 RECIPE = Preprocessing(20, 24)
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 55, 3)).astype(np.uint8))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from xfer.numerics import LossSpec, OptimizerSpec, Schedule
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.schedule import Schedule
 
 SMOOTH = LossSpec(label_smoothing=0.1)
 FOCAL = LossSpec(focal=2.0, adjustment=(0.0, -0.5, -1.0, -1.5, -2.0))

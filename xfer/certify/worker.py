@@ -22,9 +22,9 @@ from safetensors.numpy import save_file
 
 from xfer.certify.scenario import Scenario
 from xfer.errors import XferError
-from xfer.loading import load
-from xfer.model import STATISTICS, BaseModel
-from xfer.stepper import Stepper
+from xfer.models.base_model import STATISTICS, BaseModel
+from xfer.models.factory import load
+from xfer.models.stepper import Stepper
 
 Arrays = Mapping[str, np.ndarray]
 _UNSEEN = 10_000  # number of the batch that no run trains on

@@ -9,7 +9,7 @@ import sys
 def main() -> None:
     """The entry point `xfer`."""
     from xfer.cli.app import app
-    from xfer.world import launched
+    from xfer.runtime.distributed import launched
 
     if launched().rank:  # of several processes of one run, the first speaks
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115

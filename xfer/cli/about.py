@@ -16,7 +16,7 @@ efficientnet_lite* by its authors. parity: of both backends; docs/zoo.md has the
 
 _PROBE = """
 import json, sys
-from xfer.backend import get_backend
+from xfer.models.backend import get_backend
 from xfer.errors import XferError
 try:
     backend = get_backend(sys.argv[1])
@@ -73,7 +73,7 @@ def backends(json: Json = False) -> None:
     """The frameworks: what is installed, on which devices, and what adds what is missing."""
     from rich.table import Table
 
-    from xfer.backend import registered
+    from xfer.models.backend import registered
 
     found = {name: _probe(name) for name in sorted(registered())}
     if json:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-import xfer
 from xfer.cli import about, certify, features, inspect, runs
+from xfer.runtime.version import __version__
 
 app = typer.Typer(
     help="One transfer-learning workflow for images, unchanged on PyTorch and on TensorFlow/Keras.",
@@ -38,5 +38,5 @@ for command in (
 def xfer_(version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False) -> None:
     """One transfer-learning workflow for images, unchanged on PyTorch and on TensorFlow/Keras."""
     if version:
-        print(xfer.__version__)
+        print(__version__)
         raise typer.Exit

@@ -33,9 +33,9 @@ def parity(
     """Make the same runs on two backends and compare every tensor at every step. Exit code 1 if they part."""
     import sys
 
-    from xfer.certify import parity as certify
-    from xfer.certify.page import write
+    from xfer.certify.run import parity as certify
     from xfer.certify.scenario import SCENARIOS
+    from xfer.report.certificate import write
 
     with quiet_stdout():
         names = [name.strip() for name in backends.split(",")]

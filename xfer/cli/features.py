@@ -8,8 +8,8 @@ import typer
 
 from xfer.cli.guard import guarded, print_json, quiet_stdout
 from xfer.cli.options import Json, checked, require_data, train_options
-from xfer.config import TrainConfig
 from xfer.errors import XferError
+from xfer.specs.settings import TrainConfig
 
 # What decides the rows, and how they are computed.
 _OPTIONS = {
@@ -34,8 +34,8 @@ def features(
 
     --model takes the folder of a run as well.
     """
-    from xfer.cache import FeatureCache, Shard
-    from xfer.recipe import model_of, read_data
+    from xfer.features.cache import FeatureCache, Shard
+    from xfer.workflows.setup import model_of, read_data
 
     with quiet_stdout():
         require_data(given)

@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from xfer.errors import UsageError, XferError
-from xfer.interruption import Interrupted
+from xfer.runtime.signals import Interrupted
 
 INTERRUPTED = 130
 

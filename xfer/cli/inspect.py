@@ -10,13 +10,13 @@ import typer
 
 from xfer.cli.guard import guarded, print_json, printable, quiet_stdout, show
 from xfer.cli.options import Config, Json, checked, require_data
-from xfer.config import read_toml
+from xfer.workflows.config import read_toml
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from xfer.data.duplicates import Pair, Place
-    from xfer.data.inspection import Inspection, Range
+    from xfer.data.audit.duplicates import Pair, Place
+    from xfer.data.audit.inspection import Inspection, Range
 
 _CLASSES = 20
 _FILES = 50
@@ -37,7 +37,7 @@ def inspect(
 ) -> None:
     """Look at data before training: classes, sizes, duplicates, leaks between splits, damaged files."""
     from xfer.data import inspect as look
-    from xfer.recipe import read_data
+    from xfer.workflows.setup import read_data
 
     settings = read_toml(config) if config else {}
     with quiet_stdout():

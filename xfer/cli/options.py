@@ -10,8 +10,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 
-from xfer.config import TrainConfig, read_toml, train_config
 from xfer.errors import UsageError
+from xfer.specs.settings import TrainConfig
+from xfer.workflows.config import read_toml, train_config
 
 Config = Annotated[Path | None, typer.Option(help="an xfer.toml with the same keys; options override it")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else there")]

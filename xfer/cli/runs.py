@@ -11,15 +11,15 @@ import typer
 
 from xfer.cli.guard import guarded, print_json, printable, quiet_stdout, show
 from xfer.cli.options import Config, Json, checked, require_data, train_options
-from xfer.config import read_toml
+from xfer.workflows.config import read_toml
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from xfer.ensemble import Ensemble
-    from xfer.evaluation import Evaluation
-    from xfer.model import BaseModel
-    from xfer.task_evaluation import TasksEvaluation
+    from xfer.evaluation.evaluation import Evaluation
+    from xfer.evaluation.tasks import TasksEvaluation
+    from xfer.models.base_model import BaseModel
+    from xfer.workflows.ensemble import Ensemble
 
 Backend = Annotated[str | None, typer.Option(help="torch or tensorflow; default: the run's own, else the first there")]
 OnBad = Annotated[Literal["report", "raise", "impute"] | None, typer.Option(help="images that cannot be read")]
@@ -54,9 +54,9 @@ def train(
 
     A run that was interrupted goes on when the same command is given again.
     """
-    from xfer.recipe import METRICS, finished
-    from xfer.recipe import train as run
-    from xfer.resumption import options_of
+    from xfer.workflows.results import METRICS, finished
+    from xfer.workflows.resume import options_of
+    from xfer.workflows.run import train as run
 
     if resume:
         given = options_of(given.get("out", "run")) | given
@@ -68,7 +68,7 @@ def train(
             return
 
     if launcher == "ray":
-        from xfer.launch import train_on_ray
+        from xfer.workflows.ray import train_on_ray
 
         with quiet_stdout():
             out = train_on_ray(checked(given), processes, resume=resume)
@@ -114,9 +114,10 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Judge a run, or an ensemble of runs, on the validation split of a data set."""
-    from xfer.recipe import read_data, writable
-    from xfer.report.evaluated import document, require_plots, write
-    from xfer.world import launched
+    from xfer.report.evaluation import document, require_plots, write
+    from xfer.runtime.distributed import launched
+    from xfer.workflows.results import writable
+    from xfer.workflows.setup import read_data
 
     settings = read_toml(config) if config else {}
     with quiet_stdout():
@@ -197,8 +198,8 @@ def ensemble(
     config: Config = None,
 ) -> None:
     """Make one model of several runs by averaging their probabilities."""
-    from xfer.ensemble import Ensemble, load_members
-    from xfer.recipe import read_data
+    from xfer.workflows.ensemble import Ensemble, load_members
+    from xfer.workflows.setup import read_data
 
     settings = read_toml(config) if config else {}
     with quiet_stdout():
@@ -221,8 +222,8 @@ def soup(
     config: Config = None,
 ) -> None:
     """Make one run of several by averaging weights, greedily, as long as the metric gets no worse."""
-    from xfer.averaging import soup as cook
-    from xfer.recipe import read_data
+    from xfer.workflows.setup import read_data
+    from xfer.workflows.soup import soup as cook
 
     settings = read_toml(config) if config else {}
     with quiet_stdout():
@@ -257,7 +258,7 @@ def demo(
 def _compare(settings: dict[str, Any], backends: list[str], out: Path, as_json: bool) -> None:
     import json
 
-    from xfer.report import compare as run
+    from xfer.report.compare import compare as run
 
     require_data(settings)
     with quiet_stdout():
@@ -270,8 +271,9 @@ def _compare(settings: dict[str, Any], backends: list[str], out: Path, as_json: 
 
 
 def _open(run: str, backend: str | None, device: str, weights: str = "imagenet") -> BaseModel | Ensemble:
-    from xfer.ensemble import Ensemble, is_ensemble
-    from xfer.loading import load
+    from xfer.models.factory import load
+    from xfer.workflows.ensemble import Ensemble
+    from xfer.workflows.ensemble_files import is_ensemble
 
     if is_ensemble(run):
         return Ensemble.load(run, device=device)
@@ -309,8 +311,8 @@ def _where(model: BaseModel | Ensemble) -> str:
 def _metrics_table(evaluation: Evaluation | TasksEvaluation, title: str) -> Table:
     from rich.table import Table
 
-    from xfer.metrics import METRICS
-    from xfer.task_evaluation import TasksEvaluation
+    from xfer.evaluation.metrics import METRICS
+    from xfer.evaluation.tasks import TasksEvaluation
 
     table = Table("", title)
     for name in evaluation.metrics if isinstance(evaluation, TasksEvaluation) else METRICS:

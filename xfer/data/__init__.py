@@ -6,19 +6,20 @@
 ...     batch.images, batch.labels
 """
 
-from xfer.data.augment import Augment
+from xfer.data.audit.inspection import Inspection, inspect
+from xfer.data.batch import Batch, OnBad, Skipped
 from xfer.data.budget import Budget
 from xfer.data.dataset import Data, Split
-from xfer.data.digits import digits
-from xfer.data.folders import folder
-from xfer.data.inspection import Inspection, inspect
-from xfer.data.loader import Batch, Loader, OnBad, Skipped
-from xfer.data.memory import arrays
-from xfer.data.mix import Mix
+from xfer.data.loader import Loader
 from xfer.data.sampling import Sampling
-from xfer.data.sources import load, pictures
-from xfer.data.tables import manifest
-from xfer.data.wrapped import wrap
+from xfer.data.sources.arrays import arrays
+from xfer.data.sources.datasets import wrap
+from xfer.data.sources.digits import digits
+from xfer.data.sources.folders import folder
+from xfer.data.sources.load import load, pictures
+from xfer.data.sources.tables import manifest
+from xfer.data.transforms.augment import Augment
+from xfer.data.transforms.mix import Mix
 
 __all__ = [
     "Augment",

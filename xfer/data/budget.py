@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from xfer.errors import UsageError
-from xfer.measure import available_memory
+from xfer.runtime.profiling import available_memory
 
 GIB = 1 << 30
 _MOST = 2 * GIB

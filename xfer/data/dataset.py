@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from xfer.errors import DataError, UsageError
-from xfer.tasks import Task
+from xfer.specs.tasks import Task
 
 UNLABELLED = -1
 _LISTED = 10
@@ -37,7 +37,7 @@ class Split:
             are what a head reads.
         columns: what a table says beside each image, objects (N, C), None or NaN where it says nothing.
         column_names: of the columns.
-        targets: of several tasks side by side, float64 (N, M), NaN where there is none; see `xfer.tasks`. `labels` are
+        targets: of several tasks side by side, float64 (N, M), NaN where there is none; see `xfer.specs.tasks`. `labels` are
             then those of the first single-label task, for whatever balances classes. Of one task, shares of the
             classes (N, K), as mixing makes them.
     """

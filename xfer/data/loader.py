@@ -8,79 +8,37 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from PIL import Image
 
-from xfer.data.augment import Augment
+from xfer.data.batch import Batch, OnBad, Skipped
 from xfer.data.budget import Budget
+from xfer.data.cached import Views
 from xfer.data.dataset import Split
-from xfer.data.decode import BadImageError, decode
-from xfer.data.mix import Mix, one_hot
-from xfer.data.rows import Views
+from xfer.data.images.decode import BadImageError, decode
 from xfer.data.sampling import Sampling, quotas, repetitions, sample
-from xfer.data.views import View
+from xfer.data.transforms.augment import Augment
+from xfer.data.transforms.mix import Mix, one_hot
+from xfer.data.transforms.test_time import View
 from xfer.errors import DataError, UsageError, check_name
-from xfer.inputs import Inputs
-from xfer.numerics import Preprocessing
-from xfer.world import ALONE, World
+from xfer.runtime.distributed import ALONE, World
+from xfer.specs.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    from xfer.columns import Columns
+    from xfer.data.columns import Columns
+
 
 _MOST_WORKERS = 8
+
 _BATCHES_AHEAD = 2
 
-OnBad = Literal["report", "raise", "impute"]
 Sample = tuple[int, np.ndarray | None]
+
 Ahead = tuple[int, Future[np.ndarray | None]]
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An image that could not be read, and why; whether a blank one of the mean colour stood in for it."""
-
-    name: str
-    reason: str
-    imputed: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """What a model is given at once.
-
-    In a run of several processes, labels and indices are those of the whole batch, in every process; images and
-    columns are this process's share of it, which may be empty.
-
-    Args:
-        images: uint8 (N, S, S, 3), or outputs of the stage `after`.
-        labels: int64 (N,), -1 for none; or float64, shares of classes (N, K) or targets of tasks (N, M).
-        indices: int64 (N,), of the samples in their split.
-        number: which batch of the epoch this is, counted from 0.
-        after: see `Inputs`.
-        columns: float64 (N, C), what joins the features, if anything does.
-        shards: see `Inputs`.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    indices: np.ndarray
-    number: int
-    after: str | None = None
-    columns: np.ndarray | None = None
-    shards: tuple[int, ...] = ()
-
-    @property
-    def inputs(self) -> Inputs:
-        """What a model is given."""
-        return Inputs(self.images, self.after, self.columns, self.shards)
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 class Loader:

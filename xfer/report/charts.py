@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xfer.metrics import confusion_matrix
+from xfer.evaluation.metrics import confusion_matrix
 from xfer.report import svg
-from xfer.report.runs import Run
+from xfer.workflows.comparison.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from xfer.metrics import confusion_matrix
+from xfer.evaluation.metrics import confusion_matrix
 from xfer.report import charts
-from xfer.report.comparison import Comparison
-from xfer.report.runs import Run
 from xfer.report.thumbnails import MOST
-from xfer.report.units import NONE, bytes_text, difference_text, phases, seconds_text
+from xfer.workflows.comparison.comparison import Comparison
+from xfer.workflows.comparison.runs import Run
+from xfer.workflows.comparison.units import NONE, bytes_text, difference_text, phases, seconds_text
 
 METRICS = {"accuracy": "Accuracy", "top5_accuracy": "Top-5 accuracy", "macro_f1": "Macro F1", "loss": "Loss"}
 MOST_PAIRS = 30

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xfer.calibration import Reliability
+from xfer.evaluation.reliability import Reliability
 from xfer.report.charts import MOST_CLASSES, short
 
 if TYPE_CHECKING:

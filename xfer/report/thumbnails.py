@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from xfer.config import TrainConfig
-from xfer.data.decode import BadImageError, decode
+from xfer.data.images.decode import BadImageError, decode
 from xfer.errors import XferError
-from xfer.recipe import read_data
+from xfer.specs.settings import TrainConfig
+from xfer.workflows.setup import read_data
 
 MOST = 24
 SIDE = 176  # pixels, twice what the page shows on an ordinary screen in two columns

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 import xfer
-from xfer.callbacks import Callback
 from xfer.data import Data, Split
 from xfer.errors import NumbersError
-from xfer.inputs import Inputs
-from xfer.model import BaseModel
-from xfer.numerics import OptimizerSpec, block_rates
-from xfer.stepper import Stepper
-from xfer.tasks import losses
+from xfer.models.base_model import BaseModel
+from xfer.models.stepper import Stepper
+from xfer.specs.inputs import Inputs
+from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.rates import block_rates
+from xfer.specs.tasks import losses
 from xfer.testing.suite_base import CLASSES, SIZE, Suite, images, labels
-from xfer.trainer import TrainingError
+from xfer.training.callback import Callback
+from xfer.training.trainer import TrainingError
 
 State = dict[str, bytes]
 Poison = Callable[[BaseModel], Inputs]

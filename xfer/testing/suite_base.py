@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 import xfer
-from xfer.backend import Backend, get_backend
-from xfer.model import BaseModel
-from xfer.numerics import LossSpec, OptimizerSpec, Rates, block_rates
-from xfer.stepper import Stepper
+from xfer.models.backend import Backend, get_backend
+from xfer.models.base_model import BaseModel
+from xfer.models.stepper import Stepper
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.rates import Rates, block_rates
 from xfer.testing.numpy_backend import NumpyBackend
 
 SIZE = 16

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import xfer
-from xfer.backend import Backend
 from xfer.errors import DeviceError, UnknownNameError, UsageError, XferError
-from xfer.model import BaseModel
-from xfer.stepper import Stepper
+from xfer.models.backend import Backend
+from xfer.models.base_model import BaseModel
+from xfer.models.stepper import Stepper
 from xfer.testing.numpy_backend import NumpyBackend
 from xfer.testing.suite_base import CLASSES, SIZE, Suite, images
 

@@ -9,10 +9,12 @@ import pytest
 
 import xfer
 from xfer.errors import DeviceError
-from xfer.inputs import Inputs
-from xfer.model import BaseModel
-from xfer.numerics import LossSpec, OptimizerSpec, block_rates
-from xfer.tasks import losses
+from xfer.models.base_model import BaseModel
+from xfer.specs.inputs import Inputs
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.rates import block_rates
+from xfer.specs.tasks import losses
 from xfer.testing.suite_base import CLASSES, Suite, assert_close, images, labels
 
 EXACT = 1e-9

@@ -10,10 +10,12 @@ import pytest
 
 import xfer
 from xfer.errors import UnknownNameError, UsageError
-from xfer.head import Head
-from xfer.inputs import Inputs
-from xfer.numerics import LossSpec, OptimizerSpec, Rates
-from xfer.tasks import Task, losses
+from xfer.specs.head import Head
+from xfer.specs.inputs import Inputs
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.rates import Rates
+from xfer.specs.tasks import Task, losses
 from xfer.testing.suite_base import Suite, assert_close, images, labels
 
 EXACT = 1e-9

@@ -7,7 +7,8 @@ import pytest
 
 import xfer
 from xfer.errors import FrozenError
-from xfer.numerics import OptimizerSpec, block_rates
+from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.rates import block_rates
 from xfer.testing.suite_base import CLASSES, Suite, images, labels
 
 

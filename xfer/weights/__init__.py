@@ -1,7 +1,8 @@
 """Weights: found, fetched, verified and read; nothing here executes a pickle."""
 
+from xfer.runtime.paths import cache_dir
 from xfer.weights.entry import WeightsEntry
-from xfer.weights.fetch import cache_dir, fetch
+from xfer.weights.fetch import fetch
 from xfer.weights.files import read_weights
 from xfer.weights.fit import fit
 from xfer.weights.h5 import read_h5

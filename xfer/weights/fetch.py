@@ -12,32 +12,19 @@ import json
 import os
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import xfer
 from xfer.errors import WeightsError
+from xfer.runtime.version import __version__
 
 Progress = Callable[[int, int | None], None]
 
 MIRROR = "XFER_WEIGHTS_MIRROR"
+
 _CHUNK = 1 << 20
-
-
-def cache_dir() -> Path:
-    """Where downloads are kept: `$XFER_HOME`, else the system's place for caches; the folder `weights` in it."""
-    if home := os.environ.get("XFER_HOME"):
-        return Path(home).expanduser() / "weights"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home()))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "xfer" / "weights"
 
 
 def fetch(
@@ -120,7 +107,7 @@ def _receive(url: str, part: Path, note: Path, report: Progress, timeout: float)
     """One connection: append to the part, or begin anew if the server has another file now. Whether it is whole."""
     have = part.stat().st_size if part.exists() else 0
     known = _read_note(note)
-    headers = {"User-Agent": f"xfer/{xfer.__version__}", "Accept-Encoding": "identity"}
+    headers = {"User-Agent": f"xfer/{__version__}", "Accept-Encoding": "identity"}
     if have and known.get("url") == url and known.get("tag"):
         headers |= {"Range": f"bytes={have}-", "If-Range": known["tag"]}
     else:

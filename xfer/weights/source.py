@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xfer.errors import UnknownNameError, WeightsError
+from xfer.runtime.paths import cache_dir
 from xfer.weights.entry import WeightsEntry
-from xfer.weights.fetch import cache_dir, fetch, matches
+from xfer.weights.fetch import fetch, matches
 
 
 @dataclass(frozen=True)

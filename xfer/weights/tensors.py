@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from xfer.seal import parse
+from xfer.runtime.strict_json import parse
 from xfer.weights.malformed import MalformedError
 
 MAX_HEADER = 8 << 20  # bytes; a network of 10,000 tensors has one

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xfer.errors import UsageError
-from xfer.numerics import Preprocessing
+from xfer.specs.preprocessing import Preprocessing
 from xfer.weights.entry import WeightsEntry
 
 

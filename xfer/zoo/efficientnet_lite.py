@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable
 
-from xfer.numerics import Preprocessing
+from xfer.specs.preprocessing import Preprocessing
 from xfer.weights.entry import WeightsEntry
 from xfer.zoo.card import Card
 from xfer.zoo.rounding import multiple_of_8

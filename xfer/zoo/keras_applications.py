@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from xfer.numerics import Preprocessing
+from xfer.specs.preprocessing import Preprocessing
 from xfer.weights.entry import WeightsEntry
 from xfer.zoo import densenet, inception, mobilenet_v2, resnet, vgg
 from xfer.zoo.card import Card

@@ -5,7 +5,7 @@ torchvision has none; layers are named as in its MobileNet v2. The weights are t
 
 from __future__ import annotations
 
-from xfer.numerics import Preprocessing
+from xfer.specs.preprocessing import Preprocessing
 from xfer.zoo.card import Card
 from xfer.zoo.keras_applications import renamed
 

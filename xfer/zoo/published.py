@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from xfer.numerics import Interpolation, Preprocessing
+from xfer.specs.preprocessing import Interpolation, Preprocessing
 from xfer.weights.entry import WeightsEntry
 
 

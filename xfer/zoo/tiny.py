@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xfer.numerics import Preprocessing
+from xfer.specs.preprocessing import Preprocessing
 from xfer.zoo.card import Card
 
 CARDS = (

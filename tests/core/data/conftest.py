@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xfer.numerics import Preprocessing
+from xfer.specs.preprocessing import Preprocessing
 
 
 @pytest.fixture

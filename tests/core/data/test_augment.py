@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from xfer.data import Augment
-from xfer.data.decode import resize_crop
+from xfer.data.images.decode import resize_crop
 from xfer.errors import UnknownNameError, UsageError
 
 SPECS = ["none", "flip", "crop", "rotate", "color", "randaugment", "erase", "light", "strong"]

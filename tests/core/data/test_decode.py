@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xfer.data.decode import BadImageError, decode, resize_crop
-from xfer.numerics import Preprocessing
+from xfer.data.images.decode import BadImageError, decode, resize_crop
+from xfer.specs.preprocessing import Preprocessing
 
 # What a viewer must show for a stored image, by EXIF 2.3's definition of where row 0 and column 0 are.
 UPRIGHT = {

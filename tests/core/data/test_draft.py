@@ -9,9 +9,9 @@ from PIL import Image
 
 import xfer
 from xfer.data import Loader, pictures
-from xfer.data.decode import decode, resize_crop
+from xfer.data.images.decode import decode, resize_crop
 from xfer.errors import UnknownNameError
-from xfer.numerics import Preprocessing
+from xfer.specs.preprocessing import Preprocessing
 from xfer.testing import NumpyBackend
 
 FULL = Preprocessing(size=56, resize=64)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xfer.data.canvas import canvas
-from xfer.data.decode import BadImageError, decode
-from xfer.data.formats import EXTENSIONS, FORMATS, why_not
+from xfer.data.images.canvas import canvas
+from xfer.data.images.decode import BadImageError, decode
+from xfer.data.images.formats import EXTENSIONS, FORMATS, why_not
 
 REFUSED = {
     "EPS": "a PostScript file (EPS), which xfer does not read: save it as PNG or JPEG",
@@ -91,7 +91,7 @@ def test_no_other_reader_is_imported_and_no_program_run(tmp_path, photo):
     script = (
         "import json, sys; seen = []\n"
         "sys.addaudithook(lambda event, _: seen.append(event))\n"
-        "from pathlib import Path; from xfer.data.look import look\n"
+        "from pathlib import Path; from xfer.data.images.probe import look\n"
         f"found = [look(path) for path in sorted(Path({str(tmp_path)!r}).iterdir())]\n"
         "others = [name for name in sys.modules if name in ('PIL.EpsImagePlugin', 'PIL.FpxImagePlugin')]\n"
         "started = [event for event in seen if event.split('.')[0] in ('subprocess', 'os') and"

@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from tests.command_line import document, xfer_command
-from xfer.data import folder, inspect, isolation
-from xfer.data.isolation import isolated
-from xfer.data.look import Seen, look
+from xfer.data import folder, inspect
+from xfer.data.images import isolation
+from xfer.data.images.isolation import isolated
+from xfer.data.images.probe import Seen, look
 
 # What a decoder does with an image of this width. Python runs a `sitecustomize` before anything else.
 DECODERS = {
@@ -152,7 +153,7 @@ def test_a_process_that_dies_in_between_is_no_fault_of_the_next_file(tmp_path, p
 def test_processes_do_not_outlive_the_one_that_started_them(tmp_path, photo):
     Image.new("L", (5, 5)).save(tmp_path / "a.png")
     script = (
-        "import os; from pathlib import Path; from xfer.data import isolation\n"
+        "import os; from pathlib import Path; from xfer.data.images import isolation\n"
         "with isolation.isolated(1) as how:\n"
         f" how(Path({str(tmp_path / 'a.png')!r}))\n"
         " print(os.popen(f'ps -o pid= --ppid {os.getpid()} --no-headers | head -1').read(), flush=True)\n"

@@ -10,10 +10,10 @@ import pytest
 import xfer
 from xfer.data import Budget, Data, Loader, OnBad, Split
 from xfer.data import loader as loader_module
-from xfer.data.decode import decode
-from xfer.data.views import View
+from xfer.data.images.decode import decode
+from xfer.data.transforms.test_time import View
 from xfer.errors import DataError, UsageError
-from xfer.measure import available_memory
+from xfer.runtime.profiling import available_memory
 from xfer.testing import NumpyBackend
 
 PLENTY = 1 << 30

@@ -13,13 +13,13 @@ import pytest
 from PIL import Image, ImageFile
 
 from xfer.data import inspect
-from xfer.data.decode import MAX_BYTES, MAX_PIXELS, BadImageError, decode
+from xfer.data.images.decode import MAX_BYTES, MAX_PIXELS, BadImageError, decode
 
 LIMITED = """
 import json, resource, sys
 from pathlib import Path
 from PIL import Image
-from xfer.data.look import look
+from xfer.data.images.probe import look
 Image.MAX_IMAGE_PIXELS = None
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 most = pages * resource.getpagesize() + 300 * 2**20

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from xfer.data import Augment, Loader, Skipped, Split, folder, pictures
-from xfer.data.decode import decode
+from xfer.data.images.decode import decode
 from xfer.errors import DataError, UsageError
 
 

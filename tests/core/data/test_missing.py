@@ -9,10 +9,10 @@ from PIL import Image
 
 import xfer
 from xfer.data import Loader, Split
-from xfer.data.decode import BadImageError, decode
-from xfer.data.repair import repair
+from xfer.data.images.decode import BadImageError, decode
+from xfer.data.images.repair import repair
 from xfer.errors import DataError, UsageError
-from xfer.numerics import Preprocessing
+from xfer.specs.preprocessing import Preprocessing
 
 
 def picture(seed=0):

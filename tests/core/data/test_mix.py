@@ -5,9 +5,9 @@ import pytest
 
 import xfer
 from xfer.data import Loader, Mix
-from xfer.data.mix import one_hot
+from xfer.data.transforms.mix import one_hot
 from xfer.errors import UnknownNameError, UsageError
-from xfer.numerics import Preprocessing
+from xfer.specs.preprocessing import Preprocessing
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 10, 3)).astype(np.uint8)
 SHARES = one_hot(np.array([0, 1, 2, 0, 1, -1]), 3)

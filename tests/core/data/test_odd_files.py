@@ -8,12 +8,13 @@ import pytest
 from PIL import Image, ImageOps
 
 import xfer
-from xfer import recipe
-from xfer.config import train_config
 from xfer.data import Loader, folder, inspect
 from xfer.errors import DataError
-from xfer.numerics import Preprocessing
+from xfer.specs.preprocessing import Preprocessing
 from xfer.testing import NumpyBackend
+from xfer.workflows import run as workflow
+from xfer.workflows import setup
+from xfer.workflows.config import train_config
 
 CLASSES = ("ant", "bee")
 READABLE = {
@@ -144,8 +145,8 @@ def test_inspection_adds_up(odd):
 @pytest.fixture
 def on_numpy(monkeypatch):
     """`xfer train` on the NumPy backend, whatever else is installed."""
-    real = recipe.load
-    monkeypatch.setattr(recipe, "load", lambda model, **options: real(model, **options | {"backend": NumpyBackend()}))
+    real = setup.load
+    monkeypatch.setattr(setup, "load", lambda model, **options: real(model, **options | {"backend": NumpyBackend()}))
 
 
 def configured(root: Path, **more):
@@ -156,7 +157,7 @@ def configured(root: Path, **more):
 @pytest.mark.usefixtures("on_numpy")
 def test_a_run_over_all_of_it(odd, tmp_path):
     """Every epoch trains on the readable images, and metrics.json names each other one once."""
-    result = recipe.train(configured(tmp_path), progress=False)
+    result = workflow.train(configured(tmp_path), progress=False)
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert [row["images"] for row in metrics["epochs"]] == [2 * len(READABLE)] * 3
     assert metrics["data"]["train"] == 2 * (len(READABLE) + len(UNREADABLE))
@@ -173,5 +174,5 @@ def test_a_run_over_all_of_it(odd, tmp_path):
 @pytest.mark.usefixtures("on_numpy")
 def test_a_run_that_must_read_all_of_it_stops(odd, tmp_path):
     with pytest.raises(DataError, match=r"cannot read train/(ant|bee)/(cut|empty|text)\.(jpg|png): "):
-        recipe.train(configured(tmp_path, on_bad="raise"), progress=False)
+        workflow.train(configured(tmp_path, on_bad="raise"), progress=False)
     assert not (tmp_path / "run/metrics.json").exists()

@@ -16,13 +16,14 @@ from typer.testing import CliRunner
 
 import xfer
 from tests.command_line import xfer_command
-from xfer import recipe
 from xfer.cli import runs
 from xfer.cli.app import app
-from xfer.config import train_config
 from xfer.data import Loader, Split, arrays, folder, inspect, load, manifest, pictures
 from xfer.errors import DataError
 from xfer.testing import NumpyBackend
+from xfer.workflows import run as workflow
+from xfer.workflows import setup
+from xfer.workflows.config import train_config
 
 posix = pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such files")
 
@@ -113,10 +114,10 @@ def test_names(tmp_path, photo, predicted, monkeypatch):
     seen = xfer_command("inspect", root, "--isolate")
     assert seen.returncode == 0, seen.stderr
 
-    real = recipe.load
-    monkeypatch.setattr(recipe, "load", lambda name, **options: real(name, **options | {"backend": NumpyBackend()}))
+    real = setup.load
+    monkeypatch.setattr(setup, "load", lambda name, **options: real(name, **options | {"backend": NumpyBackend()}))
     given = {"data": str(root), "model": "tiny", "weights": "none", "image_size": 16, "epochs": 1, "val": 0.5}
-    recipe.train(train_config(given, {"out": str(tmp_path / "run")}), progress=False)
+    workflow.train(train_config(given, {"out": str(tmp_path / "run")}), progress=False)
     with (tmp_path / "run/predictions.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
     assert sorted(row["name"] for row in rows) == sorted(folder(root, val=0.5).val.names)

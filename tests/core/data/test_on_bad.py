@@ -7,9 +7,9 @@ import pytest
 
 import xfer
 from tests.command_line import xfer_command
-from xfer.config import TrainConfig
 from xfer.data import Data, Loader, OnBad, Skipped, Split
 from xfer.errors import DataError, UnknownNameError
+from xfer.specs.settings import TrainConfig
 from xfer.testing import NumpyBackend
 
 

@@ -11,15 +11,17 @@ from scipy.stats import chisquare
 
 import xfer
 from tests.command_line import xfer_command
-from xfer import recipe
-from xfer.callbacks import Callback
-from xfer.checkpoint import TrainingState
-from xfer.config import TrainConfig, train_config
+from xfer.checkpoints.manifest import TrainingState
 from xfer.data import Augment, Data, Loader, Sampling, Split
-from xfer.data.decode import decode
+from xfer.data.images.decode import decode
 from xfer.data.sampling import quotas, repetitions, sample
 from xfer.errors import UnknownNameError, UsageError
+from xfer.specs.settings import TrainConfig
 from xfer.testing import NumpyBackend
+from xfer.training.callback import Callback
+from xfer.workflows import run as workflow
+from xfer.workflows import setup
+from xfer.workflows.config import train_config
 
 KINDS = ("over", "under", "balanced")
 
@@ -264,11 +266,11 @@ def test_words_are_the_same_everywhere(network, tmp_path):
 
 
 def test_a_configuration_reaches_the_trainer(tree, tmp_path, monkeypatch):
-    real = recipe.load
-    monkeypatch.setattr(recipe, "load", lambda model, **options: real(model, **options | {"backend": NumpyBackend()}))
+    real = setup.load
+    monkeypatch.setattr(setup, "load", lambda model, **options: real(model, **options | {"backend": NumpyBackend()}))
     root = tree({"photos/train/ant": 7, "photos/train/bee": 2, "photos/val/ant": 2, "photos/val/bee": 1})
     given = {"data": str(root / "photos"), "model": "tiny", "weights": "none", "image_size": 16, "epochs": 1}
-    result = recipe.train(train_config(given, {"sampling": "over", "out": str(tmp_path / "run")}), progress=False)
+    result = workflow.train(train_config(given, {"sampling": "over", "out": str(tmp_path / "run")}), progress=False)
     assert result.metrics["epochs"][0]["images"] == 14
     assert result.metrics["config"]["sampling"] == "over"
     assert len(result.evaluation.labels) == 3

@@ -7,7 +7,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from xfer.data import arrays, digits, load, pictures
-from xfer.data.decode import decode
+from xfer.data.images.decode import decode
 from xfer.errors import DataError
 
 X = np.random.default_rng(0).integers(0, 256, (12, 10, 9, 3), np.uint8)

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from xfer.data import manifest
-from xfer.data.decode import decode
+from xfer.data.images.decode import decode
 from xfer.errors import DataError
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from xfer.data import Loader, arrays, wrap
-from xfer.data.decode import decode
+from xfer.data.images.decode import decode
 from xfer.errors import DataError, UsageError
 
 

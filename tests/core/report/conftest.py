@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from xfer.config import TrainConfig
-from xfer.decision import softmax
-from xfer.evaluation import Evaluation
-from xfer.metrics import classification_metrics
+from xfer.evaluation.evaluation import Evaluation
+from xfer.evaluation.metrics import classification_metrics
+from xfer.specs.decision import softmax
+from xfer.specs.settings import TrainConfig
 
 
 @pytest.fixture

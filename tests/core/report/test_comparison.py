@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-import xfer.report.study as study
-from xfer.config import TrainConfig
+import xfer.report.compare as study
 from xfer.errors import CheckpointError, UsageError, XferError
-from xfer.report import compare, summarise
-from xfer.report.process import run_worker
+from xfer.report.compare import compare, summarise
+from xfer.specs.settings import TrainConfig
+from xfer.workflows.process import run_worker
 
 
 @pytest.fixture

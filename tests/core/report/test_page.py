@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xfer.report import summarise
+from xfer.report.compare import summarise
 
 VOID = {"meta", "br", "img"}
 HOSTILE = ('<script>alert("x")</script>', "a & b's \"$\\frac{1$\x0b", "#000001 url(#x) 蚂蚁")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xfer.calibration import reliability
+from xfer.evaluation.reliability import reliability
 from xfer.report import plots
 
 

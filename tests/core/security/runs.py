@@ -21,9 +21,11 @@ from sklearn.linear_model import LogisticRegression
 
 import xfer
 from tests.core.weights.craft import state_dict, storage, tensor, zipped
-from xfer import checkpoint, seal, segments
-from xfer.ensemble import Ensemble, Member
+from xfer.checkpoints import checkpoint, stored
+from xfer.features import store
+from xfer.runtime import checksums
 from xfer.testing import NumpyBackend
+from xfer.workflows.ensemble import Ensemble, Member
 
 Change = Callable[[Path], object]
 
@@ -69,14 +71,14 @@ def edit(**changes: Any) -> Change:
 
     def apply(folder: Path) -> None:
         path = next(p for p in (folder / "ensemble.json", folder / "manifest.json") if p.exists())
-        document = seal.unsealed(path.read_bytes())
+        document = checksums.unsealed(path.read_bytes())
         for key, value in changes.items():
             *inner, last = key.split("__")
             place = document
             for name in inner:
                 place = place[name]
             place[last] = value
-        path.write_bytes(seal.sealed(document))
+        path.write_bytes(checksums.sealed(document))
 
     return apply
 
@@ -89,13 +91,13 @@ def sealed_raw(content: bytes) -> Change:
     """JSON of any kind under a good seal."""
     import hashlib
 
-    blank = seal._OPENING + seal._BLANK + b'",' + content
+    blank = checksums._OPENING + checksums._BLANK + b'",' + content
     digest = hashlib.sha256(blank).hexdigest().encode()
-    return raw(seal._OPENING + digest + b'",' + content)
+    return raw(checksums._OPENING + digest + b'",' + content)
 
 
 def unseal(folder: Path) -> None:
-    document = seal.unsealed((folder / "manifest.json").read_bytes())
+    document = checksums.unsealed((folder / "manifest.json").read_bytes())
     (folder / "manifest.json").write_text(json.dumps(document))
 
 
@@ -128,8 +130,8 @@ def pipe(folder: Path) -> None:
 
 def optimizer(**arrays: np.ndarray) -> Change:
     def apply(folder: Path) -> None:
-        stored = checkpoint.write_tensors(folder, "optimizer", {k.replace("__", "/"): v for k, v in arrays.items()})
-        edit(optimizer=dataclasses.asdict(stored))(folder)
+        file = stored.write_tensors(folder, "optimizer", {k.replace("__", "/"): v for k, v in arrays.items()})
+        edit(optimizer=dataclasses.asdict(file))(folder)
 
     return apply
 
@@ -137,7 +139,7 @@ def optimizer(**arrays: np.ndarray) -> Change:
 def wide_slots(folder: Path) -> None:
     run = checkpoint.open_checkpoint(folder)
     slots = {name: np.zeros((*array.shape, 2), array.dtype) for name, array in run.optimizer_state().items()}
-    edit(optimizer=dataclasses.asdict(checkpoint.write_tensors(folder, "optimizer", slots)))(folder)
+    edit(optimizer=dataclasses.asdict(stored.write_tensors(folder, "optimizer", slots)))(folder)
 
 
 def skops_file(change: Callable[[dict[str, Any]], object], method: int = zipfile.ZIP_STORED) -> Change:
@@ -155,8 +157,8 @@ def skops_file(change: Callable[[dict[str, Any]], object], method: int = zipfile
         with zipfile.ZipFile(out, "w", method) as archive:
             for name, data in content.items():
                 archive.writestr(name, data)
-        stored = checkpoint._write(folder, "estimator", ".skops", out.getvalue())
-        edit(estimator=dataclasses.asdict(stored))(folder)
+        file = stored.write_stored(folder, "estimator", ".skops", out.getvalue())
+        edit(estimator=dataclasses.asdict(file))(folder)
 
     return apply
 
@@ -224,7 +226,7 @@ SKOPS = {
 }
 
 DOCUMENTS = {
-    "9 MiB": raw(seal.sealed({"format": 2, "x": "x" * (9 << 20)})),
+    "9 MiB": raw(checksums.sealed({"format": 2, "x": "x" * (9 << 20)})),
     "nested": sealed_raw(b'"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}"),
     "many small things": sealed_raw(b'"x":[' + b"[]," * 2_500_000 + b"[]]}"),
     "a key twice": sealed_raw(b'"format":2,"format":2}'),
@@ -363,7 +365,7 @@ def spaces(folder: Path) -> list[tuple[str, str, str]]:
 
 def use_space(path: str) -> None:
     """Look for rows; that none is there counts as refused."""
-    if not segments.find(Path(path), {bytes(32), b"x" * 32}).places:
+    if not store.find(Path(path), {bytes(32), b"x" * 32}).places:
         raise xfer.XferError("no row is there")
 
 

@@ -22,12 +22,12 @@ from typing import Any
 
 import xfer
 from tests.core.security import runs
-from xfer.config import read_toml, train_config
-from xfer.data.decode import BadImageError, decode
-from xfer.ensemble import Ensemble
+from xfer.data.images.decode import BadImageError, decode
 from xfer.errors import XferError
 from xfer.testing import NumpyBackend
 from xfer.weights import read_weights
+from xfer.workflows.config import read_toml, train_config
+from xfer.workflows.ensemble import Ensemble
 
 SECONDS = 30  # generous: whatever does not end is found
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xfer.backend import Backend, ModelSpec
 from xfer.errors import BackendError
-from xfer.model import BaseModel
-from xfer.numerics import LossSpec, OptimizerSpec
+from xfer.models.backend import Backend
+from xfer.models.base_model import BaseModel
+from xfer.models.spec import ModelSpec
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
 from xfer.testing.numpy_backend.model import NumpyModel
 from xfer.testing.numpy_backend.stepper import NumpyStepper
 

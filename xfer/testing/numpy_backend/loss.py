@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xfer.numerics import LossSpec, spans
+from xfer.specs.loss import LossSpec, spans
 
 
 def loss_of(spec: LossSpec, logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

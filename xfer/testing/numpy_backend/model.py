@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from xfer.backend import Backend, ModelSpec
-from xfer.head import Head
-from xfer.inputs import Inputs
-from xfer.model import BaseModel
+from xfer.models.backend import Backend
+from xfer.models.base_model import BaseModel
+from xfer.models.spec import ModelSpec
+from xfer.specs.head import Head
+from xfer.specs.inputs import Inputs
 from xfer.testing.numpy_backend.layers import (
     BatchNorm,
     Conv,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xfer.numerics import OptimizerSpec
+from xfer.specs.optimizer import OptimizerSpec
 
 Slots = dict[str, np.ndarray]
 

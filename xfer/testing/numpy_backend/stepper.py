@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from xfer.inputs import Inputs
-from xfer.model import STATISTICS
-from xfer.numerics import LossSpec, OptimizerSpec
-from xfer.stepper import Stepper
+from xfer.models.base_model import STATISTICS
+from xfer.models.stepper import Stepper
+from xfer.specs.inputs import Inputs
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
 from xfer.testing.numpy_backend.layers import Dropout
 from xfer.testing.numpy_backend.loss import loss_of
 from xfer.testing.numpy_backend.model import NumpyModel

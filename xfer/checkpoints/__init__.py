@@ -1,0 +1,1 @@
+"""State on disk: manifest, tensors, optimizer state, checkpoints of a run under way."""

@@ -1,0 +1,81 @@
+"""What `manifest.json` says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from xfer.checkpoints.stored import StoredFile
+from xfer.specs.decision import Decision
+from xfer.specs.head import Head
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.precision import Precision
+from xfer.specs.preprocessing import Preprocessing
+from xfer.specs.schedule import Schedule
+from xfer.specs.tasks import Task
+
+FORMAT = 2  # 1 had no seal
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """A fit under way: the epoch it began at, how many it takes, and its word in the history."""
+
+    first: int
+    epochs: int
+    phase: str = ""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a training run stands: what it computes, and the next epoch and batch it would take."""
+
+    optimizer: OptimizerSpec
+    loss: LossSpec
+    schedule: Schedule
+    rates: dict[str, float]
+    clip_norm: float | None
+    batch_size: int
+    augment: str
+    seed: int
+    epoch: int
+    step: int
+    fit: FitPlan | None = None
+    sampling: Literal["none", "over", "under", "balanced"] = "none"
+    augment_minority: str | None = None
+    mix: str = "none"
+    cache_views: int | None = None
+    at_once: int | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` says."""
+
+    format: int
+    xfer: str
+    model: str
+    classes: tuple[str, ...]
+    head: Head
+    preprocessing: Preprocessing
+    precision: Precision | Literal["auto"]
+    trainable: tuple[str, ...]
+    backend: str
+    versions: dict[str, str]
+    tensors: StoredFile
+    optimizer: StoredFile | None = None
+    training: TrainingState | None = None
+    dropout: bool = True
+    columns: int = 0
+    tasks: tuple[Task, ...] = ()
+    decision: Decision = field(default_factory=Decision)
+    transformers: StoredFile | None = None
+    column_names: tuple[str, ...] = ()
+    numeric_columns: tuple[bool, ...] = ()
+    estimator: StoredFile | None = None
+    progress: StoredFile | None = None
+    callbacks: StoredFile | None = None
+    extra: dict[str, Any] = field(default_factory=dict)

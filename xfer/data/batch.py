@@ -1,0 +1,55 @@
+"""Batches, and images that could not be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from xfer.specs.inputs import Inputs
+
+OnBad = Literal["report", "raise", "impute"]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that could not be read, and why; whether a blank one of the mean colour stood in for it."""
+
+    name: str
+    reason: str
+    imputed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a model is given at once.
+
+    In a run of several processes, labels and indices are those of the whole batch, in every process; images and
+    columns are this process's share of it, which may be empty.
+
+    Args:
+        images: uint8 (N, S, S, 3), or outputs of the stage `after`.
+        labels: int64 (N,), -1 for none; or float64, shares of classes (N, K) or targets of tasks (N, M).
+        indices: int64 (N,), of the samples in their split.
+        number: which batch of the epoch this is, counted from 0.
+        after: see `Inputs`.
+        columns: float64 (N, C), what joins the features, if anything does.
+        shards: see `Inputs`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+    number: int
+    after: str | None = None
+    columns: np.ndarray | None = None
+    shards: tuple[int, ...] = ()
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a model is given."""
+        return Inputs(self.images, self.after, self.columns, self.shards)
+
+    def __len__(self) -> int:
+        return len(self.labels)

@@ -1,0 +1,105 @@
+"""One door for data of every kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfer.data.dataset import UNLABELLED, Data, Split
+from xfer.data.sources.assembly import SPLIT_NAMES
+from xfer.data.sources.datasets import is_array_pair, wrap
+from xfer.data.sources.folders import folder, images_in
+from xfer.data.sources.paths import existing
+from xfer.data.sources.pixels import as_picture
+from xfer.data.sources.tables import manifest
+from xfer.errors import DataError
+
+TABLES = (".csv", ".tsv", ".parquet")
+
+
+def load(source: Any, *, classes: Sequence[str] | None = None, val: float = 0.2, seed: int = 0) -> Data:
+    """A task from whatever is given.
+
+    Args:
+        source: a `Data` (returned as it is); a `Split` (train alone); the path of a folder (see `folder`) or table
+            (`manifest`); a pair of arrays (x, y), two of them ((x, y), (x_val, y_val)), a mapping from train, val
+            and test to data sets, or a data set (`wrap`).
+        classes: class names, for arrays and data sets.
+        val: share of train to hold out for validation where no split is given.
+        seed: of the hold-out.
+
+    Raises:
+        DataError: a path that is not there, or a source of no known kind.
+    """
+    if isinstance(source, Data):
+        return source
+    if isinstance(source, Split):
+        return Data(source, None, None, source.classes, "split")
+    if isinstance(source, (str, os.PathLike)):
+        return _load_path(existing(source), val, seed)
+    if isinstance(source, Mapping):
+        return wrap(**_splits(source), classes=classes, share=val, seed=seed)
+    if isinstance(source, tuple) and len(source) == 2 and all(map(is_array_pair, source)):
+        return wrap(*source, classes=classes, share=val, seed=seed)
+    return wrap(source, classes=classes, share=val, seed=seed)
+
+
+def pictures(images: Any) -> Split:
+    """Images without labels.
+
+    Args:
+        images: a path, encoded bytes, a Pillow image, an array or tensor of one image or of several (N, H, W, 3), a
+            sequence of such images, a folder (all images in and below it), or a `Split` (returned as it is).
+
+    Raises:
+        DataError: a path that is not there, a folder without images, or something that is no image.
+    """
+    if isinstance(images, Split):
+        return images
+    found = _list_pictures(images)
+    names = [str(p) if isinstance(p, Path) else str(i) for i, p in enumerate(found)]
+    return Split(found, np.full(len(found), UNLABELLED), names)
+
+
+def _load_path(path: Path, val: float, seed: int) -> Data:
+    if path.is_dir():
+        return folder(path, val=val, seed=seed)
+    if path.suffix.lower() in TABLES:
+        return manifest(path, val=val, seed=seed)
+    raise DataError(f"{path} is neither a folder nor a table: give class folders or {', '.join(TABLES)}")
+
+
+def _splits(source: Mapping[Any, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, dataset in source.items():
+        key = SPLIT_NAMES.get(str(name).lower())
+        if key is None or key in found:
+            raise DataError(f"split {name!r}: give at most one each of train, val and test")
+        found[key] = dataset
+    if "train" not in found:
+        raise DataError(f"there is no train among the splits ({', '.join(map(str, source))})")
+    return found
+
+
+def _list_pictures(images: Any) -> list[Any]:
+    if isinstance(images, (str, os.PathLike)):
+        path = existing(images)
+        if not path.is_dir():
+            return [path]
+        found, _ = images_in(path)
+        if not found:
+            raise DataError(f"{path} has no images in it: give image files or a folder of them")
+        return list(found)
+    several = isinstance(images, Sequence) and not isinstance(images, bytes)
+    if several or len(getattr(images, "shape", ())) == 4:
+        return [_picture(image, f"image {i}") for i, image in enumerate(images)]
+    return [_picture(images, "the image")]
+
+
+def _picture(image: Any, what: str) -> Any:
+    picture = as_picture(image, what)
+    return existing(picture) if isinstance(picture, Path) else picture

@@ -1,0 +1,1 @@
+"""Changes to images: augmentation, Mixup and CutMix, test-time views."""

@@ -1,0 +1,1 @@
+"""Predictions on labelled data and metrics of them."""

@@ -1,0 +1,58 @@
+"""What is chosen on validation after training: the temperature, thresholds, and labels that are guessed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xfer.errors import UsageError
+from xfer.evaluation.evaluation import Evaluation
+from xfer.specs.decision import Decision
+
+if TYPE_CHECKING:
+    from xfer.models.base_model import BaseModel
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature with the least log loss of logits (N, K) against labels int64 (N,), in [0.01, 100].
+
+    The loss is convex in 1 / temperature, so that there is one.
+    """
+    from scipy.optimize import minimize_scalar
+
+    z = np.asarray(logits, np.float64)
+    z = z - z.max(axis=1, keepdims=True)
+    of_label = z[np.arange(len(z)), labels]
+
+    def loss(inverse: float) -> float:
+        return float((np.log(np.exp(z * inverse).sum(axis=1)) - of_label * inverse).mean())
+
+    found = minimize_scalar(loss, bounds=(0.01, 100.0), method="bounded", options={"xatol": 1e-10})
+    return float(1.0 / found.x)
+
+
+def calibrate(model: BaseModel, data: Any, **options: Any) -> float:
+    """Set the model's temperature to that of the least log loss on the validation split of `data`, and return it.
+
+    Temperature scaling (Guo et al. 2017): what is predicted stays, how sure it is changes. Thresholds, which were
+    chosen for other probabilities, are dropped.
+
+    Args:
+        model: of one task.
+        data: whatever `xfer.data.load` takes; images that the model was trained on would make it too sure.
+        options: of `BaseModel.evaluate`.
+    """
+    model.decision = Decision()
+    found = evaluate_one_task(model, data, options)
+    assert found.logits is not None
+    model.decision = Decision(fit_temperature(found.logits, found.labels))
+    return model.decision.temperature
+
+
+def evaluate_one_task(model: BaseModel, data: Any, options: dict[str, Any]) -> Evaluation:
+    """The evaluation of a model with one task; with several, a UsageError."""
+    found = model.evaluate(data, **options)
+    if not isinstance(found, Evaluation):
+        raise UsageError(f"{model.name} has several tasks: temperature and thresholds are of one")
+    return found

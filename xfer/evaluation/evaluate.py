@@ -1,0 +1,78 @@
+"""A model's answers on labelled data, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xfer.errors import UsageError
+from xfer.evaluation.evaluation import Evaluation, judge, mean
+from xfer.evaluation.loaders import evaluation_loader
+from xfer.evaluation.metrics import METRICS
+from xfer.evaluation.tasks import TasksEvaluation, evaluate_tasks
+from xfer.models.finite import check_answers
+from xfer.specs.decision import Decision
+
+if TYPE_CHECKING:
+    from xfer.data import Loader, OnBad
+    from xfer.features.cache import FeatureCache
+    from xfer.models.base_model import BaseModel
+
+
+def evaluate(
+    model: BaseModel,
+    data: Any,
+    *,
+    batch_size: int = 32,
+    workers: int | None = None,
+    on_bad: OnBad = "report",
+    tta: str = "none",
+    cache: bool | str | Path | FeatureCache = True,
+) -> Evaluation | TasksEvaluation:
+    """Metrics of `model` on data: the validation split if there is one, else the test split, else all of it.
+
+    Args:
+        model: its classes must include those of the data; they are matched by name.
+        data: a split, or whatever `xfer.data.load` takes.
+        batch_size: images a forward pass.
+        workers: decoding threads; None for one a core.
+        on_bad: "report" lists unreadable images in `skipped`; "raise" stops at the first; "impute" puts a blank image
+            in the place of each.
+        tta: test-time augmentation, the mean of probabilities over views: "none", "flip", "five-crop", "ten-crop".
+        cache: whether outputs of frozen blocks that training or `xfer features` has kept are read; none are made here.
+            A path says where; see `xfer.features.cache.FeatureCache`.
+
+    Raises:
+        DataError: classes that the model does not know, or not one readable image; with `on_bad="raise"`, an
+            image that cannot be read, by name. NumbersError: an answer is not finite, with the names of the images.
+    """
+    from xfer.data import load
+    from xfer.data.transforms.test_time import views_of
+
+    source = load(data)
+    if tta == "none":
+        loader = evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad, cache=cache)
+        return run(model, loader)
+    if model.spec.tasks:
+        raise UsageError("test-time augmentation averages the classes of one task: leave tta out with several")
+    found = []
+    for view in views_of(tta):
+        loader = evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad, view=view)
+        found.append(run(model, loader, ()))
+    thresholds = Decision(thresholds=model.decision.thresholds)  # the logits have the temperature already
+    return mean([each for each in found if isinstance(each, Evaluation)], decision=thresholds)
+
+
+def run(model: BaseModel, loader: Loader, metrics: Iterable[str] = tuple(METRICS)) -> Evaluation | TasksEvaluation:
+    """Metrics of `model` over one pass of `loader`, whose labels are the model's; by default all of them.
+
+    Raises:
+        NumbersError: an answer is not finite, with the names of the images.
+    """
+    z, y, indices = loader.collect(lambda batch: model.logits(batch.inputs))
+    names, skipped = tuple(loader.split.names[i] for i in indices), tuple(loader.skipped)
+    check_answers(model, z, names)
+    if model.spec.tasks:
+        return evaluate_tasks(model.spec.tasks, z, y, names, skipped, metrics)
+    return judge(z, y, names, model.classes, model.decision, skipped, metrics)

@@ -1,0 +1,187 @@
+"""The result of an evaluation: predictions on labelled images, and metrics of them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xfer.errors import UsageError
+from xfer.evaluation import significance
+from xfer.evaluation.class_report import ClassScores, per_class
+from xfer.evaluation.metrics import METRICS, compute, confusion_matrix, metric
+from xfer.evaluation.predictions import Answers
+from xfer.evaluation.reliability import BINS, Reliability, reliability
+from xfer.evaluation.significance import Interval, McNemar
+from xfer.specs.decision import Decision, softmax
+
+if TYPE_CHECKING:
+    from xfer.data import Skipped
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Answers on N labelled images.
+
+    Args:
+        metrics: those of `xfer.evaluation.metrics.METRICS` by name: loss, accuracy, top5_accuracy, macro_f1 and more. What the
+            images leave undefined is not in it: roc_auc and average_precision where a class of the model has no image
+            (`per_class` has those of the others), cohen_kappa and mcc where only one class occurs and is predicted.
+        probabilities: float32 (N, K).
+        labels: int64 (N,), true classes as indices into `classes`.
+        names: of the images.
+        classes: of the model.
+        skipped: images that could not be read, which count nowhere.
+        logits: (N, K) behind the probabilities, if known; they make the loss exact where a probability rounds to 0.
+        decision: which class is named.
+    """
+
+    metrics: dict[str, float]
+    probabilities: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
+    logits: np.ndarray | None = field(default=None, repr=False)
+    decision: Decision = field(default_factory=Decision)
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What the metrics are computed from."""
+        return Answers.of(self.probabilities, self.labels, self.logits, self.predicted)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The class named for each image, int64 (N,): the most probable, if the decision has no thresholds."""
+        return self.decision.choose(self.probabilities)
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Counts (K, K): rows true, columns predicted."""
+        return confusion_matrix(self.labels, self.predicted, len(self.classes))
+
+    def metric(self, name: str) -> float:
+        """One metric, computed now: of `xfer.evaluation.metrics.METRICS`, or "top<k>_accuracy" for any k.
+
+        Raises:
+            UnknownNameError: there is no such metric. UsageError: it is undefined on these images.
+        """
+        value = metric(name).compute(self.answers)
+        if value is None:
+            raise UsageError(f"{name} is undefined on these images: {self._why_undefined()}")
+        return value
+
+    def per_class(self) -> tuple[ClassScores, ...]:
+        """Precision, recall, F1, ROC-AUC and average precision of each class, in the model's order."""
+        return per_class(self.answers, self.classes)
+
+    def reliability(self, bins: int = BINS) -> Reliability:
+        """Confidence and accuracy in bins of confidence, which `ece` sums up."""
+        return reliability(self.answers.confidence, self.answers.correct, bins)
+
+    def interval(self, name: str, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
+        """A percentile bootstrap confidence interval of a metric, over images.
+
+        Resamples in which the metric is undefined, such as roc_auc where a rare class was not drawn, are left out; the
+        result says how many remain.
+
+        Args:
+            name: as in `metric`.
+            level: of confidence, between 0 and 1.
+            resamples: how often to draw N images with replacement.
+            seed: of the draws.
+
+        Raises:
+            UnknownNameError: there is no such metric. UsageError: it is undefined, or an argument cannot be.
+        """
+        self.metric(name)
+        score = metric(name).compute
+        return significance.bootstrap(
+            lambda chosen: score(self.answers.take(chosen)),
+            len(self.labels),
+            level=level,
+            resamples=resamples,
+            seed=seed,
+        )
+
+    def mcnemar(self, other: Evaluation) -> McNemar:
+        """Whether two models are right equally often: McNemar's test on the same images, in the same order.
+
+        Raises:
+            UsageError: the evaluations are of different images, or label an image differently.
+        """
+        if len(self.names) != len(other.names):
+            raise UsageError(f"different images: {len(self.names)} in one evaluation, {len(other.names)} in the other")
+        for mine, theirs in zip(self.names, other.names, strict=True):
+            if mine != theirs:
+                raise UsageError(f"different images: {mine!r} in one evaluation stands where {theirs!r} in the other")
+        for name, mine, theirs in zip(self.names, self._true_classes(), other._true_classes(), strict=True):
+            if mine != theirs:
+                raise UsageError(f"different labels: {name!r} is {mine!r} in one evaluation, {theirs!r} in the other")
+        return significance.mcnemar(self.answers.correct, other.answers.correct)
+
+    def _true_classes(self) -> list[str]:
+        return [self.classes[label] for label in self.labels]
+
+    def _why_undefined(self) -> str:
+        occurring = set(self.labels.tolist())
+        absent = [name for i, name in enumerate(self.classes) if i not in occurring]
+        if len(absent) >= len(self.classes) - 1:
+            return "they are all of one class"
+        return f"no image is of class {absent[0]!r}" if absent else "a probability is not a finite number"
+
+    def write_csv(self, path: Path) -> None:
+        """One line an image: name, label, predicted, and the probability of every class."""
+        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            out = csv.writer(file)
+            out.writerow(["name", "label", "predicted", *self.classes])
+            for name, label, guess, row in zip(
+                self.names, self.labels, self.predicted, self.probabilities, strict=True
+            ):
+                out.writerow([name, self.classes[label], self.classes[guess], *(f"{p:.8g}" for p in row)])
+
+
+def mean(
+    evaluations: Sequence[Evaluation], weights: Sequence[float] | None = None, decision: Decision | None = None
+) -> Evaluation:
+    """The evaluation of averaged probabilities of the same images: soft voting.
+
+    Args:
+        evaluations: at least one, of the same images and classes.
+        weights: one each, which are scaled to sum 1; equal by default.
+        decision: which class is named; the most probable by default.
+
+    Raises:
+        UsageError: other images, labels or classes.
+    """
+    first = evaluations[0]
+    for other in evaluations[1:]:
+        if first.names != other.names or first.classes != other.classes or (first.labels != other.labels).any():
+            raise UsageError("the evaluations are of different images, labels or classes: they cannot be averaged")
+    share = np.full(len(evaluations), 1.0) if weights is None else np.asarray(weights, np.float64)
+    share = share / share.sum()
+    total = sum(w * softmax(e.logits) for w, e in zip(share, evaluations, strict=True) if e.logits is not None)
+    least = np.finfo(np.float64).tiny
+    return judge(np.log(np.maximum(total, least)), first.labels, first.names, first.classes, decision, first.skipped)
+
+
+def judge(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    classes: tuple[str, ...],
+    decision: Decision | None = None,
+    skipped: tuple[Skipped, ...] = (),
+    metrics: Iterable[str] = tuple(METRICS),
+) -> Evaluation:
+    """What logits (N, K) are worth against labels int64 (N,), after the temperature and thresholds of a decision."""
+    rule = decision or Decision()
+    z = rule.cooled(logits)
+    probabilities = softmax(z).astype(np.float32)
+    answers = Answers.of(probabilities, labels, z, rule.choose(probabilities))
+    return Evaluation(compute(answers, metrics), probabilities, labels, tuple(names), classes, skipped, z, rule)

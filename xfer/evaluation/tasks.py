@@ -1,0 +1,125 @@
+"""What the answers to several tasks are worth, each by the metrics of its kind, on the images that have its target."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xfer.evaluation.metrics import METRICS, classification_metrics
+from xfer.specs.tasks import Task, spans, split_outputs
+
+if TYPE_CHECKING:
+    from xfer.data import Skipped
+
+
+@dataclass(frozen=True)
+class TasksEvaluation:
+    """Answers to several tasks on N images.
+
+    Args:
+        metrics: "loss", the weighted sum, and each task's own as "task_metric". Of a single-label task those of
+            `xfer.evaluation.metrics`; of a multi-label task accuracy (over all labels), exact_match, macro_f1, micro_f1, roc_auc
+            and average_precision (means over the labels that have both values); of a regression mae, rmse and r2, in
+            the units of the data. What the images leave undefined is not in it.
+        outputs: of each task, (N, K): probabilities, or numbers in the units of the data.
+        targets: of each task, float64 (N,) or (N, K), NaN where there is none.
+        names: of the images.
+        tasks: of the model.
+        skipped: images that could not be read, which count nowhere.
+    """
+
+    metrics: dict[str, float]
+    outputs: dict[str, np.ndarray]
+    targets: dict[str, np.ndarray]
+    names: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def write_csv(self, path: Path) -> None:
+        """One line an image: name, then the target and the outputs of each task; a missing target is empty."""
+        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            out = csv.writer(file)
+            columns = [f"{task.name}={name}" for task in self.tasks for name in task.classes]
+            out.writerow(["name", *(f"{task.name} (target)" for task in self.tasks), *columns])
+            for i, name in enumerate(self.names):
+                targets = [_shown(task, self.targets[task.name][i]) for task in self.tasks]
+                out.writerow([name, *targets, *(f"{x:.8g}" for task in self.tasks for x in self.outputs[task.name][i])])
+
+
+def _shown(task: Task, target: np.ndarray) -> str:
+    if np.isnan(target).any():
+        return ""
+    if task.kind == "single-label":
+        return task.classes[int(target)]
+    if task.kind == "multi-label":
+        return "|".join(name for name, there in zip(task.classes, target, strict=True) if there) or "-"
+    return " ".join(f"{number:.8g}" for number in target)
+
+
+def evaluate_tasks(
+    tasks: Sequence[Task],
+    logits: np.ndarray,
+    targets: np.ndarray,
+    names: Sequence[str],
+    skipped: tuple[Skipped, ...] = (),
+    metrics: Iterable[str] = tuple(METRICS),
+) -> TasksEvaluation:
+    """Judge outputs (N, all classes) against targets (N, M), both in the network's units."""
+    chosen = [name for name in metrics if name != "loss"]
+    found: dict[str, float] = {"loss": 0.0}
+    outputs, truths = split_outputs(tasks, logits), {}
+    for task, span, columns in spans(tasks):
+        z, y = logits[:, span], targets[:, columns]
+        loss, scores = _judge(task, np.asarray(z, np.float64), y, chosen)
+        found["loss"] += task.weight * loss
+        found |= {f"{task.name}_{name}": value for name, value in scores.items() if np.isfinite(value)}
+        truths[task.name] = y[:, 0] if task.kind == "single-label" else task.unscale(y)
+    return TasksEvaluation(found, outputs, truths, tuple(names), tuple(tasks), skipped)
+
+
+def _judge(task: Task, z: np.ndarray, y: np.ndarray, metrics: Sequence[str]) -> tuple[float, dict[str, float]]:
+    """The loss and the metrics of one task over the targets that are there; 0 and none where none is."""
+    known = ~np.isnan(y)
+    if not known.any():
+        return 0.0, {}
+    if task.kind == "single-label":
+        rows = known[:, 0]
+        scores = classification_metrics(z[rows], y[rows, 0].astype(np.int64), ["loss", *metrics])
+        return scores["loss"], scores
+    if task.kind == "multi-label":
+        each = np.maximum(z, 0) - z * np.where(known, y, 0) + np.log1p(np.exp(-np.abs(z)))
+        return float(each[known].mean()), _labels(z, y, known)
+    return float(((z - y)[known] ** 2).mean()), _numbers(task, z, y, known)
+
+
+def _labels(z: np.ndarray, y: np.ndarray, known: np.ndarray) -> dict[str, float]:
+    from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+    said, full = z > 0, known.all(axis=1)
+    scores = {
+        "accuracy": float((said == y)[known].mean()),
+        "exact_match": float((said == y)[full].all(axis=1).mean()) if full.any() else np.nan,
+        "micro_f1": float(f1_score(y[known], said[known], zero_division=0.0)),
+    }
+    columns = [(z[rows, k], y[rows, k]) for k, rows in enumerate(known.T) if rows.any()]
+    scores["macro_f1"] = float(np.mean([f1_score(truth, out > 0, zero_division=0.0) for out, truth in columns]))
+    both = [(out, truth) for out, truth in columns if 0 < truth.mean() < 1]
+    for name, score in (("roc_auc", roc_auc_score), ("average_precision", average_precision_score)):
+        scores[name] = float(np.mean([score(truth, out) for out, truth in both])) if both else np.nan
+    return scores
+
+
+def _numbers(task: Task, z: np.ndarray, y: np.ndarray, known: np.ndarray) -> dict[str, float]:
+    said, truth = task.unscale(z)[known], task.unscale(y)[known]
+    error = said - truth
+    spread = ((truth - truth.mean()) ** 2).sum()
+    r2 = float(1 - (error**2).sum() / spread) if spread > 0 else np.nan
+    return {"mae": float(np.abs(error).mean()), "rmse": float(np.sqrt((error**2).mean())), "r2": r2}

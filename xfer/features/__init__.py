@@ -1,0 +1,1 @@
+"""Features of frozen blocks: extracted, cached, resampled, generated."""

@@ -1,0 +1,320 @@
+"""Outputs of frozen blocks on disk: computed once for each image, read ever after.
+
+A space holds the rows of one network up to one block: its folder is named by a digest of the backend and its
+versions, the tensors of those blocks, the preprocessing and the precision. In it a row belongs to the digest of an
+image's content. So a row is never stale: whatever could change it changes its name. How rows lie on disk, `segments`
+says: any number of processes add to a space at once, and the files of a space from another machine only need copying
+into the folder of the same name. Where the cache cannot be written, training goes on without it, and says so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xfer.data.cached import Rows, Views, view_codes
+from xfer.data.images.decode import BadImageError, decode, resize_crop
+from xfer.errors import DataError, UnknownNameError, UsageError
+from xfer.features import store
+from xfer.features.boundary import boundary
+from xfer.features.keys import Augmented, Job, digests_of, plain_job
+from xfer.features.namespace import Space, make_room
+from xfer.models.fingerprint import namespace_prefix, space_name
+from xfer.models.precision import settle_on
+from xfer.runtime.paths import features_dir
+
+if TYPE_CHECKING:
+    from xfer.data import Data, Split
+    from xfer.models.base_model import BaseModel
+
+
+_FLUSH = 64 << 20  # bytes of rows between two writes
+
+_SECONDS = 10.0  # at the most between two writes: what a kill costs on a slow machine
+
+BUDGET = 20 << 30
+
+
+@dataclass(frozen=True)
+class Used:
+    """What the cache did for one data set.
+
+    Args:
+        there: images whose rows were found.
+        computed: images whose rows were made.
+        row_bytes: of one row; 0 where there is none.
+        unreadable: images that have no row.
+        folder: of the space.
+
+    Of augmented images, each view counts.
+    """
+
+    there: int
+    computed: int
+    row_bytes: int
+    unreadable: int = 0
+    folder: Path | None = field(default=None, compare=False)
+
+    def __add__(self, other: Used) -> Used:
+        return Used(
+            self.there + other.there,
+            self.computed + other.computed,
+            self.row_bytes or other.row_bytes,
+            self.unreadable + other.unreadable,
+            self.folder or other.folder,
+        )
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part `index` of `count` of all images, by their content: 0 <= index < count.
+
+    Raises:
+        UsageError: there is no such part.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise UsageError(f"shard {self.index}/{self.count}: give i/n with 0 <= i < n, such as 0/4")
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """A shard from "i/n"."""
+        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
+        if match is None:
+            raise UsageError(f"shard {text!r}: give i/n with 0 <= i < n, such as 0/4")
+        return cls(int(match[1]), int(match[2]))
+
+    def has(self, digest: bytes) -> bool:
+        """Whether an image of this digest is in it."""
+        return int.from_bytes(digest, "big") % self.count == self.index
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """A folder of spaces.
+
+    Args:
+        folder: by default `$XFER_FEATURES`, else `features` beside the downloaded weights.
+        budget: bytes that all spaces may take; the oldest go first, and what cannot fit is not kept.
+    """
+
+    folder: Path = field(default_factory=features_dir)
+    budget: int = BUDGET
+
+    @classmethod
+    def of(cls, given: bool | str | Path | FeatureCache) -> FeatureCache | None:
+        """The cache that an argument `cache` means: True the usual one, False none, a path the one there."""
+        if isinstance(given, bool):
+            return cls() if given else None
+        return given if isinstance(given, FeatureCache) else cls(Path(given))
+
+    def data(
+        self,
+        model: BaseModel,
+        data: Data,
+        after: str,
+        batch_size: int,
+        workers: int | None,
+        names: Collection[str] = ("train", "val"),
+        views: Augmented | None = None,
+    ) -> tuple[Data, Used]:
+        """The data set with outputs of the frozen blocks up to `after` in the place of images, in the splits named.
+
+        Args:
+            model: in inference mode, as it is in frozen blocks while training.
+            data: of images.
+            after: the last of those blocks.
+            batch_size: images a forward pass.
+            workers: decoding threads; None for one a core.
+            names: of splits whose images are taken as they are.
+            views: augmented images for the training split.
+
+        Raises:
+            OSError: the folder cannot be written, or the disk is full.
+        """
+        splits = {name: split for name, split in data.splits.items() if name in names}
+        used, changed = Used(0, 0, 0), dict[str, Any]()
+        if splits:
+            jobs = {name: plain_job(model, split, batch_size, workers) for name, split in splits.items()}
+            found, used = self._fetch(model, after, jobs)
+            changed |= {name: replace(splits[name], images=rows, after=after) for name, rows in found.items()}
+        if views is not None:
+            job = views.job()
+            found, of_views = self._fetch(model, after, {"train": job}, augmented=views.kind)
+            seen = Views(found["train"], view_codes(job.keys), len(data.train))
+            changed["train"], used = replace(data.train, images=seen, after=after), used + of_views
+        return replace(data, **changed), used
+
+    def look_up(self, model: BaseModel, split: Split, after: str | None = None, workers: int | None = None) -> Split:
+        """The split with rows in the place of images, if there is one for all that can be read; else the split itself.
+
+        Nothing is computed and nothing is written.
+
+        Args:
+            model: in inference mode.
+            split: of images.
+            after: the block whose outputs to look for; by default the last of those that are frozen.
+            workers: threads that read files.
+        """
+        stage = after or boundary(model)
+        if stage is None or split.after is not None or not any(self.folder.glob(f"{namespace_prefix(model)}-*")):
+            return split
+        settle_on(model, split)
+        folder = self.folder / space_name(model, stage)
+        if not folder.is_dir():
+            return split
+        digests, recipe = digests_of(split, workers), model.spec.preprocessing
+        found, reasons = store.find(folder, set(digests)), dict[bytes, str]()
+        for i, digest in enumerate(digests):
+            if digest not in found.places and digest not in reasons:
+                try:
+                    resize_crop(decode(split.images[i], recipe.missing), recipe)
+                except BadImageError as bad:
+                    reasons[digest] = bad.reason
+                else:
+                    return split
+        with suppress(OSError):
+            os.utime(folder)
+        return replace(split, images=_rows(found, digests, reasons), after=stage)
+
+    def fill(
+        self,
+        model: BaseModel,
+        data: Any,
+        *,
+        after: str = "features",
+        shard: str | Shard = "0/1",
+        batch_size: int = 32,
+        workers: int | None = None,
+    ) -> Used:
+        """Compute the rows of a data set, or of a part of it, that are not there yet, and keep them.
+
+        Processes that fill the parts 0/n to n-1/n, on one machine or on many that share the folder, need nothing from
+        each other: none waits, each can be started again at any time, and whoever reads finds the rows of all. On
+        machines that share nothing, copy the files of the space into the folder of the same name afterwards.
+
+        Args:
+            model: in inference mode; its head does not matter.
+            data: whatever `xfer.data.load` takes; every split of it.
+            after: a block whose outputs to keep, or "features", which the head reads.
+            shard: "i/n": images whose content's digest is i modulo n, however they are listed.
+            batch_size: images a forward pass.
+            workers: decoding threads; None for one a core.
+
+        Raises:
+            UsageError: no such shard. UnknownNameError: no such block. DataError: no pictures. OSError: rows do not
+            fit into the budget, or cannot be written.
+        """
+        from xfer.data import load
+
+        part = shard if isinstance(shard, Shard) else Shard.parse(shard)
+        if after not in model.entries:
+            raise UnknownNameError("block", after, model.entries)
+        source = load(data)
+        if source.train.after is not None:
+            raise DataError(f"{source.source} is outputs of {source.train.after!r} already: give pictures")
+        jobs = {name: plain_job(model, split, batch_size, workers) for name, split in source.splits.items()}
+        return self._fetch(model, after, jobs, part)[1]
+
+    def estimate(self, model: BaseModel, after: str, images: int) -> int:
+        """Bytes that the outputs of so many images take."""
+        size = model.spec.preprocessing.size
+        return images * int(model.stage(np.zeros((1, size, size, 3), np.uint8), after).nbytes)
+
+    def _fetch(
+        self, model: BaseModel, after: str, jobs: dict[str, Job], shard: Shard | None = None, augmented: str = ""
+    ) -> tuple[dict[str, Rows], Used]:
+        """The rows that are asked for, those that were missing computed first; outside of the shard, none."""
+        for job in jobs.values():
+            settle_on(model, job.loader.split)
+        part, space = shard or Shard(), Space(self.folder / space_name(model, after, augmented))
+        everything = {digest for job in jobs.values() for digest in job.digests}
+        mine = {digest for digest in everything if part.has(digest)}
+        found = before = store.find(space.folder, mine)
+        reasons: dict[bytes, str] = {}
+        if mine <= before.places.keys():  # nothing is written: others may fill it, and a folder may be read-only
+            with suppress(OSError):
+                os.utime(space.folder)
+        else:
+            with space.locked(f"{part.index}-of-{part.count}"):
+                before = store.find(space.folder, mine)
+                missing = mine - before.places.keys()
+                if missing:
+                    here = before if mine == everything else store.find(space.folder, everything)
+                    row_bytes = here.row_bytes or self.estimate(model, after, 1)
+                    make_room(space, here, len(everything), row_bytes, self.budget)
+                with store.Writer(space.folder) as out:
+                    for job in jobs.values():
+                        reasons |= _compute(model, job, missing, after, out)
+                        missing = missing.difference(job.digests)
+                found = store.find(space.folder, mine) if out.written else before
+        if lost := len(mine - found.places.keys() - reasons.keys()):
+            raise OSError(f"{lost} rows went missing while they were written: does another run clear {space.folder}?")
+        listed = [digest for job in jobs.values() for digest in job.digests if digest in mine]
+        there, bad = (sum(digest in known for digest in listed) for known in (before.places, reasons))
+        used = Used(there, len(listed) - there - bad, found.row_bytes, bad, space.folder)
+        return {name: _rows(found, job.digests, reasons) for name, job in jobs.items()}, used
+
+
+def _compute(model: BaseModel, job: Job, missing: Collection[bytes], after: str, out: store.Writer) -> dict[bytes, str]:
+    """Write the rows that are missing, each digest once; the reasons of the unreadable, by digest.
+
+    An engine may round otherwise in batches of another size, but does not mix images. So each row is computed in a
+    batch of the size that it has when all are computed: of `batch_size`, or what is left over at the end. What a kill
+    has left undone gets the same bits later.
+    """
+    first: dict[bytes, int] = {}
+    for place, digest in enumerate(job.digests):
+        first.setdefault(digest, place)
+    rows: list[np.ndarray] = []
+    made: list[bytes] = []
+    written = time.monotonic()
+    places = np.array(list(first.values()), np.int64)
+    for asked, size in _passes(job, places, missing):
+        view = int(job.keys[asked[0], 0])
+        for batch in job.loader.epoch(view, keys=job.keys[asked, 1:], allow_nothing=True):
+            blank = np.zeros((size - len(batch), *batch.images.shape[1:]), batch.images.dtype)
+            found = model.stage(np.concatenate([batch.images, blank]), after)[: len(batch)]
+            here = asked[batch.number * job.loader.batch_size :][: job.loader.batch_size]
+            named = [job.digests[place] for place in here[np.isin(job.keys[here, 1], batch.indices)]]
+            new = np.array([digest in missing for digest in named])
+            rows.append(found[new])
+            made += [digest for digest, is_new in zip(named, new, strict=True) if is_new]
+            if sum(row.nbytes for row in rows) >= _FLUSH or time.monotonic() - written >= _SECONDS:
+                out.append(made, np.concatenate(rows))
+                rows, made, written = [], [], time.monotonic()
+    if made:
+        out.append(made, np.concatenate(rows))
+    bad = job.loader.unreadable
+    return {job.digests[place]: bad[int(index)] for place in places if (index := job.keys[place, 1]) in bad}
+
+
+def _passes(job: Job, places: np.ndarray, missing: Collection[bytes]) -> Iterator[tuple[np.ndarray, int]]:
+    """What to read to make the rows that are missing, and the size of its batches, for each view."""
+    size = job.loader.batch_size
+    lacking = np.array([job.digests[place] in missing for place in places], bool)
+    for view in np.unique(job.keys[places, 0]).tolist():
+        of_view = job.keys[places, 0] == view
+        mine, needed = places[of_view], lacking[of_view]
+        whole = len(mine) // size * size
+        if needed[:whole].any():
+            yield mine[:whole][needed[:whole]], size
+        if needed[whole:].any():
+            yield mine[whole:], len(mine) - whole
+
+
+def _rows(found: store.Found, digests: Sequence[bytes], reasons: dict[bytes, str]) -> Rows:
+    places = np.array([found.places.get(digest, (-1, -1)) for digest in digests], np.int64).reshape(-1, 2)
+    return Rows(found.stores, places, {i: reasons[digest] for i, digest in enumerate(digests) if digest in reasons})

@@ -1,0 +1,114 @@
+"""What identifies the cached features of an image."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from xfer.data.cached import view_codes, view_keys
+from xfer.data.images.decode import BadImageError, opened
+
+if TYPE_CHECKING:
+    from xfer.data import Loader, Split
+    from xfer.models.base_model import BaseModel
+
+
+@dataclass(frozen=True, eq=False)
+class Augmented:
+    """The views of training images that some epochs of a loader see.
+
+    Args:
+        loader: of images, with `views`; in epoch e it sees the views of epoch e modulo their number.
+        epochs: those to come.
+    """
+
+    loader: Loader
+    epochs: Sequence[int]
+
+    @property
+    def kind(self) -> str:
+        """What decides a view besides the image, its place in the split and the number of the view."""
+        return f"{self.loader.augment} {self.loader.augment_minority} {self.loader.seed}"
+
+    def job(self) -> Job:
+        """The views, each once, in the order of their codes."""
+        loader, number, codes = self.loader, self.loader.views, np.zeros(0, np.int64)
+        assert number is not None
+        same = loader.sampling == "none" and not loader.drop_last  # every epoch sees all images, each once
+        for epoch in self.epochs[:number] if same else self.epochs:
+            keys = loader.keys(epoch)
+            codes = np.union1d(codes, view_codes(np.column_stack([np.full(len(keys), epoch % number), keys])))
+        keys, contents = view_keys(codes), digests_of(loader.split, loader.workers)
+        digests = [
+            hashlib.sha256(contents[i] + f"{loader.augmentation(i)} {view} {i} {nth}".encode()).digest()
+            for view, i, nth in keys.tolist()
+        ]
+        return Job(loader, keys, digests)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Rows to find or to make.
+
+    Args:
+        loader: reads the images.
+        keys: int64 (N, 3): for each row the epoch whose augmentation it has, the index of the image, the repetition.
+        digests: of the rows.
+    """
+
+    loader: Loader
+    keys: np.ndarray
+    digests: list[bytes]
+
+
+def plain_job(model: BaseModel, split: Split, batch_size: int, workers: int | None) -> Job:
+    """The job of a split whose images are taken as they are."""
+    from xfer.data import Loader
+
+    alone = replace(split, columns=None, column_names=(), targets=None)
+    loader = Loader(alone, model.spec.preprocessing, batch_size=batch_size, workers=workers)
+    keys = np.zeros((len(split), 3), np.int64)
+    keys[:, 1] = np.arange(len(split))
+    return Job(loader, keys, digests_of(split, workers))
+
+
+def digests_of(split: Split, workers: int | None) -> list[bytes]:
+    """SHA-256 of the content of each image; of a file, of its bytes; of one that is not there, of its name."""
+    from xfer.data.loader import threads
+
+    if not threads(workers):
+        return [_content(split.images[i]) for i in range(len(split))]
+    with ThreadPoolExecutor(threads(workers)) as pool:
+        return list(pool.map(lambda i: _content(split.images[i]), range(len(split))))
+
+
+def _content(source: Any) -> bytes:
+    found = hashlib.sha256()
+    if isinstance(source, Image.Image):
+        orientation = source.getexif().get(0x0112, 1)
+        found.update(f"image {source.mode} {source.size} {orientation} ".encode())
+        found.update(np.asarray(source.convert("RGBA")).tobytes())
+        found.update(source.tobytes())
+    elif isinstance(source, np.ndarray):
+        found.update(f"array {source.shape} {source.dtype.str} ".encode())
+        found.update(np.ascontiguousarray(source).tobytes())
+    elif isinstance(source, bytes):
+        found.update(b"file " + source)
+    else:
+        try:
+            with opened(Path(source)) as file:
+                found.update(b"file ")
+                while part := file.read(2**20):
+                    found.update(part)
+        except (OSError, BadImageError):
+            found = hashlib.sha256()
+            found.update(b"missing " + os.fsencode(source))
+    return found.digest()

@@ -1,0 +1,1 @@
+"""The contracts (model, backend, stepper, freezer), and a model from a name."""

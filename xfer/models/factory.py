@@ -1,0 +1,318 @@
+"""`xfer.load`: from a name or a run to a model on a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from xfer.checkpoints.checkpoint import Checkpoint, is_checkpoint, open_checkpoint
+from xfer.data.columns import Columns
+from xfer.errors import BackendError, CheckpointError, UnknownNameError, UsageError, WeightsError
+from xfer.models.backend import Backend, get_backend, registered
+from xfer.models.base_model import STATISTICS, BaseModel
+from xfer.models.spec import ModelSpec
+from xfer.runtime.devices import deterministic as settled
+from xfer.specs.head import EstimatorHead, Head
+from xfer.specs.initialization import initial_weights
+from xfer.specs.names import class_names
+from xfer.specs.precision import Precision
+from xfer.specs.preprocessing import Decoding, MissingPixels, Preprocessing
+from xfer.specs.tasks import Task, output_names
+from xfer.zoo import Card, imagenet_classes, keras_card
+from xfer.zoo import card as find_card
+
+PRECISIONS = ("fp32", "fp64", "bf16")
+
+
+def load(
+    model: str | Path,
+    *,
+    backend: str | Backend | None = None,
+    weights: str | Path | None = "imagenet",
+    classes: Sequence[str] | int | None = None,
+    head: Head | EstimatorHead | None = None,
+    tasks: Sequence[Task] = (),
+    columns: Columns | int | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+    image_size: int | None = None,
+    missing_pixels: MissingPixels | None = None,
+    decode: Decoding | None = None,
+    dropout: bool = True,
+    compile: bool = False,
+    deterministic: bool | None = None,
+    seed: int = 0,
+) -> BaseModel:
+    """A model, ready to predict, freeze and train.
+
+    Args:
+        model: an architecture's name (`xfer models` lists them), or the folder of a run.
+        backend: "torch", "tensorflow" (alias "keras"), another registered name, or a `Backend`. By default the run's
+            own if it is installed, else the first that is.
+        weights: "imagenet" (the best published), the name of a published entry ("IMAGENET1K_V1"), "package", a path
+            (`.safetensors`, `.pth`, a run), "keras" or the path of a `.h5` or `.keras` file for keras.applications'
+            network of that name, or None to start from seeded random weights. A run brings its own.
+        classes: names or a number, for a new head with seeded weights; None keeps the head that the weights have
+            (ImageNet's 1,000 classes, or the run's).
+        head: the new head's shape; linear by default. `Head.sklearn(estimator)` is one of scikit-learn's classifiers.
+        tasks: several tasks in place of `classes`, for a new head each.
+        columns: numbers beside the image that join the features before a new head: `Columns` that were fitted, or how
+            many there are.
+        device: "auto", "cpu", "cuda", "cuda:1", "gpu:0" or "mps".
+        precision: "fp32", "fp64", "bf16", or "auto": bfloat16 where the device is fast at it and the features of the
+            first images agree with those of float32 (`xfer.models.precision`), else float32. By default that of a run, if
+            the device is fast at it, and "auto" otherwise.
+        image_size: input size in pixels, by default that of the weights.
+        missing_pixels: what pixels of alpha 0 become: "keep", "mean", "neighbours" or "inpaint", see
+            `xfer.Preprocessing`; a run brings its own, else "keep".
+        decode: "full", or "draft" to decode large JPEGs faster with slightly other pixels, see `xfer.Preprocessing`; a
+            run brings its own, else "full".
+        compile: True tries torch.compile or XLA on the first batch, and keeps it if it is faster; stderr says after how
+            many batches it has paid.
+        deterministic: True for the same bits from each run on this machine with these versions and as many threads; by
+            default on the CPU alone, and not with `compile`. On an accelerator it is slower, and what has no such
+            algorithm there is refused (see docs/determinism.md). With `compile` it means compiled, without comparing.
+        dropout: False leaves out the network's own dropout and stochastic depth (the head's is its own matter).
+        seed: of the weights that are drawn.
+
+    Raises:
+        UnknownNameError, BackendError, DeviceError, WeightsError, CheckpointError, UsageError: in one line each.
+    """
+    new = _new_head(classes, head, tuple(tasks), columns, seed)
+    given = _Given(device, precision, image_size, missing_pixels, decode, dropout, compile, deterministic, seed)
+    if is_checkpoint(model):
+        return _load_run(open_checkpoint(model), backend, new, given)
+    if isinstance(model, Path) or "/" in model:
+        raise UsageError(f"{str(model)!r} is no run: expected a folder with a manifest.json, or a model's name")
+    card = find_card(model)
+    if weights == "keras" or str(weights).endswith((".h5", ".hdf5", ".keras")):
+        card, weights = keras_card(model), "imagenet" if weights == "keras" else weights
+    engine = any_backend(backend)
+    run = open_checkpoint(weights) if weights is not None and is_checkpoint(weights) else None
+    if run is not None:
+        if run.manifest.model != card.name:
+            raise WeightsError(f"{run.path} holds a {run.manifest.model}, not a {card.name}: load it by that name")
+        return _load_run(run, engine, new, given)
+    arrays, preprocessing = _backbone(card, weights, image_size)
+    on = engine.resolve_device(device)
+    spec = ModelSpec(
+        card=card,
+        head=Head(),
+        classes=_initial_classes(card, arrays),
+        preprocessing=given.preprocessing(preprocessing),
+        precision=_precision(precision),
+        device=on,
+        dropout=dropout,
+        compile=compile,
+        deterministic=settled(deterministic, on, compile),
+    )
+    if arrays is None and new is not None:
+        spec = new.on(spec)
+    ready = _ready(engine, spec, arrays, str(weights), new, seed)
+    ready.undecided = precision in (None, "auto") and engine.fast_bf16(spec)
+    return ready
+
+
+@dataclass(frozen=True)
+class _NewHead:
+    """The head that is wanted in place of that of the weights."""
+
+    classes: tuple[str, ...]
+    head: Head | EstimatorHead
+    tasks: tuple[Task, ...]
+    columns: Columns | None
+    width: int
+    seed: int
+
+    def on(self, spec: ModelSpec) -> ModelSpec:
+        head = self.head if isinstance(self.head, Head) else Head()
+        return replace(spec, classes=self.classes, head=head, tasks=self.tasks, columns=self.width)
+
+    def give(self, model: BaseModel) -> None:
+        names = self.tasks or self.classes
+        model.replace_head(names, self.head, self.seed, columns=self.columns or self.width)
+
+
+def _new_head(
+    classes: Sequence[str] | int | None,
+    head: Head | EstimatorHead | None,
+    tasks: tuple[Task, ...],
+    columns: Columns | int | None,
+    seed: int,
+) -> _NewHead | None:
+    if classes is None and not tasks:
+        if head is not None or columns is not None:
+            raise UsageError("a head is given without classes: say which classes the new head tells apart")
+        return None
+    if classes is not None and tasks:
+        raise UsageError("classes and tasks are both given: a task brings its own classes")
+    names = output_names(tasks) if classes is None else class_names(classes)
+    width = columns if isinstance(columns, int) else columns.width if columns else 0
+    fitted = None if isinstance(columns, int) else columns
+    return _NewHead(names, head or Head(), tasks, fitted, width, seed)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What `load` was told of how the network is to run; None for what was not said."""
+
+    device: str
+    precision: str | None
+    image_size: int | None
+    missing_pixels: MissingPixels | None
+    decode: Decoding | None
+    dropout: bool
+    compile: bool
+    deterministic: bool | None
+    seed: int
+
+    def preprocessing(self, of_weights: Preprocessing) -> Preprocessing:
+        """That of the weights, with what was said of it."""
+        missing, decode = self.missing_pixels or of_weights.missing, self.decode or of_weights.decode
+        recipe = replace(of_weights, missing=missing, decode=decode)
+        return recipe.at(self.image_size) if self.image_size else recipe
+
+
+def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | None, given: _Given) -> BaseModel:
+    manifest = run.manifest
+    if manifest.model.startswith("wrapped:"):
+        raise WeightsError(
+            f"{run.path} holds {manifest.model}, a network that xfer did not build: build it yourself and give the run "
+            f"to xfer.wrap(network, backend={manifest.backend!r}, head=..., weights=...)"
+        )
+    engine = get_backend(backend) if backend is not None else _first_backend(manifest.backend)
+    device = engine.resolve_device(given.device)
+    spec = ModelSpec(
+        card=find_card(manifest.model),
+        head=manifest.head,
+        classes=manifest.classes,
+        preprocessing=given.preprocessing(manifest.preprocessing),
+        precision=_precision(given.precision or manifest.precision),
+        device=device,
+        dropout=given.dropout and manifest.dropout,
+        compile=given.compile,
+        deterministic=settled(given.deterministic, device, given.compile),
+        columns=manifest.columns,
+        tasks=manifest.tasks,
+    )
+    arrays = run.weights()
+    check_heads(spec, arrays, run)
+    fast = engine.fast_bf16(spec)
+    if given.precision is None and spec.precision == "bf16" and not fast:
+        spec = replace(spec, precision="fp32")
+    model = _ready(engine, spec, arrays, str(run.path), new, given.seed)
+    model.undecided = (given.precision or manifest.precision) == "auto" and fast
+    if new is None:
+        model.columns, model.decision, model.estimator = run.columns(), manifest.decision, run.estimator()
+        model.freezer.restore(name for name in manifest.trainable if name in model.parameters)
+    return model
+
+
+def check_heads(spec: ModelSpec, arrays: Mapping[str, np.ndarray], run: Checkpoint) -> None:
+    """Refuse a manifest whose heads are not those of its tensors, before memory is taken for what it says.
+
+    Raises:
+        CheckpointError: a tensor of a head is missing or has another shape.
+    """
+    for prefix, (head, outputs) in spec.heads.items():
+        for name, shape in head.shapes(prefix, spec.head_inputs, outputs).items():
+            if name not in arrays or arrays[name].shape != shape:
+                found = arrays[name].shape if name in arrays else "missing"
+                raise CheckpointError(f"{run.path} is damaged: {name} is {found}, its manifest says {shape}")
+
+
+def _ready(
+    engine: Backend,
+    spec: ModelSpec,
+    arrays: dict[str, np.ndarray] | None,
+    source: str,
+    new: _NewHead | None,
+    seed: int,
+) -> BaseModel:
+    """Build the network as the weights have it, fill it, then give it the head asked for."""
+    model = engine.build(spec)
+    shapes = model.shapes()
+    if arrays is None:
+        heads = spec.initial_heads(seed)
+        backbone = {name: shape for name, shape in shapes.items() if name not in heads}
+        model.write(initial_weights(backbone, seed) | heads)
+    else:
+        from xfer.weights import fit
+
+        model.write(fit(_with_auxiliary(arrays, spec, shapes, seed), shapes, source=source, model=spec.card.name))
+    model.set_trainable(frozenset(name for name in shapes if not name.endswith(STATISTICS)))
+    if new is not None:
+        if arrays is None:
+            model.columns = new.columns
+            model.estimator = new.head if isinstance(new.head, EstimatorHead) else None
+        else:
+            new.give(model)
+    return model
+
+
+def _with_auxiliary(
+    arrays: dict[str, np.ndarray], spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int
+) -> dict[str, np.ndarray]:
+    """Files may lack auxiliary classifiers, or have those that this input size is too small for."""
+    names = [branch.name for branch in find_card(spec.card.name).auxiliary]
+    of_branches = {name for name in (*arrays, *shapes) if any(name.startswith(f"{n}.") for n in names)}
+    extra = of_branches - shapes.keys()
+    lacking = {name: shapes[name] for name in of_branches & shapes.keys() - arrays.keys()}
+    kept = {name: array for name, array in arrays.items() if name not in extra}
+    heads = spec.initial_heads(seed)
+    return initial_weights(lacking, seed) | {n: a for n, a in heads.items() if n in lacking} | kept
+
+
+def _backbone(
+    card: Card, weights: str | Path | None, size: int | None
+) -> tuple[dict[str, np.ndarray] | None, Preprocessing]:
+    """Tensors by canonical name and the preprocessing they were trained for; None to draw them."""
+    if weights is None:
+        return None, card.preprocessing
+    from xfer.weights import read_weights, resolve
+
+    found = resolve(weights, card.weights, model=card.name)
+    preprocessing = card.preprocessing_for(found.entry.name if found.entry else "")
+    if card.size_of_weights and found.entry and size not in (None, preprocessing.size):
+        raise UsageError(
+            f"the weights {found.entry.name} of {card.name} work at {preprocessing.size} pixels, not at {size}: "
+            "leave image_size out, or give weights=None"
+        )
+    return card.canonical(read_weights(found.path)), preprocessing
+
+
+def _initial_classes(card: Card, arrays: dict[str, np.ndarray] | None) -> tuple[str, ...]:
+    """Classes of the network before a new head is put on it: those that its weights have."""
+    bias = None if arrays is None else arrays.get(f"{card.head}.bias")
+    return imagenet_classes() if bias is None or bias.ndim != 1 else known_classes(len(bias))
+
+
+def known_classes(number: int) -> tuple[str, ...]:
+    """ImageNet's names for 1,000 classes, else "0" to "K-1"."""
+    return imagenet_classes() if number == len(imagenet_classes()) else class_names(number)
+
+
+def _precision(name: str | None) -> Precision:
+    if name in (None, "auto"):
+        return "fp32"
+    if name not in PRECISIONS:
+        raise UnknownNameError("precision", name, (*PRECISIONS, "auto"))
+    return name  # type: ignore[return-value]
+
+
+def any_backend(backend: str | Backend | None) -> Backend:
+    """The backend of that name, or the first that is installed."""
+    return get_backend(backend) if backend is not None else _first_backend()
+
+
+def _first_backend(preferred: str | None = None) -> Backend:
+    names = sorted(registered(), key=lambda name: (name != preferred, name != "torch", name))
+    for name in names:
+        try:
+            return get_backend(name)
+        except BackendError:
+            continue
+    raise BackendError('no framework is installed: pip install "xfer-learn[torch]" or "xfer-learn[tensorflow]"')

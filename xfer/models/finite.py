@@ -1,0 +1,48 @@
+"""Refusing predictions that are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xfer.errors import NumbersError
+
+if TYPE_CHECKING:
+    from xfer.models.base_model import BaseModel
+
+
+_SHOWN = 3  # names in a line
+
+
+def check_answers(model: BaseModel, logits: np.ndarray, names: Sequence[str]) -> None:
+    """Refuse logits (N, K) of samples that have these names, if they are no numbers: no metric means anything then.
+
+    Raises:
+        NumbersError: NaN or infinity.
+    """
+    bad = ~np.isfinite(logits).all(axis=1)
+    if not bad.any():
+        return
+    listed = [names[index] for index in np.flatnonzero(bad).tolist()]
+    block = first_bad_block(model)
+    why = f"weights of block {block!r} are not finite: load another checkpoint" if block else "look at these samples"
+    if not block and model.spec.precision == "bf16":
+        why += ", or give precision='fp32'"
+    raise NumbersError(f"the logits of {model.name} are not finite {which_samples(listed, len(names))}; {why}")
+
+
+def first_bad_block(model: BaseModel) -> str | None:
+    """The first block with a tensor that is not finite."""
+    for name in model.shapes():
+        if not np.isfinite(model.read([name])[name]).all():
+            return model.card.block_of(name)
+    return None
+
+
+def which_samples(listed: Sequence[str], number: int) -> str:
+    """Which samples: "in 2 of 32 samples: a.png, b.png"."""
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    which = f"all {number}" if len(listed) == number else f"{len(listed)} of {number}"
+    return f"in {which} samples: {', '.join(listed[:_SHOWN])}{more}"

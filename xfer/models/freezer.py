@@ -1,0 +1,173 @@
+"""What is trained and what is kept: freeze plans by block, layer, glob or regular expression, and their proof."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xfer.errors import FrozenError, UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from xfer.models.base_model import BaseModel
+
+
+@dataclass(frozen=True)
+class FreezeReport:
+    """How many numbers are trained and how many are kept, for each block in order."""
+
+    blocks: dict[str, tuple[int, int]]
+
+    @property
+    def trainable(self) -> int:
+        """Trainable parameters in all."""
+        return sum(trainable for trainable, _ in self.blocks.values())
+
+    @property
+    def frozen(self) -> int:
+        """Frozen parameters in all."""
+        return sum(frozen for _, frozen in self.blocks.values())
+
+    def __str__(self) -> str:
+        rows = [f"{'block':<12}{'trainable':>14}{'frozen':>14}"]
+        rows += [f"{block:<12}{trained:>14,}{kept:>14,}" for block, (trained, kept) in self.blocks.items()]
+        rows += [f"{'total':<12}{self.trainable:>14,}{self.frozen:>14,}"]
+        return "\n".join(rows)
+
+
+class Freezer:
+    """The freeze plan of one model.
+
+    Layers are chosen by block (`layer4`), glob over layer names (`layer4.*`, `*bn*`) or regular expression (`re:...`,
+    which must match the whole layer name). Frozen means bitwise unchanged, statistics of normalisation included:
+    `verify` compares digests taken when the plan was made.
+    """
+
+    def __init__(self, model: BaseModel) -> None:
+        self._model = model
+        self._digests: dict[str, bytes] = {}
+
+    def freeze(self, *layers: str) -> FreezeReport:
+        """Freeze the layers named, in addition to what is frozen; with no names, everything but the head.
+
+        Raises:
+            UnknownNameError: a pattern that matches no block and no layer.
+        """
+        if layers:
+            frozen = self._matching(layers)
+        else:
+            frozen = {x for x in self._layers() if self._model.card.block_of(x) != "head"}
+        return self._apply({name for name in self._model.trainable if _layer(name) not in frozen})
+
+    def unfreeze(self, *names: str, last: int | None = None, layers: int | None = None) -> FreezeReport:
+        """Make layers trainable, in addition to what is; with no arguments, everything.
+
+        Args:
+            names: blocks, globs or `re:` patterns.
+            last: the last N blocks below the head, and the head.
+            layers: the last N layers with parameters, the head's among them.
+
+        Raises:
+            UsageError: more blocks or layers than there are. UnknownNameError: a pattern that matches nothing.
+        """
+        every = self._layers()
+        chosen: set[str] = self._matching(names) if names else set()
+        if last is not None:
+            blocks = self._model.blocks[-_within(last, len(self._model.blocks) - 1, "blocks") - 1 :]
+            chosen |= {layer for layer in every if self._model.card.block_of(layer) in blocks}
+        if layers is not None:
+            chosen |= set(every[len(every) - _within(layers, len(every), "layers") :])
+        if not names and last is None and layers is None:
+            chosen = set(every)
+        return self._apply(set(self._model.trainable) | {p for p in self._model.parameters if _layer(p) in chosen})
+
+    def freeze_norm(self) -> FreezeReport:
+        """Freeze every batch normalisation of the backbone, in addition to what is frozen; its statistics stay."""
+        shapes = self._model.shapes()
+        norms = [x for x in self._layers() if f"{x}.running_mean" in shapes and self._model.card.block_of(x) != "head"]
+        return self.freeze(*norms) if norms else self.report()
+
+    def restore(self, trainable: Iterable[str]) -> FreezeReport:
+        """Set the plan by tensor names, as a checkpoint keeps it."""
+        return self._apply(set(trainable))
+
+    def report(self) -> FreezeReport:
+        """Trainable and frozen parameters for each block."""
+        counts = {block: [0, 0] for block in self._model.blocks}
+        for name, size in self._model.parameters.items():
+            counts[self._model.card.block_of(name)][name not in self._model.trainable] += size
+        return FreezeReport({block: (trained, kept) for block, (trained, kept) in counts.items()})
+
+    def frozen(self) -> list[str]:
+        """Names of all frozen tensors: parameters, and statistics of layers in which nothing is trainable."""
+        trainable, parameters = self._model.trainable, self._model.parameters
+        live = {_layer(name) for name in trainable}
+        return [
+            name
+            for name in self._model.shapes()
+            if name not in trainable and (name in parameters or _layer(name) not in live)
+        ]
+
+    def snapshot(self) -> None:
+        """Take the present bytes of what is frozen as those that `verify` expects."""
+        self._digests = self._digest()
+
+    def verify(self) -> int:
+        """Prove that every frozen tensor has the bytes it had when the plan was made.
+
+        Returns:
+            The number of tensors compared.
+
+        Raises:
+            FrozenError: naming the tensors that changed.
+        """
+        now = self._digest()
+        changed = [name for name, digest in self._digests.items() if now.get(name) != digest]
+        if changed:
+            raise FrozenError(f"{len(changed)} frozen tensors have changed: {', '.join(changed[:3])}")
+        return len(now)
+
+    def _apply(self, trainable: set[str]) -> FreezeReport:
+        if frozenset(trainable) != self._model.trainable:
+            self._model.set_trainable(frozenset(trainable))
+        self.snapshot()
+        return self.report()
+
+    def _digest(self) -> dict[str, bytes]:
+        arrays = self._model.read(self.frozen())
+        return {name: hashlib.sha256(array.tobytes()).digest() for name, array in arrays.items()}
+
+    def _layers(self) -> list[str]:
+        return list(dict.fromkeys(_layer(name) for name in self._model.parameters))
+
+    def _matching(self, patterns: Iterable[str]) -> set[str]:
+        every, found = self._layers(), set()
+        for pattern in patterns:
+            hits = {layer for layer in every if self._matches(pattern, layer)}
+            if not hits:
+                raise UnknownNameError("block or layer", pattern, [*self._model.blocks, *every])
+            found |= hits
+        return found
+
+    def _matches(self, pattern: str, layer: str) -> bool:
+        if pattern in self._model.blocks:
+            return self._model.card.block_of(layer) == pattern
+        if pattern.startswith("re:"):
+            try:
+                return re.fullmatch(pattern[3:], layer) is not None
+            except re.error as error:
+                raise UsageError(f"{pattern!r} is not a regular expression: {error}") from None
+        return fnmatch.fnmatchcase(layer, pattern) or layer.startswith(pattern + ".")
+
+
+def _layer(tensor: str) -> str:
+    return tensor.rsplit(".", 1)[0]
+
+
+def _within(number: int, available: int, what: str) -> int:
+    if not 0 <= number <= available:
+        raise UsageError(f"cannot take the last {number} {what}: give 0 to {available}")
+    return number

@@ -1,0 +1,28 @@
+"""Predictions for single images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xfer.specs.decision import Decision
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model sees in one image: the best class, its probability, and the k best as (label, probability)."""
+
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+
+
+def rank(probabilities: np.ndarray, classes: tuple[str, ...], decision: Decision, top: int) -> list[Prediction]:
+    """A prediction for each row of (N, K): the class named first, then the others as the decision ranks them."""
+    result = []
+    for row, ranking in zip(probabilities, decision.ranking(probabilities), strict=True):
+        best = np.argsort(-ranking, kind="stable")[:top]
+        ranked = tuple((classes[i], float(row[i])) for i in best)
+        result.append(Prediction(*ranked[0], ranked))
+    return result

@@ -1,0 +1,84 @@
+"""JSON documents that say what their own bytes must be, and are read as if a stranger had written them.
+
+The first key holds the SHA-256 of the document's bytes, its own 64 digits counted as zeros. So one flipped bit
+anywhere, in a rate or in a space, is seen. It is no signature: whoever changes a document can seal it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xfer.errors import CheckpointError
+from xfer.runtime.files import within
+from xfer.runtime.strict_json import parse
+
+LIMIT = 8 << 20  # bytes; a manifest of 20,000 classes has less than one million
+
+_OPENING = b'{\n "sha256": "'
+
+_BLANK = b"0" * 64
+
+_START, _END = len(_OPENING), len(_OPENING) + len(_BLANK)
+
+
+def sealed(document: Mapping[str, Any]) -> bytes:
+    """The JSON of a document, beginning with its seal.
+
+    Raises:
+        ValueError: a number that JSON does not have, such as infinity.
+    """
+    content = json.dumps({"sha256": _BLANK.decode(), **document}, indent=1, allow_nan=False).encode()
+    return content[:_START] + hashlib.sha256(content).hexdigest().encode() + content[_END:]
+
+
+def unsealed(content: bytes) -> dict[str, Any]:
+    """The document of bytes that `sealed` made, without the seal; of bytes without one, what they say.
+
+    Raises:
+        ValueError: bytes that are not those that were sealed, or no JSON object; see `parse`.
+    """
+    if content.startswith(_OPENING):
+        blank = content[:_START] + _BLANK + content[_END:]
+        if hashlib.sha256(blank).hexdigest().encode() != content[_START:_END]:
+            raise ValueError("its bytes are not those that were sealed")
+    document = parse(content)
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")
+    if document.pop("sha256", None) is not None and not content.startswith(_OPENING):
+        raise ValueError("its seal is broken")
+    return document
+
+
+def is_sealed(content: bytes) -> bool:
+    """Whether bytes begin as `sealed` writes them."""
+    return content.startswith(_OPENING)
+
+
+def read(path: Path, newest: int) -> dict[str, Any]:
+    """A document of format 2 or later with its seal, or of format 1, which had none.
+
+    A byte that changes cannot turn one into the other: where the seal is whole it covers the format, and where it is
+    not, the format still says 2, which is not read without a seal.
+
+    Args:
+        path: the file.
+        newest: the latest format that is understood.
+
+    Raises:
+        CheckpointError: no file, or one that is damaged, too large, or of a newer format.
+    """
+    try:
+        content = within(path.parent, path.name, LIMIT)
+        document = unsealed(content)
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from None
+    found = document.get("format")
+    if type(found) is int and found > newest:
+        raise CheckpointError(f"{path} has format {found}, this xfer reads up to {newest}: upgrade xfer")
+    if type(found) is not int or found < 1 or is_sealed(content) != (found > 1):
+        raise CheckpointError(f"{path} is damaged: format {str(found)[:20]} does not begin so")
+    return document

@@ -1,0 +1,65 @@
+"""One run in several processes that a launcher such as torchrun started: who is who, and what they tell each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class Launch(NamedTuple):
+    """This process among those of a run, as the launcher's environment has it."""
+
+    rank: int
+    size: int
+    local_rank: int
+
+
+def launched() -> Launch:
+    """What `RANK`, `WORLD_SIZE` and `LOCAL_RANK` say; one process where nothing does."""
+    rank, size, local_rank = (int(os.environ.get(name) or default) for name, default in _VARIABLES)
+    return Launch(rank, size, local_rank)
+
+
+_VARIABLES = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run; as it stands, one process alone. A backend that has more overrides `gather`.
+
+    Args:
+        rank: of this process, from 0. The first alone writes and shows progress.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def gather(self, thing: T, what: str) -> list[T]:
+        """What each process gives, by rank. All must call it, and each waits for all.
+
+        Args:
+            thing: small and on the host.
+            what: the occasion, in words; the same everywhere, or the processes have parted ways.
+
+        Raises:
+            WorldError: a process has ended, or is somewhere else in the program.
+        """
+        return [thing]
+
+    def first(self, write: Callable[[], object], what: str) -> None:
+        """Have the first process write, and go on in all when it is done."""
+        if self.rank == 0:
+            write()
+        self.gather(None, what)
+
+    def share(self, number: int) -> slice:
+        """This process's part of so many things in order; parts differ by one at most, and may be empty."""
+        return slice(number * self.rank // self.size, number * (self.rank + 1) // self.size)
+
+
+ALONE = World()

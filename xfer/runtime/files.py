@@ -1,0 +1,85 @@
+"""Writing files atomically, locking folders, and reading files that a stranger may have put there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xfer.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+
+def lock(folder: Path) -> FileLock:
+    """The lock of a folder that is written into; a process may take it again while it has it.
+
+    The kernel lets go of it when the process ends, however it ends.
+    """
+    from filelock import FileLock
+
+    return FileLock(folder / ".lock", is_singleton=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file by `content`: whoever reads sees the old bytes or the new ones, also after a power cut."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        sync_folder(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def digest(weights: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over the names and bytes of tensors, in order: equal if and only if they are."""
+    found = hashlib.sha256()
+    for name, array in weights.items():
+        found.update(name.encode() + b"\0" + array.tobytes())
+    return found.hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Have what a folder lists, such as a file that was renamed, outlast a power cut."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def within(folder: Path, name: str, limit: int | None = None) -> bytes:
+    """The bytes of a file that lies in a folder itself, and not elsewhere by way of its name or of a link.
+
+    Raises:
+        CheckpointError: another place, no plain file, or more bytes than the limit. OSError: it cannot be read.
+    """
+    path = folder / name
+    if not name or name in (".", "..") or any(character in name for character in "/\\:\0"):
+        raise CheckpointError(f"{folder} names a file outside its folder: {name!r}")
+    if Path(os.path.realpath(path)).parent != Path(os.path.realpath(folder)):
+        raise CheckpointError(f"{path} is a link that leads outside its folder: copy the file into it")
+    # Without waiting for whoever might write into a pipe.
+    with open(path, "rb", opener=lambda p, flags: os.open(p, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise CheckpointError(f"{path} is no plain file: the run is damaged")
+        if limit is not None and about.st_size > limit:
+            raise CheckpointError(f"{path} has {about.st_size:,} bytes: more than {limit:,} is refused")
+        try:
+            content = file.read() if limit is None else file.read(limit)
+        except MemoryError:
+            raise CheckpointError(f"{path} has {about.st_size:,} bytes, which do not fit into memory") from None
+    return content

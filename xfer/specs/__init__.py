@@ -1,0 +1,1 @@
+"""What is computed, said without a framework: preprocessing, optimizers, losses, schedules, heads, tasks, settings."""

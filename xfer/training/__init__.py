@@ -1,0 +1,1 @@
+"""Fitting a model: trainer, loop, callbacks, history, progress."""

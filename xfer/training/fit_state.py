@@ -1,0 +1,92 @@
+"""A fit under way: what it reads, who looks on, and what it has gathered, which a checkpoint keeps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from xfer.checkpoints.fit_progress import Gathered
+from xfer.checkpoints.manifest import FitPlan
+from xfer.training.callback import Callback, below
+from xfer.training.history import History
+
+if TYPE_CHECKING:
+    from xfer.data import Loader
+    from xfer.runtime.signals import Watch
+
+
+@dataclass
+class Fit:
+    """A fit from its first epoch to its last.
+
+    Args:
+        plan: which epochs.
+        train: the batches to train on.
+        validation: those to validate on, if there are any.
+        watchers: the callbacks.
+        watch: for signals.
+        losses: of the batches of this epoch so far, with the numbers of their images.
+    """
+
+    plan: FitPlan
+    train: Loader
+    validation: Loader | None
+    watchers: Sequence[Callback]
+    watch: Watch
+    losses: list[tuple[float, int]] = field(default_factory=list)
+
+    @property
+    def last(self) -> int:
+        """The epoch after the last."""
+        return self.plan.first + self.plan.epochs
+
+    @property
+    def updates(self) -> int:
+        """Of all epochs."""
+        return self.plan.epochs * len(self.train)
+
+    def done(self, epoch: int) -> int:
+        """Updates in the epochs before."""
+        return (epoch - self.plan.first) * len(self.train)
+
+    def each(self, hook: str, *arguments: Any) -> None:
+        """Call a hook of every callback."""
+        for callback in self.watchers:
+            getattr(callback, hook)(*arguments)
+
+    def gathered(self, history: History, *, stop: bool) -> Gathered:
+        """What must be kept, so that the fit can go on as if it had never stopped."""
+        return Gathered(
+            history=tuple(history),
+            losses=tuple(self.losses),
+            skipped=tuple((bad.name, bad.reason, bad.imputed) for bad in self.train.skipped),
+            stop=stop,
+            callbacks={
+                f"{name}/{key}": array
+                for name, callback in _named(self.watchers).items()
+                for key, array in callback.state().items()
+            },
+        )
+
+    def take_up(self, found: Gathered) -> None:
+        """Go on from what an earlier part of the fit has gathered."""
+        from xfer.data import Skipped
+
+        self.losses = list(found.losses)
+        self.train.know(Skipped(*bad) for bad in found.skipped)
+        for name, callback in _named(self.watchers).items():
+            if state := below(found.callbacks, name):
+                callback.load_state(state)
+
+
+def _named(callbacks: Sequence[Callback]) -> dict[str, Callback]:
+    """Callbacks by class and how many of it came before, which is what they are called in a checkpoint."""
+    seen: Counter[str] = Counter()
+    found = {}
+    for callback in callbacks:
+        kind = type(callback).__name__
+        found[f"{kind}.{seen[kind]}"] = callback
+        seen[kind] += 1
+    return found

@@ -1,0 +1,61 @@
+"""Stochastic weight averaging, and the mean of several sets of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xfer.errors import UsageError
+from xfer.training.callback import Callback, below
+
+if TYPE_CHECKING:
+    from xfer.models.base_model import BaseModel
+    from xfer.training.history import Row
+    from xfer.training.trainer import Trainer
+
+
+class WeightAverage(Callback):
+    """Stochastic weight averaging (Izmailov et al. 2018): at the end of a fit, the mean of its last epochs.
+
+    The mean is of all that training changes, statistics of normalisation included, and is taken in float64.
+
+    Args:
+        epochs: how many at the end of each fit.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        if epochs < 1:
+            raise UsageError(f"swa={epochs}: give how many epochs at the end to average, at least 1")
+        self.epochs = epochs
+        self._left = 0
+        self._total: dict[str, np.ndarray] = {}
+        self._count = 0
+
+    def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
+        self._left, self._total, self._count = epochs, {}, 0
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        if self._left <= self.epochs:
+            for name, array in trainer.model.live_weights().items():
+                self._total[name] = self._total.get(name, 0.0) + array.astype(np.float64)
+            self._count += 1
+        self._left -= 1
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        if self._count and trainer.plan is None:
+            trainer.model.write(mean_weights(self._total, self._count, trainer.model))
+
+    def state(self) -> dict[str, np.ndarray]:
+        total = {f"total/{name}": array for name, array in self._total.items()}
+        return {"left": np.array(self._left), "count": np.array(self._count), **total}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        self._left, self._count, self._total = int(state["left"]), int(state["count"]), below(state, "total")
+
+
+def mean_weights(total: dict[str, np.ndarray], count: int, model: BaseModel) -> dict[str, np.ndarray]:
+    """Sums of tensors divided by their number, in the model's precision."""
+    kind = np.float64 if model.spec.precision == "fp64" else np.float32
+    return {name: (array / count).astype(kind) for name, array in total.items()}

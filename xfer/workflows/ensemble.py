@@ -1,0 +1,209 @@
+"""Several models as one: their probabilities averaged, on whatever backends they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from xfer.checkpoints import checkpoint, stored
+from xfer.errors import CheckpointError, UsageError
+from xfer.evaluation.evaluation import Evaluation, judge, mean
+from xfer.evaluation.loaders import evaluation_loader
+from xfer.models.base_model import BaseModel
+from xfer.models.finite import check_answers
+from xfer.models.predictions import Prediction, rank
+from xfer.runtime import checksums, files
+from xfer.specs.decision import Decision, softmax
+from xfer.specs.inputs import Inputs
+from xfer.workflows.ensemble_files import FORMAT, MANIFEST, MOST, read_document
+
+if TYPE_CHECKING:
+    from xfer.data import Batch, Data, OnBad
+    from xfer.features.cache import FeatureCache
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A model; or one of several heads on its backbone, which then costs all of them one pass.
+
+    Args:
+        model: of one task.
+        head: tensors of the head by canonical name, None for those that the model has.
+    """
+
+    model: BaseModel
+    head: Mapping[str, np.ndarray] | None = None
+
+    def activate(self) -> BaseModel:
+        """The model with this head on it."""
+        if self.head is not None:
+            self.model.write(self.head)
+        return self.model
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Soft voting: the weighted mean of its members' probabilities.
+
+    Args:
+        members: models or `Member`s of the same classes in the same order.
+        weights: one each, which sum to 1; empty for equal ones.
+    """
+
+    members: tuple[Member, ...]
+    weights: tuple[float, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if len(self.members) > MOST:
+            raise UsageError(f"{len(self.members):,} members: an ensemble has at most {MOST:,}")
+        members = tuple(each if isinstance(each, Member) else Member(each) for each in self.members)
+        if not members:
+            raise UsageError("an ensemble has no members: give at least one model")
+        for member in members:
+            if member.model.spec.tasks:
+                raise UsageError(f"{member.model.name} has several tasks: an ensemble averages the classes of one")
+            if member.model.classes != members[0].model.classes:
+                raise UsageError("the members have different classes: train them on the same data set")
+        weights = self.weights or (1.0,) * len(members)
+        if len(weights) != len(members) or min(weights) < 0 or not sum(weights) > 0:
+            raise UsageError(f"weights={weights}: give one number >= 0 for each of {len(members)} members")
+        object.__setattr__(self, "members", members)
+        object.__setattr__(self, "weights", tuple(float(w) / sum(weights) for w in weights))
+
+    @property
+    def name(self) -> str:
+        """For titles."""
+        return f"ensemble of {len(self.members)}"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the probabilities."""
+        return self.members[0].model.classes
+
+    def predict_proba(self, images: Any, *, columns: Any = None, batch_size: int = 32, tta: str = "none") -> np.ndarray:
+        """Class probabilities float32 (N, K); see `BaseModel.predict_proba`."""
+        options: dict[str, Any] = {"columns": columns, "batch_size": batch_size, "tta": tta}
+        each = [member.activate().predict_proba(images, **options) for member in self.members]
+        return np.asarray(sum(w * p for w, p in zip(self.weights, each, strict=True)), np.float32)
+
+    def predict(self, images: Any, *, top: int = 5, **options: Any) -> list[Prediction]:
+        """What is in each image; see `BaseModel.predict`."""
+        return rank(self.predict_proba(images, **options), self.classes, Decision(), top)
+
+    def evaluate(
+        self,
+        data: Any,
+        *,
+        batch_size: int = 32,
+        workers: int | None = None,
+        on_bad: OnBad = "report",
+        tta: str = "none",
+        cache: bool | str | Path | FeatureCache = True,
+    ) -> Evaluation:
+        """Metrics on a data set's validation split; see `xfer.evaluation.evaluate`."""
+        options = {"batch_size": batch_size, "workers": workers, "on_bad": on_bad, "tta": tta, "cache": cache}
+        return mean(self.evaluations(data, **options), self.weights)
+
+    def evaluations(self, data: Any, **options: Any) -> list[Evaluation]:
+        """Each member's own answers, on one pass for all heads of a backbone."""
+        from xfer.data import load
+
+        source = load(data)
+        found: dict[int, Evaluation] = {}
+        for model in {id(member.model): member.model for member in self.members}.values():
+            mine = [i for i, member in enumerate(self.members) if member.model is model]
+            several = len(mine) > 1 and options.get("tta", "none") == "none" and model.estimator is None
+            if several:
+                found |= dict(zip(mine, _heads(model, [self.members[i] for i in mine], source, options), strict=True))
+            else:
+                found |= {i: self.members[i].activate().evaluate(source, **options) for i in mine}
+        return [found[i] for i in range(len(self.members))]
+
+    def vote(self, data: Any, rounds: int = 50, **options: Any) -> Self:
+        """The same members with weights chosen on the validation split of `data`.
+
+        Members are added one after another, any of them more than once, each time the one with which the mean has the
+        least log loss (Caruana et al. 2004); the counts of the best round are the weights.
+        """
+        evaluations = self.evaluations(data, **options)
+        labels = evaluations[0].labels
+        each = np.stack(
+            [softmax(e.logits)[np.arange(len(labels)), labels] for e in evaluations if e.logits is not None]
+        )
+        counts, total, best = np.zeros(len(each)), np.zeros(len(labels)), (np.inf, np.ones(len(each)))
+        least = np.finfo(np.float64).tiny
+        for number in range(1, rounds + 1):
+            losses = -np.log(np.maximum((total + each) / number, least)).mean(axis=1)
+            chosen = int(losses.argmin())
+            counts[chosen] += 1
+            total = total + each[chosen]
+            if losses[chosen] < best[0]:
+                best = float(losses[chosen]), counts.copy()
+        return replace(self, weights=tuple((best[1] / best[1].sum()).tolist()))
+
+    def save(self, path: str | Path) -> Path:
+        """Write a folder with a run for each model, the heads beside them, and `ensemble.json`."""
+        folder = Path(path)
+        last = {id(member.model): member for member in self.members}  # of the heads on one backbone
+        runs = {model: f"member-{number}" for number, model in enumerate(last)}
+        listed = []
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for model, member in last.items():
+                member.activate().save(folder / runs[model])
+            for member in self.members:
+                file = None if member.head is None else stored.write_tensors(folder, "head", member.head)
+                listed.append({"run": runs[id(member.model)], "head": None if file is None else asdict(file)})
+            document = {"format": FORMAT, "members": listed, "weights": self.weights}
+            files.write_atomically(folder / MANIFEST, checksums.sealed(document))
+        except OSError as error:
+            raise CheckpointError(f"cannot write the ensemble {folder}: {error.strerror or error}") from None
+        return folder
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto") -> Self:
+        """The ensemble that `save` wrote, each member on the backend that it was on.
+
+        Raises:
+            CheckpointError: no ensemble, or a damaged one. BackendError: a framework that is not installed.
+        """
+        folder = Path(path)
+        document = read_document(folder)
+        runs = sorted({entry.run for entry in document.members})
+        opened = load_members([folder / run for run in runs], device=device)
+        models = {run: member.model for run, member in zip(runs, opened, strict=True)}
+        members = []
+        for entry in document.members:
+            head = stored.read_tensors(folder, entry.head) if entry.head else None
+            members.append(Member(models[entry.run], head))
+        return cls(tuple(members), document.weights)
+
+
+def load_members(runs: Sequence[str | Path], *, device: str = "auto") -> tuple[Member, ...]:
+    """The models of runs, each on the backend that it was trained on."""
+    from xfer.models.factory import load
+
+    backends = {run: checkpoint.open_checkpoint(run).manifest.backend for run in runs}
+    # torch first: after TensorFlow it would crash the process.
+    ordered = sorted(backends, key=lambda run: backends[run] != "torch")
+    models = {run: load(run, backend=backends[run], device=device) for run in ordered}
+    return tuple(Member(models[run]) for run in runs)
+
+
+def _heads(model: BaseModel, members: Sequence[Member], data: Data, options: Mapping[str, Any]) -> list[Evaluation]:
+    settings = {"batch_size": 32, "workers": None, "cache": True} | {k: v for k, v in options.items() if k != "tta"}
+    loader = evaluation_loader(model, data, **settings)
+
+    def logits(batch: Batch) -> np.ndarray:
+        """(N, heads, K), on one pass through the backbone."""
+        features = Inputs(model.stage(batch.inputs, "features"), "features", batch.columns)
+        return np.stack([member.activate().logits(features) for member in members], axis=1)
+
+    z, y, indices = loader.collect(logits)
+    names, skipped = [loader.split.names[i] for i in indices], tuple(loader.skipped)
+    check_answers(model, z.reshape(len(z), -1), names)
+    return [judge(z[:, i], y, names, model.classes, model.decision, skipped) for i in range(len(members))]

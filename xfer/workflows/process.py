@@ -1,0 +1,42 @@
+"""Fresh processes for backends: frameworks never meet in one, and each starts from nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from typing import Literal
+
+from xfer.errors import XferError
+from xfer.specs.settings import TrainConfig
+
+
+def run_worker(do: Literal["check", "train"], config: TrainConfig, *, progress: bool = True) -> None:
+    """Do one job in a process of its own and wait for it; what it says on stderr goes to ours.
+
+    Args:
+        do: "train", or "check" that the backend has the model and the device.
+        config: of the run; its backend is the one that the process loads.
+        progress: whether training reports on stderr.
+
+    Raises:
+        XferError: the worker's own line, or how it died.
+    """
+    job = {"do": do, "config": config.model_dump(mode="json"), "progress": progress}
+    # -P: a folder of the user's called torch/ or keras/ must not shadow the framework.
+    command = [sys.executable, "-P", "-m", "xfer.workflows.worker"]
+    done = subprocess.run(command, input=json.dumps(job).encode(), stdout=subprocess.PIPE, check=False)
+    if done.returncode or not done.stdout:
+        raise XferError(f"{config.backend}: its process {_death(done.returncode)}")
+    error = json.loads(done.stdout)["error"]
+    if error is not None:
+        raise XferError(f"{config.backend}: {error}")
+
+
+def _death(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}; what it printed above says why"
+    name = signal.Signals(-code).name
+    hint = ": out of memory? try a smaller batch_size" if name == "SIGKILL" else ""
+    return f"was killed by {name}{hint}"

@@ -1,0 +1,126 @@
+"""What a finished run writes, and reading it back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xfer.checkpoints.rotation import FOLDER, kept
+from xfer.errors import CheckpointError, UsageError
+from xfer.evaluation.evaluation import Evaluation
+from xfer.evaluation.tasks import TasksEvaluation
+from xfer.runtime.profiling import Phases
+from xfer.specs.settings import TrainConfig
+from xfer.workflows.resume import differing
+
+if TYPE_CHECKING:
+    from xfer.data import Data
+    from xfer.models.base_model import BaseModel
+    from xfer.training.trainer import Trainer
+
+
+METRICS = "metrics.json"
+
+PREDICTIONS = "predictions.csv"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: the trained model, its answers on the validation split, and what `metrics.json` says."""
+
+    model: BaseModel
+    evaluation: Evaluation | TasksEvaluation
+    metrics: dict[str, Any]
+    path: Path
+
+
+def finished(config: TrainConfig) -> dict[str, Any] | None:
+    """What `metrics.json` says, if `config.out` holds this run and it was not interrupted.
+
+    Raises:
+        UsageError: it holds another.
+    """
+    out = Path(config.out)
+    if kept(out / FOLDER) or not (out / METRICS).exists():
+        return None
+    try:
+        metrics = dict(json.loads((out / METRICS).read_bytes()))
+        before = dict(metrics["config"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CheckpointError(f"{out / METRICS} is damaged: remove it to begin again") from None
+    if other := differing(config, before):
+        raise UsageError(f"{out} holds a run with another {', '.join(other)}: give another --out")
+    return metrics
+
+
+def metrics_of(
+    config: TrainConfig,
+    data: Data,
+    model: BaseModel,
+    trainer: Trainer,
+    evaluation: Evaluation | TasksEvaluation,
+    phases: Phases,
+) -> dict[str, Any]:
+    """What `metrics.json` says of a finished run."""
+    report = model.freezer.report()
+    return {
+        "val": evaluation.metrics,
+        "epochs": list(trainer.history),
+        "seconds": {"total": sum(phases.seconds.values()), **phases.seconds},
+        "peak_memory_bytes": phases.peak_memory,
+        "peak_device_memory_bytes": model.backend.peak_memory(model.spec.device),
+        "backend": model.backend.name,
+        "versions": model.backend.versions(),
+        "device": model.spec.device,
+        "precision": model.spec.precision,
+        "model": model.name,
+        "classes": list(model.classes),
+        "parameters": {"trainable": report.trainable, "frozen": report.frozen},
+        "data": {
+            "source": data.source,
+            "train": len(data.train),
+            "val": len(evaluation.names),
+            "counts": _counts(data, trainer, evaluation),
+            "sha256": {name: split.fingerprint() for name, split in data.splits.items()},
+            "skipped": [asdict(bad) for bad in (*trainer.skipped, *evaluation.skipped)],
+        },
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def _counts(data: Data, trainer: Trainer, evaluation: Evaluation | TasksEvaluation) -> dict[str, dict[str, int]]:
+    """What became of the images of train and of the split that was evaluated; the parts add up to what is listed.
+
+    Unlabelled images of train are used: they are in its batches and count in no loss.
+    """
+    judged = next(split for split in (data.val, data.test, data.train) if split is not None)
+    found = {}
+    for name, split, skipped in (("train", data.train, trainer.skipped), ("val", judged, evaluation.skipped)):
+        bad = [each for each in skipped if not each.imputed]
+        without = int((~split.labelled).sum())
+        found[name] = {
+            "listed": len(split),
+            "used": len(split) - len(bad) if name == "train" else len(evaluation.names),
+            "unreadable": len(bad),
+            "imputed": len(skipped) - len(bad),
+            "unlabelled": without,
+        }
+    return found
+
+
+def writable(folder: Path) -> Path:
+    """The folder, made if need be: find out before the work, not after, that its result could not be saved.
+
+    Raises:
+        CheckpointError: it cannot be written into.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink(missing_ok=True)  # another process of the run may have been faster
+    except OSError as error:
+        raise CheckpointError(f"cannot write into {folder}: {error.strerror}; give another --out") from None
+    return folder
