@@ -23,7 +23,9 @@ from harness import interleave, ratio, write
 
 OURS = """
 import numpy as np, xfer
-from xfer.specs.loss import LossSpec, OptimizerSpec, block_rates
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.rates import block_rates
 model = xfer.load("{model}", backend="{backend}", weights=None, classes=10, precision="fp32")
 images = np.zeros((1, 224, 224, 3), np.uint8)
 """

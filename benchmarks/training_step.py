@@ -168,8 +168,8 @@ def main() -> None:
     for backend in given.backends.split(","):
         for precision in given.precision.split(","):
             arguments = (given.model, precision, given.batch, given.device)
-            steps = _alone(race, backend, given.rounds, *arguments)
-            peaks = {side: _alone(memory, side, backend, *arguments) for side in ("by hand", "xfer")}
+            steps = _is_single_process(race, backend, given.rounds, *arguments)
+            peaks = {side: _is_single_process(memory, side, backend, *arguments) for side in ("by hand", "xfer")}
             rows.append(
                 {
                     "": f"{backend}, {precision}",
@@ -185,7 +185,7 @@ def main() -> None:
     print(write(title, rows, given.json, given.md, measured=details))
 
 
-def _alone(make: Callable[..., Any], *arguments: Any) -> Any:
+def _is_single_process(make: Callable[..., Any], *arguments: Any) -> Any:
     process = Apart(make, *arguments)
     try:
         return process()

@@ -65,7 +65,7 @@ class CheckpointError(XferError):
     """A run folder that is incomplete, damaged or from a newer format."""
 
 
-class WorldError(XferError):
+class DistributedError(XferError):
     """A run in several processes of which one has ended, or has gone another way."""
 
 

@@ -42,9 +42,9 @@ class KerasStepper(Stepper):
         self._compiled: dict[Any, Any] = {}
 
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
-        by_block, pieces = [rates[block] for block in self.model.blocks], self.pieces(inputs, seed)
-        if len(pieces) > 1:
-            return self._step_in_pieces(pieces, labels, by_block)
+        by_block, micro_batches = [rates[block] for block in self.model.blocks], self.micro_batches(inputs, seed)
+        if len(micro_batches) > 1:
+            return self._step_in_micro_batches(micro_batches, labels, by_block)
         return float(self._call(self._update, inputs, labels, seed, by_block))
 
     def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -70,30 +70,32 @@ class KerasStepper(Stepper):
     def _statistics(self) -> dict[str, np.ndarray]:
         return self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
 
-    def _step_in_pieces(
-        self, pieces: Sequence[tuple[Inputs, int]], labels: np.ndarray, rates: Sequence[float]
+    def _step_in_micro_batches(
+        self, micro_batches: Sequence[tuple[Inputs, int]], labels: np.ndarray, rates: Sequence[float]
     ) -> float:
         statistics = self._statistics()
-        found = [self._run(self._logits, piece, seed) for piece, seed in pieces]
+        found = [self._run(self._logits, micro_batch, seed) for micro_batch, seed in micro_batches]
         self.model.write(statistics)
         loss, to_logits = self._to_logits(labels, [tf.concat(parts, 0) for parts in zip(*found, strict=True)])
         at, total = 0, None
-        for piece, seed in pieces:
-            part = [gradient[at : at + len(piece)] for gradient in to_logits]
-            gradients = self._run(self._gradients_from, piece, seed, part)
+        for micro_batch, seed in micro_batches:
+            part = [gradient[at : at + len(micro_batch)] for gradient in to_logits]
+            gradients = self._run(self._gradients_from, micro_batch, seed, part)
             total = gradients if total is None else [a + b for a, b in zip(total, gradients, strict=True)]
-            at += len(piece)
+            at += len(micro_batch)
         with tf.device(self.model.device):
             undo = partial(self.model.write, statistics)
             return float(self._optimizer.update(loss, total, tf.constant(rates, tf.float64), self.clip_norm, undo))
 
-    def _run(self, function: Any, piece: Inputs, seed: int, *more: Any) -> Any:
-        """Run a function on a piece, compiled once for each kind of it."""
-        kind = (function.__name__, self.model.spec.precision, piece.after)
+    def _run(self, function: Any, micro_batch: Inputs, seed: int, *more: Any) -> Any:
+        """Run a function on a micro_batch, compiled once for each kind of it."""
+        kind = (function.__name__, self.model.spec.precision, micro_batch.after)
         if kind not in self._compiled:
-            self._compiled[kind] = tf.function(partial(function, piece.after), reduce_retracing=True, autograph=False)
+            self._compiled[kind] = tf.function(
+                partial(function, micro_batch.after), reduce_retracing=True, autograph=False
+            )
         with tf.device(self.model.device):
-            arrays = [tf.constant(array) for array in self.model.arrays(piece)]
+            arrays = [tf.constant(array) for array in self.model.arrays(micro_batch)]
             return self._compiled[kind](tf.constant(seed, tf.int64), *more, *arrays)
 
     def _call(self, function: Any, inputs: Inputs, labels: np.ndarray, seed: int, *rates: Sequence[float]) -> Any:

@@ -27,15 +27,15 @@ import torchvision
 from xfer.features.gan import GanSpec
 from xfer.models.base_model import BaseModel
 from xfer.models.spec import Description
-from xfer.runtime.distributed import ALONE, World, launched
+from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext, launch_environment
 from xfer.specs.loss import LossSpec
 from xfer.specs.optimizer import OptimizerSpec
 from xfer.zoo import cards
+from xfer_torch.distributed import joined
 from xfer_torch.families import FAMILIES
 from xfer_torch.gan import TorchGan
 from xfer_torch.model import TorchModel
 from xfer_torch.stepper import TorchStepper
-from xfer_torch.world import joined
 from xfer_torch.wrapped import WrappedModel, describe
 
 
@@ -116,9 +116,9 @@ class TorchBackend(Backend):
         assert isinstance(model, TorchModel)
         return TorchStepper(model, optimizer, loss, clip_norm)
 
-    def world(self, device: str) -> World:
-        if launched().size == 1:
-            return ALONE
+    def distributed_context(self, device: str) -> DistributedContext:
+        if launch_environment().size == 1:
+            return SINGLE_PROCESS
         if device == "mps":
             raise BackendError("device 'mps' trains in one process: give device='cpu', or start one process")
         if device.startswith("cuda"):
@@ -126,8 +126,8 @@ class TorchBackend(Backend):
         return joined()
 
     def resolve_device(self, device: str) -> str:
-        if launched().size > 1 and torch.cuda.is_available() and device in ("auto", "cuda", "gpu"):
-            device = f"cuda:{launched().local_rank}"
+        if launch_environment().size > 1 and torch.cuda.is_available() and device in ("auto", "cuda", "gpu"):
+            device = f"cuda:{launch_environment().local_rank}"
         return super().resolve_device(device)
 
     def gan(

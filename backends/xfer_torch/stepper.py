@@ -14,10 +14,10 @@ from xfer.models.stepper import Stepper
 from xfer.specs.inputs import Inputs
 from xfer.specs.loss import LossSpec
 from xfer.specs.optimizer import OptimizerSpec
+from xfer_torch.distributed import TorchDistributedContext, joined, others, parallel
 from xfer_torch.loss import loss_of
 from xfer_torch.model import TorchModel, to_numpy
 from xfer_torch.optimizer import Optimizer
-from xfer_torch.world import TorchWorld, joined, others, parallel
 
 
 class TorchStepper(Stepper):
@@ -75,44 +75,44 @@ class TorchStepper(Stepper):
         return self._rule
 
     def _backward(self, inputs: Inputs, labels: np.ndarray, seed: int) -> Tensor:
-        device, pieces = self.model.device, self.pieces(inputs, seed)
+        device, micro_batches = self.model.device, self.micro_batches(inputs, seed)
         self._optimizer.native.zero_grad(set_to_none=True)  # of a step that has failed
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             if inputs.shards:
                 return self._backward_together(inputs, labels, seed)
-            if len(pieces) > 1:
-                return self._backward_in_pieces(pieces, labels)
+            if len(micro_batches) > 1:
+                return self._backward_in_micro_batches(micro_batches, labels)
             loss = self._loss(self._forward(inputs, seed), labels)
         loss.backward()
         return loss.detach()
 
-    def _backward_in_pieces(self, pieces: Sequence[tuple[Inputs, int]], labels: np.ndarray) -> Tensor:
+    def _backward_in_micro_batches(self, micro_batches: Sequence[tuple[Inputs, int]], labels: np.ndarray) -> Tensor:
         statistics = {name: buffer.clone() for name, buffer in self.model.native.named_buffers()}
         with torch.no_grad():
-            found = [self._forward(*piece) for piece in pieces]
+            found = [self._forward(*micro_batch) for micro_batch in micro_batches]
         for name, buffer in self.model.native.named_buffers():
             buffer.copy_(statistics[name])
         logits = [torch.cat([z for _, z in parts]).requires_grad_() for parts in zip(*found, strict=True)]
         loss = self._loss([(weight, z) for (weight, _), z in zip(found[0], logits, strict=True)], labels)
         loss.backward()
         at = 0
-        for piece, seed in pieces:
-            ends = [z for _, z in self._forward(piece, seed)]
-            torch.autograd.backward(ends, [z.grad[at : at + len(piece)] for z in logits if z.grad is not None])
-            at += len(piece)
+        for micro_batch, seed in micro_batches:
+            ends = [z for _, z in self._forward(micro_batch, seed)]
+            torch.autograd.backward(ends, [z.grad[at : at + len(micro_batch)] for z in logits if z.grad is not None])
+            at += len(micro_batch)
         return loss.detach()
 
     def _backward_together(self, inputs: Inputs, labels: np.ndarray, seed: int) -> Tensor:
         """The loss of the whole batch, in every process, and its gradients, summed over the processes."""
-        world = joined()
-        assert isinstance(world, TorchWorld)
-        torch.manual_seed(seed + (world.rank << 32))
+        distributed = joined()
+        assert isinstance(distributed, TorchDistributedContext)
+        torch.manual_seed(seed + (distributed.rank << 32))
         if inputs.after not in self._parallel:
             self._parallel = {inputs.after: parallel(self.model)}
         with others():
             outputs = self._parallel[inputs.after](inputs.padded())
-            loss = self._loss([(weight, world.rows(logits, inputs.shards)) for weight, logits in outputs], labels)
-            (loss * world.size).backward()  # what follows takes the mean over processes
+            loss = self._loss([(weight, distributed.rows(logits, inputs.shards)) for weight, logits in outputs], labels)
+            (loss * distributed.size).backward()  # what follows takes the mean over processes
         return loss.detach()
 
     def _forward(self, inputs: Inputs, seed: int) -> list[tuple[float, Tensor]]:

@@ -23,9 +23,9 @@ from xfer.data.images.decode import BadImageError, decode
 from xfer.data.transforms.augment import Augment
 from xfer.errors import DataError, UsageError
 from xfer.features.boundary import boundary
-from xfer.features.cache import FeatureCache, Used
+from xfer.features.cache import CacheUse, FeatureCache
 from xfer.features.store import Writer, find
-from xfer.models.fingerprint import space_name
+from xfer.models.fingerprint import namespace_of
 from xfer.models.spec import ModelSpec
 from xfer.testing import NumpyBackend
 from xfer.testing.numpy_backend.model import NumpyModel
@@ -81,7 +81,7 @@ def test_one_pass_for_all_epochs_and_none_for_the_next_run(data, tmp_path, monke
         return normalise(self, images)
 
     monkeypatch.setattr(NumpyModel, "normalise", counted)
-    for expected in (Used(0, 75, 16 * 8), Used(75, 0, 16 * 8)):
+    for expected in (CacheUse(0, 75, 16 * 8), CacheUse(75, 0, 16 * 8)):
         passes.clear()
         trainer = xfer.Trainer(plan(build(), 0), cache=tmp_path, progress=False)
         trainer.fit(data, 5)
@@ -225,7 +225,7 @@ def test_shards_need_nothing_from_each_other(data, tmp_path, count):
     assert made == 75
     trainer = xfer.Trainer(plan(build(), 0), cache=whole, progress=False)
     trainer.fit(data, 2)
-    assert trainer.cached == Used(75, 0, 16 * 8)
+    assert trainer.cached == CacheUse(75, 0, 16 * 8)
 
 
 def backwards(data):
@@ -240,7 +240,7 @@ def test_a_shard_does_not_wait_for_another(data, tmp_path):
         second = cache.fill(model, data, shard="1/2", workers=0)
         assert first.computed + second.computed == 75
         _, used = cache.data(model, data, "features", 8, 0)
-        assert used == Used(75, 0, 16 * 8)
+        assert used == CacheUse(75, 0, 16 * 8)
 
 
 def test_the_unreadable_belong_to_one_shard(data, tmp_path):
@@ -273,7 +273,7 @@ def test_rows_do_not_depend_on_auxiliary_classifiers():
             read=lambda names, shapes=shapes: {name: np.zeros(shapes[name]) for name in names},
             stages_after=lambda after: (*card.block_names[:-1], "features", "head"),
         )
-        keys.add(space_name(model, "features"))
+        keys.add(namespace_of(model, "features"))
     assert len(keys) == 1
 
 

@@ -68,7 +68,7 @@ def damage_byte(folder):
 def edit(**changes):
     def apply(folder):
         path = folder / "manifest.json"
-        path.write_bytes(checksums.sealed(checksums.unsealed(path.read_bytes()) | changes))
+        path.write_bytes(checksums.with_checksum(checksums.without_checksum(path.read_bytes()) | changes))
 
     return apply
 

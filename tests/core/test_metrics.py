@@ -9,7 +9,7 @@ from sklearn import metrics as sk
 
 from xfer.errors import UnknownNameError
 from xfer.evaluation.metrics import EPOCH_METRICS, METRICS, classification_metrics, compute, metric
-from xfer.evaluation.predictions import Answers
+from xfer.evaluation.predictions import Predictions
 from xfer.evaluation.reliability import reliability
 from xfer.specs.decision import softmax
 
@@ -172,7 +172,7 @@ def test_logits_keep_what_float32_probabilities_lose():
     """A probability of e^-200 is 0 in float32: the loss is 200 with the logits, and bounded without."""
     logits, labels = np.array([[0.0, -200.0, -300.0]]), np.array([2])
     p = softmax(logits).astype(np.float32)
-    with_logits, without = Answers.of(p, labels, logits), Answers.of(p, labels)
+    with_logits, without = Predictions.of(p, labels, logits), Predictions.of(p, labels)
     assert compute(with_logits, ["loss", "top2_accuracy"]) == {"loss": pytest.approx(300.0), "top2_accuracy": 0.0}
     assert compute(without, ["loss"])["loss"] == pytest.approx(-math.log(np.finfo(np.float32).tiny))
 
@@ -181,7 +181,7 @@ def test_taking_images_is_indexing():
     logits, labels, p = case(50, 4)
     chosen = np.random.default_rng(3).integers(0, 50, 70)
     again = chosen[::-1][:20]
-    taken = Answers.of(p, labels, logits).take(chosen).take(np.arange(69, 49, -1))
+    taken = Predictions.of(p, labels, logits).take(chosen).take(np.arange(69, 49, -1))
     assert compute(taken, METRICS) == pytest.approx(classification_metrics(logits[again], labels[again], METRICS))
     np.testing.assert_array_equal(taken.probabilities, p[again])
 

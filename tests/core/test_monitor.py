@@ -1,4 +1,4 @@
-"""Watching a metric: any of them, in the right direction, and no other computed for it."""
+"""MetricMonitor a metric: any of them, in the right direction, and no other computed for it."""
 
 import numpy as np
 import pytest

@@ -20,7 +20,7 @@ from xfer.features import store
 from xfer.features.cache import FeatureCache
 from xfer.features.keys import digests_of
 from xfer.models import precision
-from xfer.models.fingerprint import space_name
+from xfer.models.fingerprint import namespace_of
 from xfer.models.precision import settle
 from xfer.testing import NumpyBackend
 from xfer.workflows.ensemble import Ensemble, Member
@@ -46,7 +46,7 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def kept(data, tmp_path_factory):
+def checkpoints_in(data, tmp_path_factory):
     """A run with an optimizer and columns, one with an estimator, an ensemble, and a space of the cache."""
     root = tmp_path_factory.mktemp("kept")
     trainer = xfer.Trainer(build(columns=xfer.Columns.fit(data)), progress=False, cache=False)
@@ -122,7 +122,7 @@ def test_every_damage_to_a_run_is_refused(kept, tmp_path, count):
 def test_rows_of_the_cache_are_whole_or_not_there(kept, data, tmp_path, count):
     rng, seen = np.random.default_rng(2), collections.Counter()
     space = tmp_path / "space"
-    shutil.copytree(kept / "cache" / space_name(build(), "features"), space)
+    shutil.copytree(kept / "cache" / namespace_of(build(), "features"), space)
     (path,) = space.glob("*.rows")
     wanted, content = set(digests_of(data.train, 0)), path.read_bytes()
 

@@ -9,7 +9,7 @@ import pytest
 
 import xfer
 from xfer.checkpoints.checkpoint import open_checkpoint
-from xfer.checkpoints.rotation import Checkpoints, kept, newest
+from xfer.checkpoints.rotation import Checkpoints, checkpoints_in, latest_checkpoint
 from xfer.errors import CheckpointError
 from xfer.testing import NumpyBackend
 from xfer.training.callback import Callback
@@ -52,7 +52,7 @@ def test_a_failing_disk(data, tmp_path, monkeypatch, call, number, words):
     with pytest.raises(CheckpointError, match=f"{words}.*the last good one is"):
         broken.fit(data, 3)
     monkeypatch.setattr(os, call, real)
-    assert len(kept(tmp_path / "broken")) == 2
+    assert len(checkpoints_in(tmp_path / "broken")) == 2
     assert {path.name for path in (tmp_path / "broken").iterdir()} - {".lock"} == {"00000002", "00000003"}
     again = xfer.Trainer.resume(tmp_path / "broken", backend=NumpyBackend(), cache=False, progress=False)
     assert (again.epoch, again.batch) == (1, 1)
@@ -72,7 +72,7 @@ def test_a_limit_of_the_system_on_the_size_of_files(data, tmp_path):
             broken.fit(data, 1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    (last,) = kept(tmp_path / "run")
+    (last,) = checkpoints_in(tmp_path / "run")
     open_checkpoint(last).verify()
 
 
@@ -93,7 +93,7 @@ def test_no_folder_can_be_made(data, tmp_path):
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(data, tmp_path, damage, capsys):
     first = trainer(tmp_path / "run")
     first.fit(data, 2)
-    last, before = kept(tmp_path / "run")
+    last, before = checkpoints_in(tmp_path / "run")
     victim = last / ("manifest.json" if damage == "manifest" else next(last.glob("optimizer-*")).name)
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
@@ -101,12 +101,12 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(data, tmp_path, damage
         victim.unlink()
     else:
         victim.write_bytes(content[:-1] if damage == "cut" else content)
-    found = newest(tmp_path / "run")
+    found = latest_checkpoint(tmp_path / "run")
     assert found.path == before
     assert "taking the checkpoint before it" in capsys.readouterr().err
     shutil.rmtree(before)
     with pytest.raises(CheckpointError, match=r"no checkpoint in .* is whole"):
-        newest(tmp_path / "run")
+        latest_checkpoint(tmp_path / "run")
 
 
 def test_what_a_kill_left_half_written_is_swept(data, tmp_path):
@@ -115,7 +115,7 @@ def test_what_a_kill_left_half_written_is_swept(data, tmp_path):
     (part / "model-000000000000.safetensors").write_bytes(b"half")
     trainer(tmp_path / "run").fit(data, 1)
     assert not part.exists()
-    assert [path.name for path in kept(tmp_path / "run")] == ["00000002", "00000001"]
+    assert [path.name for path in checkpoints_in(tmp_path / "run")] == ["00000002", "00000001"]
 
 
 def test_how_often(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from xfer.checkpoints.checkpoint import open_checkpoint
-from xfer.checkpoints.rotation import FOLDER, kept, newest
+from xfer.checkpoints.rotation import FOLDER, checkpoints_in, latest_checkpoint
 
 NUMPY = "xfer.testing:NumpyBackend"
 BACKENDS = (NUMPY, "torch", "tensorflow")
@@ -138,10 +138,10 @@ def outcome(where):
 def assert_readable(where):
     """Every checkpoint is whole, and there are no more than two and one being replaced."""
     folder = where / "run" / FOLDER
-    for path in kept(folder):
+    for path in checkpoints_in(folder):
         open_checkpoint(path).verify()
-    assert len(kept(folder)) <= 3
-    newest(where / "run")
+    assert len(checkpoints_in(folder)) <= 3
+    latest_checkpoint(where / "run")
 
 
 def finish(server, where, options):

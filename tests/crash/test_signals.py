@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from xfer.checkpoints.checkpoint import open_checkpoint
-from xfer.checkpoints.rotation import FOLDER, kept
+from xfer.checkpoints.rotation import FOLDER, checkpoints_in
 from xfer.cli.app import app
 
 NET = ["--model", "tiny", "--weights", "none", "--backend", "xfer.testing:NumpyBackend", "--image-size", "16"]
@@ -70,11 +70,11 @@ def test_the_same_command_goes_on(pictures, tmp_path, number, code):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert CliRunner().invoke(app, command(pictures, whole)).exit_code == 0
     process = begin(pictures, broken)
-    wait_for(lambda: len(kept(broken / FOLDER)) == 2)
+    wait_for(lambda: len(checkpoints_in(broken / FOLDER)) == 2)
     process.send_signal(number)
     said = process.communicate()[1]
     assert process.returncode == code
-    newest = kept(broken / FOLDER)[0]
+    newest = checkpoints_in(broken / FOLDER)[0]
     assert said.splitlines()[-1] == f"interrupted: the same command goes on from {newest}"
     state = open_checkpoint(newest).manifest.training
     again = CliRunner().invoke(app, command(pictures, broken))
@@ -93,7 +93,7 @@ def test_the_same_command_goes_on(pictures, tmp_path, number, code):
 
 def test_resume_needs_no_other_option(pictures, tmp_path):
     process = begin(pictures, tmp_path / "run")
-    wait_for(lambda: len(kept(tmp_path / "run" / FOLDER)) == 2)
+    wait_for(lambda: len(checkpoints_in(tmp_path / "run" / FOLDER)) == 2)
     process.kill()
     process.wait()
     run = ["train", "--out", str(tmp_path / "run"), "--resume"]
@@ -108,7 +108,7 @@ def test_resume_needs_no_other_option(pictures, tmp_path):
 
 def test_another_command_is_refused(pictures, tmp_path):
     process = begin(pictures, tmp_path / "run")
-    wait_for(lambda: len(kept(tmp_path / "run" / FOLDER)) == 2)
+    wait_for(lambda: len(checkpoints_in(tmp_path / "run" / FOLDER)) == 2)
     process.kill()
     process.wait()
     other = CliRunner().invoke(app, command(pictures, tmp_path / "run", "--seed", "1"))
@@ -125,7 +125,7 @@ def test_another_command_is_refused(pictures, tmp_path):
 
 def test_two_runs_do_not_share_a_folder(pictures, tmp_path):
     process = begin(pictures, tmp_path / "run")
-    wait_for(lambda: kept(tmp_path / "run" / FOLDER))
+    wait_for(lambda: checkpoints_in(tmp_path / "run" / FOLDER))
     other = CliRunner().invoke(app, command(pictures, tmp_path / "run"))
     process.kill()
     process.wait()
@@ -136,10 +136,10 @@ def test_two_runs_do_not_share_a_folder(pictures, tmp_path):
 
 def test_a_second_signal_ends_at_once_and_leaves_the_last_checkpoint(pictures, tmp_path):
     process = begin(pictures, tmp_path / "run")
-    wait_for(lambda: len(kept(tmp_path / "run" / FOLDER)) == 2)
+    wait_for(lambda: len(checkpoints_in(tmp_path / "run" / FOLDER)) == 2)
     os.kill(process.pid, signal.SIGINT)
     os.kill(process.pid, signal.SIGINT)
     process.communicate()
     assert process.returncode == 130
-    for path in kept(tmp_path / "run" / FOLDER):
+    for path in checkpoints_in(tmp_path / "run" / FOLDER):
         open_checkpoint(path).verify()

@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
 
 @st.composite
 def mutated(draw: st.DrawFn, seeds: list[bytes], dictionary: tuple[bytes, ...] = ()) -> bytes:
-    """A seed with a few changes: bits, bytes, numbers, pieces of its own or of others, cuts."""
+    """A seed with a few changes: bits, bytes, numbers, micro_batches of its own or of others, cuts."""
     content = bytearray(draw(st.sampled_from(seeds)))
     for _ in range(draw(st.integers(1, 6))):
         at = draw(st.integers(0, max(0, len(content) - 1)))
@@ -63,8 +63,8 @@ def mutated(draw: st.DrawFn, seeds: list[bytes], dictionary: tuple[bytes, ...] =
         elif kind in ("copy", "insert"):
             other = draw(st.sampled_from(seeds))
             start, length = draw(st.integers(0, len(other))), draw(st.integers(0, 64))
-            piece = other[start : start + length]
-            content[at : at + (len(piece) if kind == "copy" else 0)] = piece
+            micro_batch = other[start : start + length]
+            content[at : at + (len(micro_batch) if kind == "copy" else 0)] = micro_batch
         elif kind == "delete":
             del content[at : at + draw(st.integers(1, 64))]
         elif kind == "cut":
@@ -197,11 +197,11 @@ def change(document, place: list[int], value) -> None:
 def test_manifests_under_a_good_seal(name, edits, run):
     path = run / name
     good = path.read_bytes()
-    document = checksums.unsealed(good)
+    document = checksums.without_checksum(good)
     for place, value in edits:
         change(document, place, value)
     try:
-        check(lambda p: runs_load(p.parent), path, checksums.sealed(document))
+        check(lambda p: runs_load(p.parent), path, checksums.with_checksum(document))
     finally:
         path.write_bytes(good)
 

@@ -8,7 +8,7 @@ import pytest
 BACKENDS = Path(__file__).parents[2] / "backends"
 # torch's own layout is the canonical one, it starts without a word, and its networks bring their attention; it alone
 # trains in several processes, and faults pages in at every batch if it is let
-ONLY_ONE = {"allocator.py", "attention.py", "layout.py", "quiet.py", "world.py"}
+ONLY_ONE = {"allocator.py", "attention.py", "layout.py", "quiet.py", "distributed.py"}
 FILES = sorted(p.name for p in (BACKENDS / "xfer_torch").glob("*.py"))
 
 

@@ -48,7 +48,7 @@ class SaveAndDie(Callback):
     def on_step_end(self, trainer, step, loss):
         if self.killed is None or (trainer.epoch, step) != (2, 1):
             return
-        if trainer.world.rank == self.killed:
+        if trainer.distributed.rank == self.killed:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(self.busy)
 
@@ -94,7 +94,7 @@ def tune(photos, out):
     )
     shards = shards_of(run)
     run.fine_tune(photos, head_epochs=0, epochs=3, lr=0.05)
-    run.save(out / f"tuned-{run.world.size}-of-{run.world.rank}")
+    run.save(out / f"tuned-{run.distributed.size}-of-{run.distributed.rank}")
     return told(run, shards=shards)
 
 
@@ -163,7 +163,7 @@ def refusals(photos, out):
             found[name] = str(error)
 
     model = network(photos.classes)
-    rank = trainer(model).world.rank
+    rank = trainer(model).distributed.rank
     attempt("norm", lambda: trainer(model).fit(photos, 1))
     model.freeze()
     attempt("mix", lambda: trainer(model, mix="mixup", cache=False).fit(photos, 1))

@@ -140,7 +140,7 @@ def test_a_killed_process_ends_the_run_which_resumes_from_its_checkpoint(runs):
     """Killed in the third of four epochs, while the other waits for it, or is busy and is told by the launcher."""
     waiting, busy = job(runs / "killed", ["killed"], TORCHRUN), job(runs / "busy", ["killed_busy"], TORCHRUN)
     code, log = finish(waiting, runs / "killed")
-    errors = re.findall(r"WorldError: (.*)", log)
+    errors = re.findall(r"DistributedError: (.*)", log)
     assert code == 1
     assert len(errors) == 1
     # Which of the two it hears first, the connection or the launcher, is a matter of timing.
@@ -149,7 +149,7 @@ def test_a_killed_process_ends_the_run_which_resumes_from_its_checkpoint(runs):
     assert re.search(r"rank +: 0 .*\n +exitcode +: 1 ", log), log
 
     code, log = finish(busy, runs / "busy")
-    (error,) = re.findall(r"WorldError: (.*)", log)
+    (error,) = re.findall(r"DistributedError: (.*)", log)
     assert code == 1
     assert error.startswith("the launcher ends this run, because another process of it has ended")
     assert error.endswith(f"; resume from {runs / 'busy' / 'run'}")

@@ -1,4 +1,4 @@
-"""Views for test-time augmentation are torchvision's crops; the answer is the mean over them."""
+"""AugmentedFeatures for test-time augmentation are torchvision's crops; the answer is the mean over them."""
 
 import numpy as np
 import pytest

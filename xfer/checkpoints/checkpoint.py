@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xfer.checkpoints.estimators import dumps, loads
-from xfer.checkpoints.fit_progress import Gathered
+from xfer.checkpoints.fit_progress import FitProgress
 from xfer.checkpoints.manifest import FORMAT, MANIFEST, Manifest, TrainingState
 from xfer.checkpoints.stored import read_stored, read_tensors, write_stored, write_tensors
 from xfer.data.columns import Columns
@@ -58,7 +58,7 @@ class Checkpoint:
         """The optimizer's slots, as `Stepper.state` gives them; empty if the checkpoint has none."""
         return read_tensors(self.path, self.manifest.optimizer) if self.manifest.optimizer else {}
 
-    def progress(self) -> Gathered | None:
+    def progress(self) -> FitProgress | None:
         """What a run under way has gathered; None if the checkpoint is of no run.
 
         Raises:
@@ -69,7 +69,7 @@ class Checkpoint:
             return None
         try:
             document = json.loads(read_stored(self.path, manifest.progress))
-            found: Gathered = _adapter(Gathered).validate_python(document)
+            found: FitProgress = _adapter(FitProgress).validate_python(document)
         except (ValueError, RecursionError) as error:
             first = str(error).splitlines()[0]
             raise CheckpointError(f"{self.path / manifest.progress.name} is damaged: {first}") from None
@@ -116,7 +116,7 @@ def save(
     *,
     training: TrainingState | None = None,
     optimizer_state: Mapping[str, np.ndarray] | None = None,
-    progress: Gathered | None = None,
+    progress: FitProgress | None = None,
 ) -> Path:
     """Write a checkpoint into the folder `path`, made if needed; files that are not the checkpoint's are left alone.
 
@@ -145,7 +145,7 @@ def _save(
     folder: Path,
     training: TrainingState | None,
     optimizer_state: Mapping[str, np.ndarray] | None,
-    progress: Gathered | None,
+    progress: FitProgress | None,
 ) -> None:
     tensors = write_tensors(folder, "model", model.weights())
     slots = write_tensors(folder, "optimizer", optimizer_state) if optimizer_state else None
@@ -185,7 +185,7 @@ def _save(
         progress=position,
         callbacks=callbacks,
     )
-    write_atomically(folder / MANIFEST, checksums.sealed(asdict(manifest)))
+    write_atomically(folder / MANIFEST, checksums.with_checksum(asdict(manifest)))
     _sweep(folder, {file.name for file in files})
 
 

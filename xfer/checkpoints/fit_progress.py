@@ -10,7 +10,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Gathered:
+class FitProgress:
     """What a run has gathered on its way, so that it can go on as if it had never stopped.
 
     Args:

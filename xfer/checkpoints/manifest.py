@@ -48,7 +48,7 @@ class TrainingState:
     augment_minority: str | None = None
     mix: str = "none"
     cache_views: int | None = None
-    at_once: int | None = None
+    micro_batch_size: int | None = None
 
 
 @dataclass(frozen=True)

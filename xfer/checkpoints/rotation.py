@@ -12,7 +12,7 @@ from typing import Self
 
 from xfer.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from xfer.errors import CheckpointError
-from xfer.runtime.distributed import launched
+from xfer.runtime.distributed import launch_environment
 from xfer.runtime.files import lock, sync_folder
 
 FOLDER = "checkpoints"
@@ -47,7 +47,7 @@ class Checkpoints:
         Raises:
             CheckpointError: another run has it, or it cannot be written.
         """
-        if launched().rank:  # the first process of the run has it, for all
+        if launch_environment().rank:  # the first process of the run has it, for all
             return self
         from filelock import Timeout
 
@@ -66,7 +66,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        if not launched().rank:
+        if not launch_environment().rank:
             self._lock.release()
 
     def due(self, *, clock: bool = True) -> bool:
@@ -92,7 +92,7 @@ class Checkpoints:
             CheckpointError: it cannot be written; those that were there stand.
         """
         began = time.monotonic()
-        there = kept(self.folder)
+        there = checkpoints_in(self.folder)
         number = 1 + (int(there[0].name) if there else 0)
         path, part = self.folder / f"{number:08d}", self.folder / f".{number:08d}.part"
         try:
@@ -113,19 +113,19 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove them all: the run is finished, and saved."""
-        for path in kept(self.folder):
+        for path in checkpoints_in(self.folder):
             _remove(path)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def kept(folder: Path) -> list[Path]:
+def checkpoints_in(folder: Path) -> list[Path]:
     """The checkpoints in a folder, the newest first."""
     if not folder.is_dir():
         return []
     return sorted((path for path in folder.iterdir() if path.name.isdigit()), reverse=True)
 
 
-def newest(folder: str | Path) -> Checkpoint | None:
+def latest_checkpoint(folder: str | Path) -> Checkpoint | None:
     """The newest checkpoint of a run under way that is whole, every file verified; None if no checkpoint is there.
 
     Of each that is damaged, stderr says so.
@@ -137,7 +137,7 @@ def newest(folder: str | Path) -> Checkpoint | None:
         CheckpointError: all are damaged.
     """
     here = Path(folder)
-    found = kept(here / FOLDER) or kept(here)
+    found = checkpoints_in(here / FOLDER) or checkpoints_in(here)
     for path in found:
         try:
             opened = open_checkpoint(path)

@@ -9,9 +9,9 @@ import sys
 def main() -> None:
     """The entry point `xfer`."""
     from xfer.cli.app import app
-    from xfer.runtime.distributed import launched
+    from xfer.runtime.distributed import launch_environment
 
-    if launched().rank:  # of several processes of one run, the first speaks
+    if launch_environment().rank:  # of several processes of one run, the first speaks
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     app(args=with_default_epochs(sys.argv[1:]), prog_name="xfer")
 

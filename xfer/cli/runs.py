@@ -115,7 +115,7 @@ def evaluate(
 ) -> None:
     """Judge a run, or an ensemble of runs, on the validation split of a data set."""
     from xfer.report.evaluation import document, require_plots, write
-    from xfer.runtime.distributed import launched
+    from xfer.runtime.distributed import launch_environment
     from xfer.workflows.results import writable
     from xfer.workflows.setup import read_data
 
@@ -130,7 +130,7 @@ def evaluate(
         source = read_data(described)
         result = model.evaluate(source, batch_size=batch_size, on_bad=described.on_bad, tta=tta, cache=described.cache)
         judged = document(result, _where(model))
-        if out is not None and launched().rank == 0:
+        if out is not None and launch_environment().rank == 0:
             write(result, judged, out)
     if json:
         print_json(judged)

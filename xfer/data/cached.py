@@ -11,7 +11,7 @@ from xfer.data.images.decode import BadImageError
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class CachedFeatures:
     """One row an image; what could not be read says so when it is asked for.
 
     Args:
@@ -35,7 +35,7 @@ class Rows:
 
 
 @dataclass(frozen=True, eq=False)
-class Views:
+class AugmentedFeatures:
     """Several rows an image, one for each of its views and repetitions in an epoch.
 
     Args:
@@ -44,7 +44,7 @@ class Views:
         images: how many images there are.
     """
 
-    rows: Rows
+    rows: CachedFeatures
     codes: np.ndarray
     images: int
 

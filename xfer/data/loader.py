@@ -17,7 +17,7 @@ from PIL import Image
 
 from xfer.data.batch import Batch, OnBad, Skipped
 from xfer.data.budget import Budget
-from xfer.data.cached import Views
+from xfer.data.cached import AugmentedFeatures
 from xfer.data.dataset import Split
 from xfer.data.images.decode import BadImageError, decode
 from xfer.data.sampling import Sampling, quotas, repetitions, sample
@@ -25,7 +25,7 @@ from xfer.data.transforms.augment import Augment
 from xfer.data.transforms.mix import Mix, one_hot
 from xfer.data.transforms.test_time import View
 from xfer.errors import DataError, UsageError, check_name
-from xfer.runtime.distributed import ALONE, World
+from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from xfer.specs.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Loader:
             for each core, at most 8. Threads, because Pillow releases the GIL: on two cores they decode as many images
             a second as a pool of processes does, which `benchmarks/loader.py` measures.
         drop_last: leave out a last batch that is not full.
-        world: the processes that share each batch; each decodes its own part, and all know what could not be read.
+        distributed: the processes that share each batch; each decodes its own part, and all know what could not be read.
         on_bad: "report" leaves an unreadable image out and lists it; "raise" stops at the first of the epoch's order;
             "impute" lists it and puts an image of the mean colour in its place, so that its row stays.
         memory: for what became of files and encoded bytes, from epoch to epoch, as far as it fits: the final pixels, or
@@ -98,7 +98,7 @@ class Loader:
         drop_last: bool = False,
         on_bad: OnBad = "report",
         memory: Budget | None = None,
-        world: World = ALONE,
+        distributed: DistributedContext = SINGLE_PROCESS,
         views: int | None = None,
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
@@ -118,9 +118,11 @@ class Loader:
         self.on_bad, self.views = on_bad, views
         self.mix = Mix.parse(mix)
         self._minor = _minor(split.labels) if augment_minority is not None else np.zeros(len(split), bool)
-        if self.mix and world.size > 1:
-            raise UsageError(f"mix={mix} blends images of one batch, which {world.size} processes share: leave it out")
-        self.world = world
+        if self.mix and distributed.size > 1:
+            raise UsageError(
+                f"mix={mix} blends images of one batch, which {distributed.size} processes share: leave it out"
+            )
+        self.distributed = distributed
         self.augment_minority = Augment.parse(augment_minority)
         self._columns = None if columns is None else _numbers(split, columns)
         _check_stage(split, self.mix, self.augment, self.augment_minority)
@@ -206,7 +208,7 @@ class Loader:
         # Repetitions were counted from the beginning of the epoch, wherever it is entered.
         rest = keys[start * self.batch_size :]
         batches = [rest[i : i + self.batch_size] for i in range(0, len(rest), self.batch_size)]
-        mine = [batch[self.world.share(len(batch))] for batch in batches]
+        mine = [batch[self.distributed.share(len(batch))] for batch in batches]
         with closing(self._samples(np.concatenate([keys[:0], *mine]), epoch)) as samples:
             for number, part in enumerate(mine, start):
                 good = [(index, pixels) for index, pixels in islice(samples, len(part)) if pixels is not None]
@@ -229,14 +231,16 @@ class Loader:
         """Indices of the samples that each process could read; all learn why the others could not be."""
         with self._lock:
             bad = {index: self._bad[index] for index in part[:, 0].tolist() if index in self._bad}
-        told = self.world.gather((good, bad), what)
+        told = self.distributed.gather((good, bad), what)
         with self._lock:
             for _, theirs in told:
                 self._bad |= theirs
         return [each for each, _ in told]
 
     def _whole(self, rows: np.ndarray, batch: Batch) -> np.ndarray:
-        return np.concatenate(self.world.gather(rows, f"answers to batch {batch.number}")) if batch.shards else rows
+        return (
+            np.concatenate(self.distributed.gather(rows, f"answers to batch {batch.number}")) if batch.shards else rows
+        )
 
     def _batch(
         self,
@@ -278,7 +282,9 @@ class Loader:
         augment = self.augmentation(index)
         try:
             if self.split.after is not None:
-                return np.asarray(images.at(view, index, nth) if isinstance(images, Views) else images[index])
+                return np.asarray(
+                    images.at(view, index, nth) if isinstance(images, AugmentedFeatures) else images[index]
+                )
             settled = self._settled(index, augment)
         except BadImageError as bad:
             if self.on_bad == "raise":

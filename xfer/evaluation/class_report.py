@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xfer.evaluation.one_vs_rest import average_precisions, roc_aucs
-from xfer.evaluation.predictions import Answers
+from xfer.evaluation.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ClassScores:
     average_precision: float | None
 
 
-def per_class(answers: Answers, classes: Sequence[str]) -> tuple[ClassScores, ...]:
+def per_class(answers: Predictions, classes: Sequence[str]) -> tuple[ClassScores, ...]:
     """One row a class of the model, in its order, those without images included."""
     from sklearn.metrics import precision_recall_fscore_support
 

@@ -15,7 +15,7 @@ from xfer.errors import UsageError
 from xfer.evaluation import significance
 from xfer.evaluation.class_report import ClassScores, per_class
 from xfer.evaluation.metrics import METRICS, compute, confusion_matrix, metric
-from xfer.evaluation.predictions import Answers
+from xfer.evaluation.predictions import Predictions
 from xfer.evaluation.reliability import BINS, Reliability, reliability
 from xfer.evaluation.significance import Interval, McNemar
 from xfer.specs.decision import Decision, softmax
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Answers on N labelled images.
+    """Predictions on N labelled images.
 
     Args:
         metrics: those of `xfer.evaluation.metrics.METRICS` by name: loss, accuracy, top5_accuracy, macro_f1 and more. What the
@@ -51,9 +51,9 @@ class Evaluation:
     decision: Decision = field(default_factory=Decision)
 
     @cached_property
-    def answers(self) -> Answers:
+    def answers(self) -> Predictions:
         """What the metrics are computed from."""
-        return Answers.of(self.probabilities, self.labels, self.logits, self.predicted)
+        return Predictions.of(self.probabilities, self.labels, self.logits, self.predicted)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -181,7 +181,7 @@ def judge(
 ) -> Evaluation:
     """What logits (N, K) are worth against labels int64 (N,), after the temperature and thresholds of a decision."""
     rule = decision or Decision()
-    z = rule.cooled(logits)
+    z = rule.scaled(logits)
     probabilities = softmax(z).astype(np.float32)
-    answers = Answers.of(probabilities, labels, z, rule.choose(probabilities))
+    answers = Predictions.of(probabilities, labels, z, rule.choose(probabilities))
     return Evaluation(compute(answers, metrics), probabilities, labels, tuple(names), classes, skipped, z, rule)

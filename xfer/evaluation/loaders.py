@@ -52,7 +52,7 @@ def evaluation_loader(
         columns=model.columns,
         augment=view,
         memory=memory,
-        world=model.backend.world(model.spec.device),
+        distributed=model.backend.distributed_context(model.spec.device),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from xfer.errors import UnknownNameError
 from xfer.evaluation.one_vs_rest import average_precisions, roc_aucs
-from xfer.evaluation.predictions import Answers
+from xfer.evaluation.predictions import Predictions
 from xfer.evaluation.reliability import reliability
 from xfer.specs.decision import softmax
 
@@ -27,7 +27,7 @@ EPOCH_METRICS = ("loss", "accuracy", "top5_accuracy", "macro_f1")
 class Metric:
     """A figure of merit: how it is computed, None where it is undefined, and whether higher is better."""
 
-    compute: Callable[[Answers], float | None]
+    compute: Callable[[Predictions], float | None]
     higher: bool = True
 
 
@@ -44,10 +44,10 @@ def classification_metrics(
     Raises:
         UnknownNameError: there is no such metric.
     """
-    return compute(Answers.of(softmax(logits).astype(np.float32), labels, logits), names)
+    return compute(Predictions.of(softmax(logits).astype(np.float32), labels, logits), names)
 
 
-def compute(answers: Answers, names: Iterable[str]) -> dict[str, float]:
+def compute(answers: Predictions, names: Iterable[str]) -> dict[str, float]:
     """Metrics by name, in that order, undefined ones left out; see `classification_metrics`."""
     values = {name: metric(name).compute(answers) for name in names}
     return {name: value for name, value in values.items() if value is not None}
@@ -82,19 +82,19 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
     return np.asarray(count(labels, predicted, labels=np.arange(classes)), np.int64)
 
 
-def _loss(answers: Answers) -> float:
+def _loss(answers: Predictions) -> float:
     return float(answers.losses.mean())
 
 
-def _top_accuracy(answers: Answers, k: int) -> float:
+def _top_accuracy(answers: Predictions, k: int) -> float:
     return float((answers.better < k).mean())
 
 
-def _accuracy(answers: Answers) -> float:
+def _accuracy(answers: Predictions) -> float:
     return float(answers.correct.mean())
 
 
-def _balanced_accuracy(answers: Answers) -> float:
+def _balanced_accuracy(answers: Predictions) -> float:
     """Mean recall over the classes that occur, which is `sklearn.metrics.balanced_accuracy_score` without a warning."""
     from sklearn.metrics import recall_score
 
@@ -102,7 +102,7 @@ def _balanced_accuracy(answers: Answers) -> float:
     return float(recall_score(answers.labels, answers.predicted, labels=occurring, average="macro", zero_division=0.0))
 
 
-def _precision_recall_f1(answers: Answers, which: int, average: str) -> float:
+def _precision_recall_f1(answers: Predictions, which: int, average: str) -> float:
     """Over the classes that occur or are predicted; 0 / 0 counts as 0."""
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -110,15 +110,15 @@ def _precision_recall_f1(answers: Answers, which: int, average: str) -> float:
     return float(scores[which])
 
 
-def _roc_auc(answers: Answers) -> float | None:
+def _roc_auc(answers: Predictions) -> float | None:
     return _mean_over_all(roc_aucs, answers)
 
 
-def _average_precision(answers: Answers) -> float | None:
+def _average_precision(answers: Predictions) -> float | None:
     return _mean_over_all(average_precisions, answers)
 
 
-def _mean_over_all(scores: Callable[[np.ndarray, np.ndarray], np.ndarray], answers: Answers) -> float | None:
+def _mean_over_all(scores: Callable[[np.ndarray, np.ndarray], np.ndarray], answers: Predictions) -> float | None:
     """Mean over all K classes of the model; undefined where one of them has no image, or all."""
     present = len(np.unique(answers.labels))
     if present < answers.table.shape[1] or present == 1:
@@ -126,25 +126,25 @@ def _mean_over_all(scores: Callable[[np.ndarray, np.ndarray], np.ndarray], answe
     return _defined(scores(answers.probabilities, answers.labels).mean())
 
 
-def _cohen_kappa(answers: Answers) -> float | None:
+def _cohen_kappa(answers: Predictions) -> float | None:
     from sklearn.metrics import cohen_kappa_score
 
     return None if _one_class(answers) else float(cohen_kappa_score(answers.labels, answers.predicted))
 
 
-def _mcc(answers: Answers) -> float | None:
+def _mcc(answers: Predictions) -> float | None:
     from sklearn.metrics import matthews_corrcoef
 
     return None if _one_class(answers) else float(matthews_corrcoef(answers.labels, answers.predicted))
 
 
-def _one_class(answers: Answers) -> bool:
+def _one_class(answers: Predictions) -> bool:
     """Whether all labels and all predictions are one class, so that chance would be right as well."""
     first = answers.labels[0]
     return bool((answers.labels == first).all() and (answers.predicted == first).all())
 
 
-def _ece(answers: Answers) -> float | None:
+def _ece(answers: Predictions) -> float | None:
     confidence = answers.confidence
     return reliability(confidence, answers.correct).error if np.isfinite(confidence).all() else None
 

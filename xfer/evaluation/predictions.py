@@ -9,8 +9,8 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Answers on N images of K classes; `take` makes others of them without copying probabilities.
+class Predictions:
+    """Predictions on N images of K classes; `take` makes others of them without copying probabilities.
 
     Args:
         table: probabilities (M, K), of which `rows` names the ones meant.
@@ -36,7 +36,7 @@ class Answers:
         logits: np.ndarray | None = None,
         predicted: np.ndarray | None = None,
     ) -> Self:
-        """Answers from probabilities (N, K) and labels int64 (N,).
+        """Predictions from probabilities (N, K) and labels int64 (N,).
 
         Args:
             probabilities: rows sum to 1.
@@ -61,9 +61,9 @@ class Answers:
             losses=np.log(np.exp(z).sum(axis=1)) - of_label,
         )
 
-    def take(self, chosen: np.ndarray) -> Answers:
+    def take(self, chosen: np.ndarray) -> Predictions:
         """The answers on some of the images, any of them more than once; `chosen` holds their places, int64."""
-        return Answers(
+        return Predictions(
             self.table,
             self.rows[chosen],
             self.labels[chosen],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TasksEvaluation:
-    """Answers to several tasks on N images.
+    """Predictions to several tasks on N images.
 
     Args:
         metrics: "loss", the weighted sum, and each task's own as "task_metric". Of a single-label task those of

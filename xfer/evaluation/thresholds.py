@@ -10,7 +10,7 @@ import numpy as np
 
 from xfer.evaluation.calibration import evaluate_one_task
 from xfer.evaluation.metrics import metric
-from xfer.evaluation.predictions import Answers
+from xfer.evaluation.predictions import Predictions
 from xfer.specs.decision import Decision, softmax
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def tune_thresholds(
     assert found.logits is not None
 
     def score(named: np.ndarray) -> float:
-        value = rule.compute(Answers.of(found.probabilities, found.labels, found.logits, named))
+        value = rule.compute(Predictions.of(found.probabilities, found.labels, found.logits, named))
         return -np.inf if value is None else value if rule.higher else -value
 
     chosen = fit_thresholds(softmax(found.logits), score)

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xfer.data.cached import Rows, Views, view_codes
+from xfer.data.cached import AugmentedFeatures, CachedFeatures, view_codes
 from xfer.data.images.decode import BadImageError, decode, resize_crop
 from xfer.errors import DataError, UnknownNameError, UsageError
 from xfer.features import store
 from xfer.features.boundary import boundary
 from xfer.features.keys import Augmented, Job, digests_of, plain_job
-from xfer.features.namespace import Space, make_room
-from xfer.models.fingerprint import namespace_prefix, space_name
-from xfer.models.precision import settle_on
+from xfer.features.namespace import Namespace, make_room
+from xfer.models.fingerprint import namespace_of, namespace_prefix
+from xfer.models.precision import resolve_on
 from xfer.runtime.paths import features_dir
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ BUDGET = 20 << 30
 
 
 @dataclass(frozen=True)
-class Used:
+class CacheUse:
     """What the cache did for one data set.
 
     Args:
@@ -63,8 +63,8 @@ class Used:
     unreadable: int = 0
     folder: Path | None = field(default=None, compare=False)
 
-    def __add__(self, other: Used) -> Used:
-        return Used(
+    def __add__(self, other: CacheUse) -> CacheUse:
+        return CacheUse(
             self.there + other.there,
             self.computed + other.computed,
             self.row_bytes or other.row_bytes,
@@ -129,7 +129,7 @@ class FeatureCache:
         workers: int | None,
         names: Collection[str] = ("train", "val"),
         views: Augmented | None = None,
-    ) -> tuple[Data, Used]:
+    ) -> tuple[Data, CacheUse]:
         """The data set with outputs of the frozen blocks up to `after` in the place of images, in the splits named.
 
         Args:
@@ -145,7 +145,7 @@ class FeatureCache:
             OSError: the folder cannot be written, or the disk is full.
         """
         splits = {name: split for name, split in data.splits.items() if name in names}
-        used, changed = Used(0, 0, 0), dict[str, Any]()
+        used, changed = CacheUse(0, 0, 0), dict[str, Any]()
         if splits:
             jobs = {name: plain_job(model, split, batch_size, workers) for name, split in splits.items()}
             found, used = self._fetch(model, after, jobs)
@@ -153,7 +153,7 @@ class FeatureCache:
         if views is not None:
             job = views.job()
             found, of_views = self._fetch(model, after, {"train": job}, augmented=views.kind)
-            seen = Views(found["train"], view_codes(job.keys), len(data.train))
+            seen = AugmentedFeatures(found["train"], view_codes(job.keys), len(data.train))
             changed["train"], used = replace(data.train, images=seen, after=after), used + of_views
         return replace(data, **changed), used
 
@@ -171,8 +171,8 @@ class FeatureCache:
         stage = after or boundary(model)
         if stage is None or split.after is not None or not any(self.folder.glob(f"{namespace_prefix(model)}-*")):
             return split
-        settle_on(model, split)
-        folder = self.folder / space_name(model, stage)
+        resolve_on(model, split)
+        folder = self.folder / namespace_of(model, stage)
         if not folder.is_dir():
             return split
         digests, recipe = digests_of(split, workers), model.spec.preprocessing
@@ -198,7 +198,7 @@ class FeatureCache:
         shard: str | Shard = "0/1",
         batch_size: int = 32,
         workers: int | None = None,
-    ) -> Used:
+    ) -> CacheUse:
         """Compute the rows of a data set, or of a part of it, that are not there yet, and keep them.
 
         Processes that fill the parts 0/n to n-1/n, on one machine or on many that share the folder, need nothing from
@@ -235,11 +235,11 @@ class FeatureCache:
 
     def _fetch(
         self, model: BaseModel, after: str, jobs: dict[str, Job], shard: Shard | None = None, augmented: str = ""
-    ) -> tuple[dict[str, Rows], Used]:
+    ) -> tuple[dict[str, CachedFeatures], CacheUse]:
         """The rows that are asked for, those that were missing computed first; outside of the shard, none."""
         for job in jobs.values():
-            settle_on(model, job.loader.split)
-        part, space = shard or Shard(), Space(self.folder / space_name(model, after, augmented))
+            resolve_on(model, job.loader.split)
+        part, space = shard or Shard(), Namespace(self.folder / namespace_of(model, after, augmented))
         everything = {digest for job in jobs.values() for digest in job.digests}
         mine = {digest for digest in everything if part.has(digest)}
         found = before = store.find(space.folder, mine)
@@ -264,7 +264,7 @@ class FeatureCache:
             raise OSError(f"{lost} rows went missing while they were written: does another run clear {space.folder}?")
         listed = [digest for job in jobs.values() for digest in job.digests if digest in mine]
         there, bad = (sum(digest in known for digest in listed) for known in (before.places, reasons))
-        used = Used(there, len(listed) - there - bad, found.row_bytes, bad, space.folder)
+        used = CacheUse(there, len(listed) - there - bad, found.row_bytes, bad, space.folder)
         return {name: _rows(found, job.digests, reasons) for name, job in jobs.items()}, used
 
 
@@ -315,6 +315,8 @@ def _passes(job: Job, places: np.ndarray, missing: Collection[bytes]) -> Iterato
             yield mine[whole:], len(mine) - whole
 
 
-def _rows(found: store.Found, digests: Sequence[bytes], reasons: dict[bytes, str]) -> Rows:
+def _rows(found: store.Found, digests: Sequence[bytes], reasons: dict[bytes, str]) -> CachedFeatures:
     places = np.array([found.places.get(digest, (-1, -1)) for digest in digests], np.int64).reshape(-1, 2)
-    return Rows(found.stores, places, {i: reasons[digest] for i, digest in enumerate(digests) if digest in reasons})
+    return CachedFeatures(
+        found.stores, places, {i: reasons[digest] for i, digest in enumerate(digests) if digest in reasons}
+    )

@@ -164,5 +164,5 @@ def _weight(name: str) -> str:
 
 
 def _per_class(learnt: np.ndarray) -> np.ndarray:
-    """Rows of every class: of two classes, scikit-learn keeps those of the second alone."""
+    """CachedFeatures of every class: of two classes, scikit-learn keeps those of the second alone."""
     return learnt if len(learnt) > 1 else np.concatenate([-learnt, learnt]) / 2

@@ -56,7 +56,7 @@ class Augmented:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Rows to find or to make.
+    """CachedFeatures to find or to make.
 
     Args:
         loader: reads the images.

@@ -20,7 +20,7 @@ PATIENCE = 2.0  # seconds before a run says what it waits for
 
 
 @dataclass(frozen=True)
-class Space:
+class Namespace:
     """The rows of one network up to one block.
 
     Args:
@@ -74,7 +74,7 @@ class Space:
             return 0
 
 
-def make_room(space: Space, here: store.Found, wanted: int, row_bytes: int, budget: int) -> None:
+def make_room(space: Namespace, here: store.Found, wanted: int, row_bytes: int, budget: int) -> None:
     """Room for `wanted` rows, some of which are here: first other spaces go, then rows of other images.
 
     A space that a process fills stays; from one that a process reads, nothing is lost to that process.
@@ -91,7 +91,7 @@ def make_room(space: Space, here: store.Found, wanted: int, row_bytes: int, budg
     """
     folder = space.folder.parent
     found = (path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
-    others = [Space(path) for path in found if path != space.folder]
+    others = [Namespace(path) for path in found if path != space.folder]
     others.sort(key=lambda other: _stat(other.folder, "st_mtime"))
     sizes = {other: other.size() for other in others}
     own = space.size()

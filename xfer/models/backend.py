@@ -16,7 +16,7 @@ import numpy as np
 from xfer.errors import BackendError, UnknownNameError
 from xfer.models.spec import ModelSpec
 from xfer.runtime import devices
-from xfer.runtime.distributed import ALONE, World, launched
+from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext, launch_environment
 from xfer.specs.loss import LossSpec
 from xfer.specs.optimizer import OptimizerSpec
 
@@ -97,21 +97,21 @@ class Backend(ABC):
         """Generator and critic with these weights, on the CPU; a backend that has none keeps this."""
         raise BackendError(f"backend {self.name!r} trains no GAN: give backend='torch' or 'tensorflow'")
 
-    def world(self, device: str) -> World:
+    def distributed_context(self, device: str) -> DistributedContext:
         """The processes of this run, joined if need be; a backend that trains in one process keeps this.
 
         Args:
             device: canonical name of that on which this process computes.
 
         Raises:
-            BackendError: the launcher started several. WorldError: they cannot be joined.
+            BackendError: the launcher started several. DistributedError: they cannot be joined.
         """
-        if (size := launched().size) > 1:
+        if (size := launch_environment().size) > 1:
             raise BackendError(
                 f"backend {self.name!r} works in one process, and a launcher started {size} (WORLD_SIZE): give "
                 "backend='torch', which trains in several under torchrun, or start one process"
             )
-        return ALONE
+        return SINGLE_PROCESS
 
     def resolve_device(self, device: str) -> str:
         """The canonical name of the device asked for, or an error that lists what is there."""

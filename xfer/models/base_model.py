@@ -200,7 +200,7 @@ class BaseModel(ABC):
         total: Any = 0.0
         for view in views:
             z = self._logits_of(images, columns, batch_size, view)
-            total = total + softmax(self.decision.cooled(z))
+            total = total + softmax(self.decision.scaled(z))
         return np.asarray(total / len(views), np.float32)
 
     def predict(
@@ -222,7 +222,7 @@ class BaseModel(ABC):
         return rank(probabilities, self.classes, self.decision, top)
 
     def predict_tasks(self, images: Any, *, columns: Any = None, batch_size: int = 32) -> dict[str, np.ndarray]:
-        """Answers to every task, float64 (N, K): probabilities of its classes or labels, or numbers; see `predict`."""
+        """Predictions to every task, float64 (N, K): probabilities of its classes or labels, or numbers; see `predict`."""
         if not self.spec.tasks:
             raise UsageError(f"{self.name} has one task: call predict_proba")
         return split_outputs(self.spec.tasks, self._logits_of(images, columns, batch_size))
@@ -282,7 +282,7 @@ class BaseModel(ABC):
         """
         from xfer.checkpoints.checkpoint import save
 
-        self.backend.world(self.spec.device).first(lambda: save(self, path), "save")
+        self.backend.distributed_context(self.spec.device).on_main_process(lambda: save(self, path), "save")
         return Path(path)
 
     def outputs(self, inputs: np.ndarray | Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:

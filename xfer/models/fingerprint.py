@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FORMAT = 2  # raise it when decoding, resizing or augmentation change
 
 
-def space_name(model: BaseModel, after: str, augmented: str = "") -> str:
+def namespace_of(model: BaseModel, after: str, augmented: str = "") -> str:
     """The folder of what a model makes of images up to a stage: a digest of all that decides a row but the image."""
     frozen = model.stages_after(None)[: model.stages_after(None).index(after) + 1]
     beside = tuple(f"{branch.name}." for branch in model.card.auxiliary)  # nothing that follows reads them

@@ -27,12 +27,12 @@ IMAGES = 4
 
 def settle(model: BaseModel, images: np.ndarray) -> None:
     """Decide the precision of a model that is undecided, on the first of uint8 images (N, S, S, 3)."""
-    from xfer.models.fingerprint import space_name
+    from xfer.models.fingerprint import namespace_of
     from xfer.runtime.files import write_atomically
     from xfer.runtime.paths import features_dir
 
     model.undecided = False
-    known = features_dir() / f"{space_name(model, 'features')}.precision"
+    known = features_dir() / f"{namespace_of(model, 'features')}.precision"
     verdict = _known(known)
     if verdict is None:
         verdict = "bf16" if _agrees(model, images[:IMAGES]) else "fp32"
@@ -51,7 +51,7 @@ def _known(path: Path) -> str | None:
     return content.decode() if content in (b"bf16", b"fp32") else None
 
 
-def settle_on(model: BaseModel, split: Split) -> None:
+def resolve_on(model: BaseModel, split: Split) -> None:
     """Decide the precision of a model on the first images of a split, if there is anything to decide."""
     from xfer.data import Loader
 

@@ -19,7 +19,7 @@ from xfer.specs.optimizer import OptimizerSpec
 if TYPE_CHECKING:
     from xfer.models.base_model import BaseModel
 
-_STRIDE = 0x9E3779B9  # between the seeds of pieces
+_STRIDE = 0x9E3779B9  # between the seeds of micro_batches
 
 
 class Stepper(ABC):
@@ -28,19 +28,19 @@ class Stepper(ABC):
     The state of the optimizer is kept by canonical tensor name: what stays trainable keeps its slots over a change of
     the freeze plan, what becomes trainable starts with none.
 
-    A batch that does not fit into memory is taken in pieces: the logits of all of them first, then the loss of the
-    whole batch, and then each piece once more, with the loss's gradient at its logits. So loss and gradients are those
-    of the whole batch, whatever the loss; only live normalisation sees one piece at a time.
+    A batch that does not fit into memory is taken in micro_batches: the logits of all of them first, then the loss of the
+    whole batch, and then each micro_batch once more, with the loss's gradient at its logits. So loss and gradients are those
+    of the whole batch, whatever the loss; only live normalisation sees one micro_batch at a time.
 
     An update is made only of numbers: where the loss or the global norm of the gradients is NaN or infinite, weights,
     slots and statistics stay as they are. A norm beyond the range of the precision counts, for its square would spoil
     Adam's slots. To know it, each step waits once for the device, between the gradients and the update.
 
     Attributes:
-        at_once: images in a piece; None for the whole batch. It is halved when memory runs out, and stays so.
+        micro_batch_size: images in a micro_batch; None for the whole batch. It is halved when memory runs out, and stays so.
     """
 
-    at_once: int | None = None
+    micro_batch_size: int | None = None
 
     def __init__(
         self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
@@ -84,7 +84,7 @@ class Stepper(ABC):
             except Exception as error:
                 if not self.model.backend.out_of_memory(error):
                     raise
-                if accepted.shards:  # the other processes would wait for pieces that they do not have
+                if accepted.shards:  # the other processes would wait for micro_batches that they do not have
                     raise DeviceError(
                         f"out of memory with {len(accepted)} images in one of several processes: lower batch_size"
                     ) from None
@@ -92,7 +92,7 @@ class Stepper(ABC):
                 self._fitted.add(kind)
                 return loss
             # Outside of the handler, which holds what the failed step had allocated.
-            self._take_less(len(accepted))
+            self._halve_micro_batches(len(accepted))
             self.model.write(statistics)
 
     def gradients(self, inputs: np.ndarray | Inputs, labels: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
@@ -148,23 +148,23 @@ class Stepper(ABC):
             self._live = tuple(self.trainable_by_block())
             self._built_for = self.model.trainable
 
-    def pieces(self, inputs: Inputs, seed: int) -> list[tuple[Inputs, int]]:
+    def micro_batches(self, inputs: Inputs, seed: int) -> list[tuple[Inputs, int]]:
         """What passes through the network at once, each with a seed of its own."""
-        parts = inputs.pieces(self.at_once)
+        parts = inputs.micro_batches(self.micro_batch_size)
         return [(part, (seed + i * _STRIDE) % 2**32) for i, part in enumerate(parts)]
 
-    def _take_less(self, images: int) -> None:
-        before = min(images, self.at_once or images)
+    def _halve_micro_batches(self, images: int) -> None:
+        before = min(images, self.micro_batch_size or images)
         if before < 2:
             raise DeviceError(
                 f"{self.model.spec.device} has no memory for a training step of one image: give a smaller image_size, "
                 "unfreeze fewer blocks, or take another device"
             )
-        self.at_once = (before + 1) // 2
+        self.micro_batch_size = (before + 1) // 2
         live = any(name.endswith(STATISTICS) for name in self.model.live_weights())
         print(
-            f"out of memory with {before} images at once: gradients are accumulated over {self.at_once} at a time, the "
-            f"batch stays {images}" + ("; live batch statistics are of one piece" if live else ""),
+            f"out of memory with {before} images at once: gradients are accumulated over {self.micro_batch_size} at a time, the "
+            f"batch stays {images}" + ("; live batch statistics are of one micro_batch" if live else ""),
             file=sys.stderr,
         )
 

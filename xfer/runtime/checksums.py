@@ -25,7 +25,7 @@ _BLANK = b"0" * 64
 _START, _END = len(_OPENING), len(_OPENING) + len(_BLANK)
 
 
-def sealed(document: Mapping[str, Any]) -> bytes:
+def with_checksum(document: Mapping[str, Any]) -> bytes:
     """The JSON of a document, beginning with its seal.
 
     Raises:
@@ -35,7 +35,7 @@ def sealed(document: Mapping[str, Any]) -> bytes:
     return content[:_START] + hashlib.sha256(content).hexdigest().encode() + content[_END:]
 
 
-def unsealed(content: bytes) -> dict[str, Any]:
+def without_checksum(content: bytes) -> dict[str, Any]:
     """The document of bytes that `sealed` made, without the seal; of bytes without one, what they say.
 
     Raises:
@@ -53,7 +53,7 @@ def unsealed(content: bytes) -> dict[str, Any]:
     return document
 
 
-def is_sealed(content: bytes) -> bool:
+def has_checksum(content: bytes) -> bool:
     """Whether bytes begin as `sealed` writes them."""
     return content.startswith(_OPENING)
 
@@ -73,12 +73,12 @@ def read(path: Path, newest: int) -> dict[str, Any]:
     """
     try:
         content = within(path.parent, path.name, LIMIT)
-        document = unsealed(content)
+        document = without_checksum(content)
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from None
     found = document.get("format")
     if type(found) is int and found > newest:
         raise CheckpointError(f"{path} has format {found}, this xfer reads up to {newest}: upgrade xfer")
-    if type(found) is not int or found < 1 or is_sealed(content) != (found > 1):
+    if type(found) is not int or found < 1 or has_checksum(content) != (found > 1):
         raise CheckpointError(f"{path} is damaged: format {str(found)[:20]} does not begin so")
     return document

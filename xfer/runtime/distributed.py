@@ -18,7 +18,7 @@ class Launch(NamedTuple):
     local_rank: int
 
 
-def launched() -> Launch:
+def launch_environment() -> Launch:
     """What `RANK`, `WORLD_SIZE` and `LOCAL_RANK` say; one process where nothing does."""
     rank, size, local_rank = (int(os.environ.get(name) or default) for name, default in _VARIABLES)
     return Launch(rank, size, local_rank)
@@ -28,7 +28,7 @@ _VARIABLES = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
 
 
 @dataclass(frozen=True)
-class World:
+class DistributedContext:
     """The processes of a run; as it stands, one process alone. A backend that has more overrides `gather`.
 
     Args:
@@ -47,11 +47,11 @@ class World:
             what: the occasion, in words; the same everywhere, or the processes have parted ways.
 
         Raises:
-            WorldError: a process has ended, or is somewhere else in the program.
+            DistributedError: a process has ended, or is somewhere else in the program.
         """
         return [thing]
 
-    def first(self, write: Callable[[], object], what: str) -> None:
+    def on_main_process(self, write: Callable[[], object], what: str) -> None:
         """Have the first process write, and go on in all when it is done."""
         if self.rank == 0:
             write()
@@ -62,4 +62,4 @@ class World:
         return slice(number * self.rank // self.size, number * (self.rank + 1) // self.size)
 
 
-ALONE = World()
+SINGLE_PROCESS = DistributedContext()

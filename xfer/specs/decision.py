@@ -28,7 +28,7 @@ class Decision:
         if self.thresholds and not min(self.thresholds) > 0:
             raise UsageError("thresholds must be one positive number for each class")
 
-    def cooled(self, logits: np.ndarray) -> np.ndarray:
+    def scaled(self, logits: np.ndarray) -> np.ndarray:
         """Logits (N, K) after the temperature, float64."""
         return np.asarray(logits, np.float64) / self.temperature
 

@@ -56,7 +56,7 @@ class Inputs:
         columns = None if self.columns is None else self.columns[chosen]
         return replace(self, values=self.values[chosen], columns=columns)
 
-    def pieces(self, most: int | None) -> list[Inputs]:
+    def micro_batches(self, most: int | None) -> list[Inputs]:
         """The same samples in order, at most so many together; None for all at once."""
         if most is None or len(self) <= most:
             return [self]

@@ -89,12 +89,12 @@ class BadNumbers(Suite):
     """What is refused, what stays, and what is said."""
 
     @pytest.mark.parametrize("poison", [infinite_columns, missing_columns, features, large_gradients])
-    @pytest.mark.parametrize(("clip_norm", "at_once"), [(None, None), (1.0, None), (1.0, 2)])
-    def test_nothing_changes(self, poison: Poison, clip_norm: float | None, at_once: int | None) -> None:
+    @pytest.mark.parametrize(("clip_norm", "micro_batch_size"), [(None, None), (1.0, None), (1.0, 2)])
+    def test_nothing_changes(self, poison: Poison, clip_norm: float | None, micro_batch_size: int | None) -> None:
         """A step of bad numbers between others is as none, with live normalisation, momentum and weight decay."""
         model = self.model(columns=2)
         stepper = self.stepper(model, OptimizerSpec("adamw"), clip_norm=clip_norm)
-        stepper.at_once = at_once
+        stepper.micro_batch_size = micro_batch_size
         rates, good = block_rates(0.01, model.blocks), Inputs(images(6, 1), None, np.ones((6, 2)))
         stepper.step(good, labels(6), rates)
         bad = poison(model)
@@ -130,11 +130,11 @@ class BadNumbers(Suite):
         assert state(stepper) == before
         assert np.isfinite(stepper.step(images(3)[:2], targets[:2], block_rates(0.1, model.blocks)))
 
-    @pytest.mark.parametrize("at_once", [None, 4])
-    def test_block_and_samples_are_named(self, at_once: int | None) -> None:
+    @pytest.mark.parametrize("micro_batch_size", [None, 4])
+    def test_block_and_samples_are_named(self, micro_batch_size: int | None) -> None:
         model = self.model()
         trainer = self.trainer(model, batch_size=6)
-        trainer.stepper.at_once = at_once
+        trainer.stepper.micro_batch_size = micro_batch_size
         data = self.data(overflowing(model))
         before = state(trainer.stepper)
         with pytest.raises(TrainingError) as error:

@@ -1,4 +1,4 @@
-"""Memory that runs out: a batch in pieces is the batch, and nothing is half done."""
+"""Memory that runs out: a batch in micro_batches is the batch, and nothing is half done."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class Memory(Suite):
         ],
         ids=["plain", "weighted, some labels missing", "soft"],
     )
-    @pytest.mark.parametrize("at_once", [1, 3])
-    def test_pieces_make_the_same_updates(self, spec: LossSpec, targets: np.ndarray, at_once: int) -> None:
-        """Losses, weights and slots of three clipped steps, whole and in pieces; the last piece is smaller."""
+    @pytest.mark.parametrize("micro_batch_size", [1, 3])
+    def test_pieces_make_the_same_updates(self, spec: LossSpec, targets: np.ndarray, micro_batch_size: int) -> None:
+        """Losses, weights and slots of three clipped steps, whole and in micro_batches; the last micro_batch is smaller."""
         runs = []
-        for pieces in (None, at_once):
+        for micro_batches in (None, micro_batch_size):
             model = self.pair()[0]
             model.freezer.freeze_norm()
             stepper = self.stepper(model, OptimizerSpec("adamw"), spec, clip_norm=0.5)
-            stepper.at_once = pieces
+            stepper.micro_batch_size = micro_batches
             rates = block_rates(0.01, model.blocks)
             found = [float(stepper.step(images(7, seed=i), targets, rates, seed=i)) for i in range(3)]
             runs.append((found, model.weights(), stepper.state()))
@@ -59,12 +59,12 @@ class Memory(Suite):
         tasks = [xfer.Task("kind", classes=CLASSES), xfer.Task("size", "regression", ("cm",), weight=0.5)]
         targets = np.array([[0, 1.5], [2, np.nan], [np.nan, -1.0], [1, 0.5], [np.nan, np.nan]])
         found, weights = [], []
-        for pieces in (None, 2):
+        for micro_batches in (None, 2):
             model = self.model("fp64", classes=None, tasks=tasks)
             model.freeze("stem")
             model.freezer.freeze_norm()
             stepper = self.stepper(model, loss=losses(model.spec.tasks))
-            stepper.at_once = pieces
+            stepper.micro_batch_size = micro_batches
             stem = Inputs(model.stage(images(5), "stem"), "stem")
             found.append(float(stepper.step(stem, targets, block_rates(0.1, model.blocks))))
             weights.append(model.weights())
@@ -75,11 +75,11 @@ class Memory(Suite):
         model = self.pair()[0]
         before = model.weights()
         stepper = self.stepper(model)
-        stepper.at_once = 4
+        stepper.micro_batch_size = 4
         stepper.step(images(8), labels(8), dict.fromkeys(model.blocks, 0.0))
         in_pieces = model.weights()["bn1.running_mean"]
         model.set_weights(before)
-        stepper.at_once = None
+        stepper.micro_batch_size = None
         for part in (slice(0, 4), slice(4, 8)):
             stepper.step(images(8)[part], labels(8)[part], dict.fromkeys(model.blocks, 0.0))
         np.testing.assert_allclose(in_pieces, model.weights()["bn1.running_mean"], rtol=1e-6)
@@ -98,7 +98,7 @@ class Memory(Suite):
             found = [float(stepper.step(images(7, i), labels(7), rates)) for stepper in steppers]
             assert found[1] == pytest.approx(found[0], rel=EXACT)
         assert_close(small.weights(), whole.weights(), EXACT, "weights")
-        assert steppers[1].at_once == 2
+        assert steppers[1].micro_batch_size == 2
         said = capsys.readouterr().err
         assert said.count("out of memory") == 2, "once at 7 images, once at 4"
         assert "over 2 at a time, the batch stays 7" in said

@@ -26,7 +26,7 @@ class TensorBoard(Callback):
         self._writer: Any = None
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
-        if trainer.world.rank:
+        if trainer.distributed.rank:
             return
         self._writer = self._writer or self._make()
         for name, value in row.items():

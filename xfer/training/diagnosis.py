@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xfer.data import Batch
     from xfer.models.base_model import BaseModel
     from xfer.models.stepper import Stepper
-    from xfer.runtime.distributed import World
+    from xfer.runtime.distributed import DistributedContext
     from xfer.specs.inputs import Inputs
 
 
@@ -35,7 +35,7 @@ class _Finding(NamedTuple):
     remedy: str = ""
 
 
-def of_step(stepper: Stepper, batch: Batch, names: Sequence[str], seed: int, world: World) -> str:
+def of_step(stepper: Stepper, batch: Batch, names: Sequence[str], seed: int, distributed: DistributedContext) -> str:
     """Why a step refused its update, of which samples, and what to do. In a run of several processes, all call it.
 
     Args:
@@ -43,9 +43,13 @@ def of_step(stepper: Stepper, batch: Batch, names: Sequence[str], seed: int, wor
         batch: as the step saw it.
         names: of all samples of the split.
         seed: of the step.
-        world: the processes that share the batch.
+        distributed: the processes that share the batch.
     """
-    found = _in_data_or_weights(stepper.model, batch) or _in_pass(stepper, batch, world) or _back(stepper, batch, seed)
+    found = (
+        _in_data_or_weights(stepper.model, batch)
+        or _in_pass(stepper, batch, distributed)
+        or _back(stepper, batch, seed)
+    )
     listed = [names[index] for index in batch.indices[found.rows]]
     remedy = found.remedy or _remedy(stepper, whole=bool(found.rows.all()))
     return f"{found.what} {which_samples(listed, len(batch))}; the update was not made; {remedy}"
@@ -61,28 +65,28 @@ def _in_data_or_weights(model: BaseModel, batch: Batch) -> _Finding | None:
     return None
 
 
-def _in_pass(stepper: Stepper, batch: Batch, world: World) -> _Finding | None:
+def _in_pass(stepper: Stepper, batch: Batch, distributed: DistributedContext) -> _Finding | None:
     """The first stage of the forward pass with an output that is not finite."""
-    own = _in_own_pass(stepper.model, batch.inputs, min(stepper.at_once or _AT_ONCE, _AT_ONCE))
-    parts = world.gather(own, "search for numbers that are not finite")
+    own = _in_own_pass(stepper.model, batch.inputs, min(stepper.micro_batch_size or _AT_ONCE, _AT_ONCE))
+    parts = distributed.gather(own, "search for numbers that are not finite")
     first = min(parts, key=lambda part: part.place)
     return None if first.place == _NOWHERE else first._replace(rows=np.concatenate([part.rows for part in parts]))
 
 
-def _in_own_pass(model: BaseModel, inputs: Inputs, at_once: int) -> _Finding:
+def _in_own_pass(model: BaseModel, inputs: Inputs, micro_batch_size: int) -> _Finding:
     given = [("columns are", inputs.columns), (f"outputs of {inputs.after!r}, which were given, are", inputs.values)]
     for what, array in given:
         if array is not None and (rows := _bad_rows(array)).any():
             return _Finding(f"{what} not finite", rows, 0, "mend or remove them")
     stages = model.stages_after(inputs.after)
     rows, place, at = np.zeros(len(inputs), bool), _NOWHERE, 0
-    for piece in inputs.pieces(at_once):
-        outputs = model.outputs(piece, stages)
+    for micro_batch in inputs.micro_batches(micro_batch_size):
+        outputs = model.outputs(micro_batch, stages)
         for i, stage in enumerate(stages, 1):
             bad = _bad_rows(outputs[stage])
-            rows[at : at + len(piece)] |= bad
+            rows[at : at + len(micro_batch)] |= bad
             place = min(place, i) if bad.any() else place
-        at += len(piece)
+        at += len(micro_batch)
     return _Finding(_outputs_of(stages[place - 1]) if rows.any() else "", rows, place)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from xfer.checkpoints.fit_progress import Gathered
+from xfer.checkpoints.fit_progress import FitProgress
 from xfer.checkpoints.manifest import FitPlan
 from xfer.training.callback import Callback, below
 from xfer.training.history import History
@@ -56,9 +56,9 @@ class Fit:
         for callback in self.watchers:
             getattr(callback, hook)(*arguments)
 
-    def gathered(self, history: History, *, stop: bool) -> Gathered:
+    def progress(self, history: History, *, stop: bool) -> FitProgress:
         """What must be kept, so that the fit can go on as if it had never stopped."""
-        return Gathered(
+        return FitProgress(
             history=tuple(history),
             losses=tuple(self.losses),
             skipped=tuple((bad.name, bad.reason, bad.imputed) for bad in self.train.skipped),
@@ -70,7 +70,7 @@ class Fit:
             },
         )
 
-    def take_up(self, found: Gathered) -> None:
+    def restore(self, found: FitProgress) -> None:
         """Go on from what an earlier part of the fit has gathered."""
         from xfer.data import Skipped
 

@@ -11,8 +11,8 @@ from xfer.errors import DataError, UsageError
 from xfer.evaluation.loaders import evaluation_loader, relabelled
 from xfer.features.boundary import boundary
 from xfer.features.keys import Augmented
-from xfer.models.precision import settle_on
-from xfer.runtime.distributed import ALONE, World
+from xfer.models.precision import resolve_on
+from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from xfer.training.batch_size import largest_batch
 from xfer.training.processes import check_alike
 
@@ -45,16 +45,18 @@ def loaders(trainer: Trainer, data: Data, epochs: int | None) -> tuple[Loader, L
 
 def _refuse_unlike(trainer: Trainer, data: Data) -> None:
     """Refuse a fit that several processes would not make as one does."""
-    if trainer.world.size == 1:
+    if trainer.distributed.size == 1:
         return
     if data.train is not None:
-        settle_on(trainer.model, data.train)  # before each looks at images of its own
+        resolve_on(trainer.model, data.train)  # before each looks at images of its own
     if trainer.model.estimator is not None:  # the first process fits it, for all
         return
     if trainer.auto_batch:
-        raise UsageError(f"batch_size='auto' looks at one process, and there are {trainer.world.size}: give a number")
+        raise UsageError(
+            f"batch_size='auto' looks at one process, and there are {trainer.distributed.size}: give a number"
+        )
     splits = "".join(split.fingerprint() for split in data.splits.values())
-    check_alike(trainer.world, trainer.model, {"data": splits, "options of training": repr(trainer.state())})
+    check_alike(trainer.distributed, trainer.model, {"data": splits, "options of training": repr(trainer.state())})
 
 
 def _kept(trainer: Trainer, data: Data, epochs: range) -> Data:
@@ -73,7 +75,7 @@ def _kept(trainer: Trainer, data: Data, epochs: range) -> Data:
     names = {"train", "val"} if often and not augmented and not trainer.mix else {"val"}
     views = None
     if augmented and trainer.cache_views:
-        views = Augmented(_train_loader(trainer, data, world=ALONE), epochs)
+        views = Augmented(_train_loader(trainer, data, distributed=SINGLE_PROCESS), epochs)
     if views is None and not names & data.splits.keys():
         return data
     try:
@@ -101,15 +103,17 @@ def _fitting_batch(trainer: Trainer, data: Data) -> int:
     return found
 
 
-def _train_loader(trainer: Trainer, data: Data, memory: Budget | None = None, world: World | None = None) -> Loader:
+def _train_loader(
+    trainer: Trainer, data: Data, memory: Budget | None = None, distributed: DistributedContext | None = None
+) -> Loader:
     from xfer.data import Loader
-    from xfer.data.cached import Views
+    from xfer.data.cached import AugmentedFeatures
     from xfer.data.sampling import quotas
 
     if data.train is None or len(data.train) == 0:
         raise DataError(f"{data.source} has no images to train on")
     split = relabelled(trainer.model, data, data.train)
-    seen = isinstance(split.images, Views)  # outputs of images that were augmented before
+    seen = isinstance(split.images, AugmentedFeatures)  # outputs of images that were augmented before
     size = int(quotas(split.labels, trainer.sampling).sum())
     return Loader(
         split,
@@ -127,7 +131,7 @@ def _train_loader(trainer: Trainer, data: Data, memory: Budget | None = None, wo
         on_bad=trainer.on_bad,
         memory=memory,
         drop_last=size > trainer.batch_size and size % trainer.batch_size == 1,
-        world=world or trainer.world,
+        distributed=distributed or trainer.distributed,
     )
 
 

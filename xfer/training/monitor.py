@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LOWER = (*(name for name, metric in METRICS.items() if not metric.higher), "mae", "rmse")
 
 
-class Watching(Callback):
+class MetricMonitor(Callback):
     """Knows whether a metric has improved in this fit.
 
     Args:
@@ -72,7 +72,7 @@ def lower_is_better(monitor: str) -> bool:
     return monitor.removeprefix("val_") in _LOWER or monitor.endswith(tuple(f"_{name}" for name in _LOWER))
 
 
-class EarlyStopping(Watching):
+class EarlyStopping(MetricMonitor):
     """Ends the fit when a metric has not improved for `patience` epochs."""
 
     def __init__(self, patience: int, monitor: str = "val_loss") -> None:
@@ -96,7 +96,7 @@ class EarlyStopping(Watching):
         self._bad = int(state["bad"])
 
 
-class BestWeights(Watching):
+class BestWeights(MetricMonitor):
     """Keeps the tensors of the best epoch that training changes, and puts them back at the end of the fit."""
 
     def __init__(self, monitor: str = "val_loss") -> None:

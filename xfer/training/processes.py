@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from xfer.errors import UsageError
-from xfer.runtime.distributed import World
+from xfer.runtime.distributed import DistributedContext
 from xfer.runtime.files import digest
 
 if TYPE_CHECKING:
     from xfer.models.base_model import BaseModel
 
 
-def check_alike(world: World, model: BaseModel, described: Mapping[str, str]) -> None:
+def check_alike(distributed: DistributedContext, model: BaseModel, described: Mapping[str, str]) -> None:
     """Refuse what several processes would not compute as one does.
 
     Args:
@@ -23,7 +23,7 @@ def check_alike(world: World, model: BaseModel, described: Mapping[str, str]) ->
         UsageError: batch normalisation that is trained, or processes that have different weights or whatever else
         `described` names.
     """
-    if world.size == 1:
+    if distributed.size == 1:
         return
     live = {name.rpartition(".")[0] for name in model.trainable}
     for name in model.shapes():
@@ -32,13 +32,13 @@ def check_alike(world: World, model: BaseModel, described: Mapping[str, str]) ->
             of_head = model.card.block_of(name) == "head"
             remedy = "give the head norm='layer'" if of_head else "call model.freezer.freeze_norm(), or --no-train-norm"
             raise UsageError(
-                f"batch normalisation {layer!r} is trained, and each of {world.size} processes would see its own share "
+                f"batch normalisation {layer!r} is trained, and each of {distributed.size} processes would see its own share "
                 f"of the batch alone: {remedy}"
             )
     mine = {"weights": digest(model.weights()), **described}
-    for rank, theirs in enumerate(world.gather(mine, "beginning of a fit")):
+    for rank, theirs in enumerate(distributed.gather(mine, "beginning of a fit")):
         for name in mine:
             if theirs[name] != mine[name]:
                 raise UsageError(
-                    f"processes {world.rank} and {rank} of this run have different {name}: begin with the same in all"
+                    f"processes {distributed.rank} and {rank} of this run have different {name}: begin with the same in all"
                 )

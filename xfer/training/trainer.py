@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from xfer.checkpoints.checkpoint import open_checkpoint
 from xfer.checkpoints.checkpoint import save as save_checkpoint
-from xfer.checkpoints.fit_progress import Gathered
+from xfer.checkpoints.fit_progress import FitProgress
 from xfer.checkpoints.manifest import FitPlan, TrainingState
-from xfer.checkpoints.rotation import Checkpoints, newest
-from xfer.errors import CheckpointError, UsageError, WorldError, XferError, check_name
+from xfer.checkpoints.rotation import Checkpoints, latest_checkpoint
+from xfer.errors import CheckpointError, DistributedError, UsageError, XferError, check_name
 from xfer.evaluation import evaluate as evaluation
 from xfer.evaluation.metrics import EPOCH_METRICS, classification_metrics
-from xfer.features.cache import FeatureCache, Used
+from xfer.features.cache import CacheUse, FeatureCache
 from xfer.runtime.signals import Interrupted, Watch
 from xfer.specs.estimator import FittedEstimator
 from xfer.specs.inputs import head_inputs
@@ -33,7 +33,7 @@ from xfer.training import loaders as feeding
 from xfer.training.callback import Callback
 from xfer.training.fit_state import Fit
 from xfer.training.history import History, Row
-from xfer.training.monitor import BestWeights, EarlyStopping, Watching
+from xfer.training.monitor import BestWeights, EarlyStopping, MetricMonitor
 from xfer.training.progress import Progress
 from xfer.training.weight_averaging import WeightAverage
 
@@ -104,7 +104,7 @@ class Trainer:
         history: one row an epoch over all fits.
         skipped: training images that could not be read in the last fit, each with the reason.
         epoch, batch: the position; the next batch to train on.
-        world: the processes of the run; `world.rank` is 0 in the first.
+        distributed: the processes of the run; `distributed.rank` is 0 in the first.
         plan: the fit under way, also after an interruption; None otherwise.
         saved: the checkpoint that was written, or resumed from, last.
         extra: what else each checkpoint keeps, as JSON has it.
@@ -152,7 +152,7 @@ class Trainer:
             raise UsageError(f"cache_views={cache_views}: give 1 to {MOST_VIEWS}, or None for another view each epoch")
         if cache_views is not None and Mix.parse(mix):
             raise UsageError(f"cache_views={cache_views}: mix={mix} blends other images each epoch; leave one out")
-        self.model, self.world = model, model.backend.world(model.spec.device)
+        self.model, self.distributed = model, model.backend.distributed_context(model.spec.device)
         self.rates = block_rates(lr, model.blocks)
         self.schedule = schedule if isinstance(schedule, Schedule) else Schedule(schedule)
         if model.spec.tasks and loss is not None:
@@ -166,9 +166,9 @@ class Trainer:
         rule = optimizer if isinstance(optimizer, OptimizerSpec) else OptimizerSpec(optimizer)
         chosen = losses(model.spec.tasks) if model.spec.tasks else loss or LossSpec()
         self.stepper = model.backend.stepper(model, rule, chosen, clip_norm)
-        self.callbacks = [*callbacks, *averages, *([Progress()] if progress and self.world.rank == 0 else [])]
+        self.callbacks = [*callbacks, *averages, *([Progress()] if progress and self.distributed.rank == 0 else [])]
         self.cache, self.cache_views = FeatureCache.of(cache), cache_views
-        self.cached: Used | None = None
+        self.cached: CacheUse | None = None
         Budget.of(image_memory)  # refuses what is no size
         self.image_memory = image_memory
         here = Checkpoints(checkpoints) if isinstance(checkpoints, (str, Path)) else checkpoints
@@ -178,7 +178,7 @@ class Trainer:
         self.skipped: list[Skipped] = []
         self.epoch = self.batch = 0
         self._fit: Fit | None = None
-        self._gathered: Gathered | None = None
+        self._fit_progress: FitProgress | None = None
         self.stop = False
         self.saved: Path | None = None
         self.plan: FitPlan | None = None
@@ -212,7 +212,7 @@ class Trainer:
         from xfer.data import Skipped
         from xfer.models.factory import load
 
-        opened = newest(run) or open_checkpoint(run)
+        opened = latest_checkpoint(run) or open_checkpoint(run)
         state = opened.manifest.training
         if state is None:
             raise CheckpointError(f"{run} holds a model but no training state: save it with trainer.save()")
@@ -233,15 +233,15 @@ class Trainer:
             **options,
         )
         trainer.stepper.load_state(opened.optimizer_state())
-        trainer.stepper.at_once = state.at_once
+        trainer.stepper.micro_batch_size = state.micro_batch_size
         trainer.epoch, trainer.batch, trainer.plan = state.epoch, state.step, state.fit
         trainer.saved = opened.path
-        trainer._gathered = opened.progress()
-        if trainer._gathered is None:
+        trainer._fit_progress = opened.progress()
+        if trainer._fit_progress is None:
             trainer.history.read(opened.path)
         else:
-            trainer.history[:], trainer.extra = trainer._gathered.history, trainer._gathered.extra
-            trainer.skipped = [Skipped(*bad) for bad in trainer._gathered.skipped]
+            trainer.history[:], trainer.extra = trainer._fit_progress.history, trainer._fit_progress.extra
+            trainer.skipped = [Skipped(*bad) for bad in trainer._fit_progress.skipped]
         return trainer
 
     def fit(self, data: Any, epochs: int | None = None, *, lr: Rates | None = None, phase: str = "") -> History:
@@ -263,7 +263,7 @@ class Trainer:
         Raises:
             UsageError: nothing is trainable. DataError: the data does not fit the model, or an image cannot be read
             and `on_bad` is "raise". TrainingError: a loss or gradients are not finite; weights and slots are those
-            before the step. NumbersError: answers in validation are not. WorldError: another process has ended.
+            before the step. NumbersError: answers in validation are not. DistributedError: another process has ended.
             CheckpointError: no checkpoint can be written; the last one stands. Interrupted: by Ctrl-C or SIGTERM, with
             a checkpoint.
         """
@@ -281,19 +281,22 @@ class Trainer:
             self.rates = block_rates(lr, self.model.blocks)
         train, validation = feeding.loaders(self, load(data), epochs)
         if epochs is not None:
-            self.batch, self.plan, self._gathered = 0, FitPlan(self.epoch, epochs, phase), None
+            self.batch, self.plan, self._fit_progress = 0, FitPlan(self.epoch, epochs, phase), None
         assert self.plan is not None
         watchers = self._watchers(validated=validation is not None)
         # The processes of a run would end after different updates.
-        with self.checkpoints or nullcontext(), Watch(active=self._alone and self.checkpoints is not None) as watch:
+        with (
+            self.checkpoints or nullcontext(),
+            Watch(active=self._is_single_process and self.checkpoints is not None) as watch,
+        ):
             return self._run(Fit(self.plan, train, validation, watchers, watch))
 
     def _run(self, fit: Fit) -> History:
         rows = History()
         try:
             fit.each("on_fit_begin", self, fit.last - self.epoch)
-            before, self._fit, self._gathered = self._gathered or Gathered(), fit, None
-            fit.take_up(before)
+            before, self._fit, self._fit_progress = self._fit_progress or FitProgress(), fit, None
+            fit.restore(before)
             self.stop = before.stop
             while self.epoch < fit.last and not self.stop:
                 row = self._epoch(fit)
@@ -304,12 +307,12 @@ class Trainer:
         except Interrupted as interrupted:
             interrupted.saved = self.checkpoint()
             raise
-        except WorldError as error:
+        except DistributedError as error:
             way = f"resume from {self.saved}" if self.saved else "no checkpoint was saved: begin again"
-            raise WorldError(f"{error}; {way}") from None
+            raise DistributedError(f"{error}; {way}") from None
         finally:
             self.skipped = list(fit.train.skipped)
-            self._gathered, self._fit = None if self.plan is None else self._progress(), None
+            self._fit_progress, self._fit = None if self.plan is None else self._progress(), None
             fit.each("on_fit_end", self)
         return rows
 
@@ -366,7 +369,7 @@ class Trainer:
             self._write(folder)
             self.history.write(folder)
 
-        self.world.first(write, "save")
+        self.distributed.on_main_process(write, "save")
         self.saved = folder
         return folder
 
@@ -378,7 +381,7 @@ class Trainer:
         """
         if self.checkpoints is not None:
             where, written = self.checkpoints, list[Path]()
-            self.world.first(lambda: written.append(where.write(self._write)), "checkpoint")
+            self.distributed.on_main_process(lambda: written.append(where.write(self._write)), "checkpoint")
             self.saved = written[0] if written else where.folder
         return self.saved if self.checkpoints else None
 
@@ -405,19 +408,19 @@ class Trainer:
             augment_minority=None if self.augment_minority is None else str(self.augment_minority),
             mix=str(self.mix),
             cache_views=self.cache_views,
-            at_once=self.stepper.at_once,
+            micro_batch_size=self.stepper.micro_batch_size,
         )
 
-    def _progress(self) -> Gathered:
+    def _progress(self) -> FitProgress:
         if self._fit is not None:
-            return self._fit.gathered(self.history, stop=self.stop)
-        if self._gathered is not None:  # nothing has happened since
-            return self._gathered
-        return Gathered(tuple(self.history), skipped=tuple((b.name, b.reason, b.imputed) for b in self.skipped))
+            return self._fit.progress(self.history, stop=self.stop)
+        if self._fit_progress is not None:  # nothing has happened since
+            return self._fit_progress
+        return FitProgress(tuple(self.history), skipped=tuple((b.name, b.reason, b.imputed) for b in self.skipped))
 
     @property
-    def _alone(self) -> bool:
-        return self.world.size == 1
+    def _is_single_process(self) -> bool:
+        return self.distributed.size == 1
 
     def _keep(self, fit: Fit, *, over: bool = False) -> None:
         """Write a checkpoint if it is time, and end if a signal says so.
@@ -429,8 +432,8 @@ class Trainer:
         fit.watch.look()
         if self.checkpoints is None:
             return
-        due = self.checkpoints.late() if over else self.checkpoints.due(clock=self._alone)
-        if due or (over and not self._alone):
+        due = self.checkpoints.late() if over else self.checkpoints.due(clock=self._is_single_process)
+        if due or (over and not self._is_single_process):
             self.checkpoint()
 
     def _epoch(self, fit: Fit) -> Row:
@@ -441,7 +444,7 @@ class Trainer:
             seed = self._step_seed(batch.number)
             loss = self.stepper.step(batch.inputs, batch.labels, rates, seed)
             if not math.isfinite(loss):
-                why = diagnosis.of_step(self.stepper, batch, train.split.names, seed, self.world)
+                why = diagnosis.of_step(self.stepper, batch, train.split.names, seed, self.distributed)
                 raise TrainingError(f"bad numbers in epoch {self.epoch + 1}, batch {batch.number + 1}: {why}")
             fit.losses.append((loss, len(batch.labels)))
             self.batch = batch.number + 1
@@ -468,7 +471,7 @@ class Trainer:
             result = evaluation.run(self.model, validation, _metrics(watchers))
             row |= {f"val_{name}": value for name, value in result.metrics.items()}
         row["seconds"] = time.perf_counter() - started
-        return self.world.gather(row, "end of an epoch")[0]  # one row for all: what they decide by it is the same
+        return self.distributed.gather(row, "end of an epoch")[0]  # one row for all: what they decide by it is the same
 
     def _fit_estimator(self, data: Data, phase: str) -> History:
         """One pass for the features, then the estimator's own algorithm; the backbone stays as it is."""
@@ -482,7 +485,7 @@ class Trainer:
         )
         x, y = features[labels >= 0], labels[labels >= 0]
         fitted = FittedEstimator.fit(self.model.estimator.estimator, x, y, len(self.model.classes))
-        fitted = self.world.gather(fitted, "fitted head")[0]
+        fitted = self.distributed.gather(fitted, "fitted head")[0]
         self.model.estimator, self.skipped = fitted, list(train.skipped)
         self.epoch += 1
         loss = classification_metrics(fitted.logits(x), y, ["loss"])["loss"]
@@ -509,5 +512,5 @@ class Trainer:
 
 def _metrics(watchers: Sequence[Callback]) -> list[str]:
     """What to compute in validation: the metrics of every epoch, and those that someone watches."""
-    watched = (callback.metric() for callback in watchers if isinstance(callback, Watching))
+    watched = (callback.metric() for callback in watchers if isinstance(callback, MetricMonitor))
     return list(dict.fromkeys([*EPOCH_METRICS, *(name for name in watched if name is not None)]))

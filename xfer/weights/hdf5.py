@@ -192,7 +192,7 @@ class Hdf5:
             content = layout[4:]
             (held,) = _unpack("<H", layout[2:])
         else:
-            raise MalformedError("a tensor is not stored as Keras does: in one piece, in this file")
+            raise MalformedError("a tensor is not stored as Keras does: in one micro_batch, in this file")
         if held != length or len(content) < length or math.prod(filter(None, shape)) >= 2**48:
             raise MalformedError(f"a tensor has {held:,} bytes here for {length:,}: not stored as Keras does")
         self._room -= length

@@ -159,7 +159,7 @@ class Ensemble:
                 file = None if member.head is None else stored.write_tensors(folder, "head", member.head)
                 listed.append({"run": runs[id(member.model)], "head": None if file is None else asdict(file)})
             document = {"format": FORMAT, "members": listed, "weights": self.weights}
-            files.write_atomically(folder / MANIFEST, checksums.sealed(document))
+            files.write_atomically(folder / MANIFEST, checksums.with_checksum(document))
         except OSError as error:
             raise CheckpointError(f"cannot write the ensemble {folder}: {error.strerror or error}") from None
         return folder

@@ -87,7 +87,7 @@ def _answers(
     loader = Loader(known, model.spec.preprocessing, batch_size=batch_size, workers=None, columns=model.columns)
     logits, _, indices = loader.collect(lambda batch: model.logits(batch.inputs))
     check_answers(model, logits, [split.names[i] for i in indices])
-    probabilities = softmax(model.decision.cooled(logits))
+    probabilities = softmax(model.decision.scaled(logits))
     chosen = model.decision.choose(probabilities)
     sure = probabilities[np.arange(len(chosen)), chosen]
     return zip(indices.tolist(), chosen.tolist(), sure.tolist(), strict=True)

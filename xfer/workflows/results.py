@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfer.checkpoints.rotation import FOLDER, kept
+from xfer.checkpoints.rotation import FOLDER, checkpoints_in
 from xfer.errors import CheckpointError, UsageError
 from xfer.evaluation.evaluation import Evaluation
 from xfer.evaluation.tasks import TasksEvaluation
@@ -43,7 +43,7 @@ def finished(config: TrainConfig) -> dict[str, Any] | None:
         UsageError: it holds another.
     """
     out = Path(config.out)
-    if kept(out / FOLDER) or not (out / METRICS).exists():
+    if checkpoints_in(out / FOLDER) or not (out / METRICS).exists():
         return None
     try:
         metrics = dict(json.loads((out / METRICS).read_bytes()))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xfer.checkpoints.checkpoint import Checkpoint
-from xfer.checkpoints.rotation import FOLDER, newest
+from xfer.checkpoints.rotation import FOLDER, latest_checkpoint
 from xfer.errors import DataError, UsageError
-from xfer.runtime.distributed import launched
+from xfer.runtime.distributed import launch_environment
 from xfer.runtime.signals import Interrupted, Watch
 from xfer.specs.settings import TrainConfig
 from xfer.training.callback import Callback
@@ -49,7 +49,7 @@ def interrupted(config: TrainConfig, *, resume: bool = False) -> Checkpoint | No
     Raises:
         UsageError: the folder holds another run. CheckpointError: no checkpoint of it is whole.
     """
-    found = newest(Path(config.out, FOLDER))
+    found = latest_checkpoint(Path(config.out, FOLDER))
     if found is not None:
         free = _FREE | {"backend"} if resume else _FREE
         if other := differing(config, known(found).get("config", {}), free):
@@ -77,7 +77,7 @@ def options_of(folder: str | Path) -> dict[str, Any]:
     """The options of the run in a folder, interrupted or finished; none where there is no run."""
     from xfer.workflows.results import METRICS
 
-    found = newest(Path(folder, FOLDER))
+    found = latest_checkpoint(Path(folder, FOLDER))
     if found is not None:
         return dict(known(found).get("config", {}))
     try:
@@ -113,7 +113,7 @@ def relabelled(data: Data, labels: list[int]) -> Data:
 
 def say(trainer: Trainer) -> None:
     """One line on stderr about where the run goes on."""
-    if launched().rank == 0:
+    if launch_environment().rank == 0:
         where = f"epoch {trainer.epoch + 1}" + (f", batch {trainer.batch + 1}" if trainer.batch else "")
         print(f"going on from {where}: {trainer.saved}", file=sys.stderr, flush=True)
 
@@ -121,7 +121,7 @@ def say(trainer: Trainer) -> None:
 @contextmanager
 def resumable(trainer: Trainer) -> Iterator[None]:
     """While nothing is trained, a signal is raised at once, and the run saved as it stands."""
-    with Watch(active=trainer.world.size == 1) as watch:
+    with Watch(active=trainer.distributed.size == 1) as watch:
         try:
             with watch.anywhere():
                 yield

@@ -76,7 +76,7 @@ def _run(config: TrainConfig, out: Path, checkpoints: Checkpoints, found: Checkp
     metrics["parameters"]["initial_sha256"] = trainer.extra["initial_sha256"]
     if (guessed := trainer.extra.get("pseudo_labels")) is not None:
         metrics["data"]["pseudo_labels"] = guessed["report"]
-    if trainer.world.rank == 0:
+    if trainer.distributed.rank == 0:
         evaluation.write_csv(out / PREDICTIONS)
         write_atomically(out / METRICS, json.dumps(metrics, indent=1).encode())
         checkpoints.clear()

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from xfer.data.sources.assembly import hold_out
 
 from xfer.data import folder
+from xfer.data.sources.assembly import hold_out
 from xfer.errors import DataError, UsageError
 
 

@@ -17,7 +17,7 @@ from tests.command_line import document, xfer_command
 from xfer.data import folder, inspect
 from xfer.data.images import isolation
 from xfer.data.images.isolation import isolated
-from xfer.data.images.probe import Seen, look
+from xfer.data.images.probe import ImageInfo, look
 
 # What a decoder does with an image of this width. Python runs a `sitecustomize` before anything else.
 DECODERS = {
@@ -136,14 +136,14 @@ def test_as_many_files_at_once_as_there_are_processes(tmp_path, photo, processes
         found = list(pool.map(how, files))
         assert len(processes) <= 3
     assert found == [look(file) for file in files]
-    assert all(isinstance(each, Seen) for each in found)
+    assert all(isinstance(each, ImageInfo) for each in found)
 
 
 def test_a_process_that_dies_in_between_is_no_fault_of_the_next_file(tmp_path, photo, processes):
     photo().save(tmp_path / "a.png")
     with isolated(1) as how:
         for _ in range(2):
-            assert isinstance(how(tmp_path / "a.png"), Seen)
+            assert isinstance(how(tmp_path / "a.png"), ImageInfo)
             processes[-1].kill()
             processes[-1].wait()
     assert len(processes) == 2

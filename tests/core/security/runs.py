@@ -71,14 +71,14 @@ def edit(**changes: Any) -> Change:
 
     def apply(folder: Path) -> None:
         path = next(p for p in (folder / "ensemble.json", folder / "manifest.json") if p.exists())
-        document = checksums.unsealed(path.read_bytes())
+        document = checksums.without_checksum(path.read_bytes())
         for key, value in changes.items():
             *inner, last = key.split("__")
             place = document
             for name in inner:
                 place = place[name]
             place[last] = value
-        path.write_bytes(checksums.sealed(document))
+        path.write_bytes(checksums.with_checksum(document))
 
     return apply
 
@@ -97,7 +97,7 @@ def sealed_raw(content: bytes) -> Change:
 
 
 def unseal(folder: Path) -> None:
-    document = checksums.unsealed((folder / "manifest.json").read_bytes())
+    document = checksums.without_checksum((folder / "manifest.json").read_bytes())
     (folder / "manifest.json").write_text(json.dumps(document))
 
 
@@ -226,7 +226,7 @@ SKOPS = {
 }
 
 DOCUMENTS = {
-    "9 MiB": raw(checksums.sealed({"format": 2, "x": "x" * (9 << 20)})),
+    "9 MiB": raw(checksums.with_checksum({"format": 2, "x": "x" * (9 << 20)})),
     "nested": sealed_raw(b'"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}"),
     "many small things": sealed_raw(b'"x":[' + b"[]," * 2_500_000 + b"[]]}"),
     "a key twice": sealed_raw(b'"format":2,"format":2}'),

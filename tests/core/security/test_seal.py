@@ -12,15 +12,15 @@ DOCUMENT = {"format": 2, "rates": {"head": 0.001}, "classes": ["ant", "bée"], "
 
 
 def test_the_seal_is_the_hash_of_the_bytes_with_zeros_in_its_place():
-    content = checksums.sealed(DOCUMENT)
+    content = checksums.with_checksum(DOCUMENT)
     found = json.loads(content)
     digits = found.pop("sha256")
-    assert found == DOCUMENT == checksums.unsealed(content)
+    assert found == DOCUMENT == checksums.without_checksum(content)
     assert digits == hashlib.sha256(content.replace(digits.encode(), b"0" * 64)).hexdigest()
 
 
 def test_every_bit_and_every_cut_is_seen(tmp_path):
-    content, path = checksums.sealed(DOCUMENT), tmp_path / "x.json"
+    content, path = checksums.with_checksum(DOCUMENT), tmp_path / "x.json"
     path.write_bytes(content)
     assert checksums.read(path, 2) == DOCUMENT
     damaged = [content[:length] for length in range(len(content))] + [content + b"\n", b" " + content]
@@ -45,4 +45,4 @@ def test_documents_from_before_there_was_a_seal(tmp_path):
 
 def test_what_is_no_number_is_not_written():
     with pytest.raises(ValueError, match="not JSON compliant"):
-        checksums.sealed({"format": 2, "rate": float("inf")})
+        checksums.with_checksum({"format": 2, "rate": float("inf")})

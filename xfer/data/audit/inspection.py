@@ -19,13 +19,13 @@ from xfer.data.batch import Skipped
 from xfer.data.dataset import Split
 from xfer.data.images.decode import BadImageError, Source
 from xfer.data.images.isolation import isolated
-from xfer.data.images.probe import Seen, look
+from xfer.data.images.probe import ImageInfo, look
 from xfer.data.loader import threads
 from xfer.data.sources.load import load
 from xfer.errors import UsageError
 
 _AT_ONCE = 1024
-Look = Callable[[Source], Seen | str]
+Look = Callable[[Source], ImageInfo | str]
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def inspect(
         (each.digest, _place(name, source.splits[name], index))
         for name, looks in seen.items()
         for index, each in enumerate(looks)
-        if isinstance(each, Seen)
+        if isinstance(each, ImageInfo)
     )
     found = Inspection(
         source=source.source,
@@ -140,7 +140,7 @@ def inspect(
     return replace(found, suggestions=tuple(advice(found)))
 
 
-def _look_at_all(split: Split, how: Look, workers: int) -> list[Seen | str]:
+def _look_at_all(split: Split, how: Look, workers: int) -> list[ImageInfo | str]:
     indices = range(len(split))
     if not workers:
         return [_look(split, how, index) for index in indices]
@@ -150,7 +150,7 @@ def _look_at_all(split: Split, how: Look, workers: int) -> list[Seen | str]:
         return [found for part in parts for found in pool.map(partial(_look, split, how), part)]
 
 
-def _look(split: Split, how: Look, index: int) -> Seen | str:
+def _look(split: Split, how: Look, index: int) -> ImageInfo | str:
     try:
         source = split.images[index]
     except BadImageError as bad:
@@ -163,9 +163,9 @@ def _place(name: str, split: Split, index: int) -> Place:
     return Place(name, split.names[index], split.classes[label] if label >= 0 else None)
 
 
-def _summary(split: Split, looks: Sequence[Seen | str]) -> SplitInspection:
-    good = [index for index, each in enumerate(looks) if isinstance(each, Seen)]
-    seen = [each for each in looks if isinstance(each, Seen)]
+def _summary(split: Split, looks: Sequence[ImageInfo | str]) -> SplitInspection:
+    good = [index for index, each in enumerate(looks) if isinstance(each, ImageInfo)]
+    seen = [each for each in looks if isinstance(each, ImageInfo)]
     counts = split.subset(good).counts()
     there = [count for count in counts.values() if count]
     return SplitInspection(

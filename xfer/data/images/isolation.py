@@ -14,7 +14,7 @@ from threading import Event, Timer
 from typing import Any
 
 from xfer.data.images.decode import Source
-from xfer.data.images.probe import Seen, look
+from xfer.data.images.probe import ImageInfo, look
 from xfer.errors import XferError
 
 SECONDS = 10.0  # for one file
@@ -23,7 +23,7 @@ _START = 120.0  # seconds
 
 
 @contextmanager
-def isolated(count: int) -> Iterator[Callable[[Source], Seen | str]]:
+def isolated(count: int) -> Iterator[Callable[[Source], ImageInfo | str]]:
     """A `look` that reads paths and encoded bytes in `count` processes, at least one; from as many threads at once.
 
     What ends such a process, takes longer than `SECONDS` or more than `MEMORY`, becomes the file's reason, and another
@@ -34,7 +34,7 @@ def isolated(count: int) -> Iterator[Callable[[Source], Seen | str]]:
     for child in children:
         free.put(child)
 
-    def look_isolated(source: Source) -> Seen | str:
+    def look_isolated(source: Source) -> ImageInfo | str:
         if not isinstance(source, (bytes, Path)):
             return look(source)
         child = free.get()
@@ -56,7 +56,7 @@ class _Child:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def look(self, source: Path | bytes) -> Seen | str:
+    def look(self, source: Path | bytes) -> ImageInfo | str:
         if self._process is not None and self._process.poll() is not None:
             self.end()  # it died while it had nothing to do, which is no fault of this file
         process = self._process or self._start()
@@ -121,7 +121,7 @@ class _Child:
         return answer
 
 
-def _understood(answer: bytes) -> Seen | str | None:
+def _understood(answer: bytes) -> ImageInfo | str | None:
     """None of anything that is not what `xfer.data.images.worker` answers."""
     try:
         found: Any = json.loads(answer)
@@ -130,7 +130,7 @@ def _understood(answer: bytes) -> Seen | str | None:
         digest, width, height, form, mode = found
         if not (isinstance(width, int) and isinstance(height, int) and isinstance(form, str) and isinstance(mode, str)):
             return None
-        return Seen(bytes.fromhex(digest), width, height, form, mode)
+        return ImageInfo(bytes.fromhex(digest), width, height, form, mode)
     except (ValueError, TypeError):
         return None
 

@@ -13,7 +13,7 @@ _STRIP = 2**22  # pixels that are copied at once
 
 
 @dataclass(frozen=True)
-class Seen:
+class ImageInfo:
     """An image that could be read: SHA-256 of its size and pixels, upright size, format and mode as stored."""
 
     digest: bytes
@@ -23,13 +23,13 @@ class Seen:
     mode: str
 
 
-def look(source: Source) -> Seen | str:
+def look(source: Source) -> ImageInfo | str:
     """What is seen of an image, or the reason why nothing is."""
     try:
         image, form, mode = read(source)
     except BadImageError as bad:
         return bad.reason
-    return Seen(_digest(image), image.width, image.height, form, mode)
+    return ImageInfo(_digest(image), image.width, image.height, form, mode)
 
 
 def _digest(image: Image.Image) -> bytes:

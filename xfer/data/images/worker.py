@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from xfer.data.images.isolation import MEMORY, SECONDS
-from xfer.data.images.probe import Seen, look
+from xfer.data.images.probe import ImageInfo, look
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
                 raise
             found = f"decoding it takes more than {MEMORY / 2**30:g} GiB of memory; save it smaller"
         _end_in(0)
-        if isinstance(found, Seen):
+        if isinstance(found, ImageInfo):
             _answer(answers, [found.digest.hex(), found.width, found.height, found.format, found.mode])
         else:
             _answer(answers, found)

@@ -17,13 +17,13 @@ from xfer.errors import DataError
 from xfer.specs.loss import TaskKind
 from xfer.specs.tasks import Task, spans
 
-Rows = Sequence[Mapping[str, Any]]
+CachedFeatures = Sequence[Mapping[str, Any]]
 NONE_OF_THEM = "-"
 
 
 def assemble_tasks(
     parts: Mapping[str, Part],
-    rows: Mapping[str, Rows],
+    rows: Mapping[str, CachedFeatures],
     kinds: Mapping[str, TaskKind],
     *,
     source: str,
@@ -85,7 +85,7 @@ def assemble_tasks(
     return Data(train, held, splits.get("test"), classes, source, tuple(notes), tasks)
 
 
-def _task(name: str, kind: TaskKind, rows: Rows) -> Task:
+def _task(name: str, kind: TaskKind, rows: CachedFeatures) -> Task:
     if kind == "regression":
         return Task(name, kind, (name,))
     values = [row[name] for row in rows if not is_empty(row[name])]
@@ -98,7 +98,7 @@ def _task(name: str, kind: TaskKind, rows: Rows) -> Task:
     return Task(name, kind, tuple(sorted(found)))
 
 
-def _column(task: Task, rows: Rows) -> np.ndarray:
+def _column(task: Task, rows: CachedFeatures) -> np.ndarray:
     """Targets float64 (N, K), NaN where a cell is empty; K is 1 for a single-label task."""
     targets = np.full((len(rows), task.term.columns), np.nan)
     for target, row in zip(targets, rows, strict=True):

@@ -1,4 +1,4 @@
-"""Views of an image for test-time augmentation: the answer is the mean over them."""
+"""AugmentedFeatures of an image for test-time augmentation: the answer is the mean over them."""
 
 from __future__ import annotations
 

@@ -78,18 +78,20 @@ class NumpyStepper(Stepper):
         return self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
 
     def _backward(self, inputs: Inputs, labels: np.ndarray, seed: int) -> tuple[float, dict[str, np.ndarray]]:
-        pieces = self.pieces(inputs, seed)
+        micro_batches = self.micro_batches(inputs, seed)
         statistics = self._statistics()
-        loss, to_logits = loss_of(self.loss, np.concatenate([self._forward(*piece) for piece in pieces]), labels)
-        if len(pieces) == 1:
+        loss, to_logits = loss_of(
+            self.loss, np.concatenate([self._forward(*micro_batch) for micro_batch in micro_batches]), labels
+        )
+        if len(micro_batches) == 1:
             return float(loss), self._gradients(to_logits, inputs.after)
         self.model.write(statistics)
         at, total = 0, {name: np.zeros((), self.model.dtype) for name in self._slots}
-        for piece, its_seed in pieces:
-            self._forward(piece, its_seed)
-            gradients = self._gradients(to_logits[at : at + len(piece)], piece.after)
+        for micro_batch, its_seed in micro_batches:
+            self._forward(micro_batch, its_seed)
+            gradients = self._gradients(to_logits[at : at + len(micro_batch)], micro_batch.after)
             total = {name: total[name] + gradient for name, gradient in gradients.items()}
-            at += len(piece)
+            at += len(micro_batch)
         return float(loss), total
 
     def _forward(self, inputs: Inputs, seed: int) -> np.ndarray:

@@ -18,8 +18,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from xfer.errors import BackendError, WorldError
-from xfer.runtime.distributed import World, launched
+from xfer.errors import BackendError, DistributedError
+from xfer.runtime.distributed import DistributedContext, launch_environment
 from xfer.specs.inputs import Inputs
 from xfer_torch.model import TorchModel
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 _host: list[dist.ProcessGroup] = []  # for `gather` alone, so that nothing else keeps its threads; see `_leave`
 
 
-class TorchWorld(World):
+class TorchDistributedContext(DistributedContext):
     """Several processes: NCCL between GPUs, gloo for everything else."""
 
     def gather(self, thing: T, what: str) -> list[T]:
@@ -41,7 +41,7 @@ class TorchWorld(World):
             dist.all_gather_object(found, (what, thing), _host[0])
         for rank, (occasion, _) in enumerate(found):
             if occasion != what:
-                raise WorldError(
+                raise DistributedError(
                     f"the processes of this run have parted: process {self.rank} is at {what!r}, process {rank} at "
                     f"{occasion!r}; call fit, evaluate and save in all of them"
                 )
@@ -86,21 +86,21 @@ def parallel(model: TorchModel) -> DistributedDataParallel:
 
 
 @cache
-def joined() -> World:
+def joined() -> DistributedContext:
     """The processes that the launcher started, from its environment; those of the user's own process group, if any."""
     if not dist.is_initialized():
         device = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         try:
             dist.init_process_group(device, timeout=TIMEOUT)
         except ValueError as error:
-            raise BackendError(f"WORLD_SIZE={launched().size}, but {error}: start with torchrun") from None
+            raise BackendError(f"WORLD_SIZE={launch_environment().size}, but {error}: start with torchrun") from None
         except RuntimeError as error:
-            raise WorldError(f"the processes of this run do not find each other: {_sentence(error)}") from None
+            raise DistributedError(f"the processes of this run do not find each other: {_sentence(error)}") from None
     with others():
         _host.append(dist.new_group(backend="gloo", timeout=TIMEOUT))
     atexit.register(_leave)
     _mind_the_launcher()
-    return TorchWorld(dist.get_rank(), dist.get_world_size())
+    return TorchDistributedContext(dist.get_rank(), dist.get_world_size())
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def others() -> Iterator[None]:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
             raise
         _ignore_the_launcher()
-        raise WorldError(f"another process of this run has ended ({_sentence(error)})") from None
+        raise DistributedError(f"another process of this run has ended ({_sentence(error)})") from None
 
 
 def _sentence(error: Exception) -> str:
@@ -134,7 +134,7 @@ def _leave() -> None:
 
 def _ended(number: int, frame: FrameType | None) -> NoReturn:
     _ignore_the_launcher()
-    raise WorldError("the launcher ends this run, because another process of it has ended, or it was told to")
+    raise DistributedError("the launcher ends this run, because another process of it has ended, or it was told to")
 
 
 def _ignore_the_launcher() -> None:
