@@ -73,6 +73,10 @@ class NumbersError(XferError):
     """Results that are no numbers: NaN or infinity."""
 
 
+class TrainingError(XferError):
+    """A fit that cannot continue."""
+
+
 class FrozenError(XferError):
     """Something frozen has changed."""
 

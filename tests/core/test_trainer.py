@@ -8,10 +8,9 @@ import pytest
 from sklearn.metrics import f1_score, log_loss, top_k_accuracy_score
 
 import xfer
-from xfer.errors import CheckpointError, DataError, UsageError
+from xfer.errors import CheckpointError, DataError, TrainingError, UsageError
 from xfer.evaluation.metrics import classification_metrics, confusion_matrix
 from xfer.training.callback import Callback
-from xfer.training.trainer import TrainingError
 
 
 def trainer(model, **options):

@@ -10,10 +10,9 @@ import pytest
 import xfer
 from xfer.checkpoints.checkpoint import open_checkpoint
 from xfer.checkpoints.rotation import Checkpoints, checkpoints_in, latest_checkpoint
-from xfer.errors import CheckpointError
+from xfer.errors import CheckpointError, TrainingError
 from xfer.testing import NumpyBackend
 from xfer.training.callback import Callback
-from xfer.training.trainer import TrainingError
 
 
 def trainer(folder, **options):

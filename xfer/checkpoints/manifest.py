@@ -9,10 +9,8 @@ from xfer.checkpoints.stored import StoredFile
 from xfer.specs.decision import Decision
 from xfer.specs.head import Head
 from xfer.specs.loss import LossSpec
-from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Preprocessing
-from xfer.specs.schedule import Schedule
 from xfer.specs.tasks import Task
 
 FORMAT = 2  # 1 had no seal
@@ -31,23 +29,25 @@ class FitPlan:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a training run stands: what it computes, and the next epoch and batch it would take."""
+    """The settings of a trainer and its position.
 
-    optimizer: OptimizerSpec
+    Args:
+        settings: the document of `xfer.specs.training_settings.TrainingSettings`, checked when it is used.
+        loss: the loss, with class weights and priors as numbers.
+        rates: learning rate of each block, before the schedule.
+        batch_size: images an update; a number also where the settings say "auto".
+        epoch, step: the next epoch and batch to train on.
+        fit: the fit that was interrupted, if one was.
+        micro_batch_size: images of a forward and backward pass, where a batch did not fit into memory.
+    """
+
+    settings: dict[str, Any]
     loss: LossSpec
-    schedule: Schedule
     rates: dict[str, float]
-    clip_norm: float | None
     batch_size: int
-    augment: str
-    seed: int
     epoch: int
     step: int
     fit: FitPlan | None = None
-    sampling: Literal["none", "over", "under", "balanced"] = "none"
-    augment_minority: str | None = None
-    mix: str = "none"
-    cache_views: int | None = None
     micro_batch_size: int | None = None
 
 

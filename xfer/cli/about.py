@@ -1,4 +1,4 @@
-"""Commands that say what there is: models and backends."""
+"""`xfer models` and `xfer backends`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ print(json.dumps(found))
 
 @guarded
 def models(json: Json = False) -> None:
-    """The architectures: size, published weights, and what is proved about both backends."""
+    """List the architectures: size, published weights, and parity of the two backends."""
     from rich.table import Table
 
     from xfer.certify.zoo import parity_results, status
@@ -70,7 +70,7 @@ def models(json: Json = False) -> None:
 
 @guarded
 def backends(json: Json = False) -> None:
-    """The frameworks: what is installed, on which devices, and what adds what is missing."""
+    """List the frameworks: versions and devices, or how to install them."""
     from rich.table import Table
 
     from xfer.models.backend import registered

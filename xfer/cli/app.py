@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from xfer.cli import about, certify, features, inspect, runs
+from xfer.cli import about, certify, compare, ensembles, evaluate, features, inspect, predict, train
 from xfer.runtime.version import __version__
 
 app = typer.Typer(
@@ -20,16 +20,16 @@ app = typer.Typer(
 for command in (
     inspect.inspect,
     features.features,
-    runs.train,
-    runs.evaluate,
-    runs.predict,
-    runs.ensemble,
-    runs.soup,
-    runs.compare,
+    train.train,
+    evaluate.evaluate,
+    predict.predict,
+    ensembles.ensemble,
+    ensembles.soup,
+    compare.compare,
     certify.parity,
     about.models,
     about.backends,
-    runs.demo,
+    compare.demo,
 ):
     app.command()(command)
 

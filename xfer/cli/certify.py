@@ -1,4 +1,4 @@
-"""The command that proves two backends equal."""
+"""`xfer parity`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def parity(
     out: Annotated[Path | None, typer.Option(help="folder for parity.json and parity.html")] = None,
     json: Json = False,
 ) -> None:
-    """Make the same runs on two backends and compare every tensor at every step. Exit code 1 if they part."""
+    """Make the same runs on two backends and compare every tensor at every step. Exit code 1 if they differ."""
     import sys
 
     from xfer.certify.run import parity as certify

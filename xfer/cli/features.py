@@ -1,4 +1,4 @@
-"""The command that fills the feature cache before anything is trained, in as many processes as one likes."""
+"""`xfer features`."""
 
 from __future__ import annotations
 
@@ -7,32 +7,34 @@ from typing import Annotated, Any
 import typer
 
 from xfer.cli.guard import guarded, print_json, quiet_stdout
-from xfer.cli.options import Json, checked, require_data, train_options
+from xfer.cli.options import Json, checked, require_data, settings_options
 from xfer.errors import XferError
-from xfer.specs.settings import TrainConfig
+from xfer.specs.settings import DataSettings, ModelSettings, RunSettings
 
-# What decides the rows, and how they are computed.
-_OPTIONS = {
-    *("data", "val", "limit", "seed", "model", "weights", "backend", "device", "precision", "image_size"),
-    *("missing_pixels", "batch_size", "workers"),
+# What decides cached features, and how they are computed. The head does not.
+_DECIDING = {*DataSettings.model_fields, *ModelSettings.model_fields, "batch_size", "seed", "workers"} - {
+    *("hidden", "dropout", "estimator", "columns", "imputer", "tasks"),
 }
 
 
 @guarded
-@train_options(without=set(TrainConfig.model_fields) - _OPTIONS)
+@settings_options(without=RunSettings.model_fields.keys() - _DECIDING)
 def features(
     given: dict[str, Any],
-    after: Annotated[str, typer.Option(help="the block whose outputs to keep; 'features' are what a head reads")] = (
-        "features"
-    ),
+    after: Annotated[
+        str, typer.Option(help="the block whose outputs are cached; 'features' are the input of the head")
+    ] = ("features"),
     shard: Annotated[
-        str, typer.Option(help="i/n, 0 <= i < n: only the i-th of n parts; start all n, anywhere, in any order")
+        str,
+        typer.Option(
+            help="'i/n': only part i of n, 0 <= i < n; the n parts may run on different machines, in any order"
+        ),
     ] = "0/1",
     json: Json = False,
 ) -> None:
-    """Compute what a frozen network makes of each image, and keep it for `xfer train` and whatever else reads it.
+    """Fill the feature cache: compute the outputs of a block for all images before training, in any number of processes.
 
-    --model takes the folder of a run as well.
+    --model also takes the folder of a run.
     """
     from xfer.features.cache import FeatureCache, Shard
     from xfer.workflows.setup import model_of, read_data
@@ -48,11 +50,11 @@ def features(
                 data,
                 after=after,
                 shard=part,
-                batch_size=config.images_a_pass,
+                batch_size=config.images_per_pass,
                 workers=config.workers,
             )
         except OSError as error:
-            raise XferError(f"features cannot be kept: {error}") from None
+            raise XferError(f"features cannot be cached: {error}") from None
     size = (used.there + used.computed) * used.row_bytes
     if json:
         print_json(

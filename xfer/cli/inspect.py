@@ -1,4 +1,4 @@
-"""The command that looks at data before anything is trained on it."""
+"""`xfer inspect`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def inspect(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Look at data before training: classes, sizes, duplicates, leaks between splits, damaged files."""
+    """Inspect data before training: classes, sizes, duplicates, leaks between splits, damaged files."""
     from xfer.data import inspect as look
     from xfer.workflows.setup import read_data
 

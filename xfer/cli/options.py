@@ -1,4 +1,4 @@
-"""The options of `train` and `compare`, made from the fields of `TrainConfig`, so that none is written twice."""
+"""Command-line options, made from the fields of the settings, so that none is written twice."""
 
 from __future__ import annotations
 
@@ -6,28 +6,53 @@ import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
 
 from xfer.errors import UsageError
-from xfer.specs.settings import TrainConfig
-from xfer.workflows.config import read_toml, train_config
+from xfer.specs.option import Panel, Settings, about
+from xfer.specs.settings import RunSettings
+from xfer.workflows.config import read_toml, run_settings
 
-Config = Annotated[Path | None, typer.Option(help="an xfer.toml with the same keys; options override it")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else there")]
+TITLES: dict[Panel, str] = {
+    "common": "Common options",
+    "model": "Model",
+    "data": "Data",
+    "training": "Training",
+    "imbalance": "Class imbalance",
+    "evaluation": "Evaluation",
+    "checkpoints": "Checkpoints and logs",
+    "hardware": "Hardware and speed",
+}
+COMMAND = "This command"
+
+Config = Annotated[
+    Path | None,
+    typer.Option(help="an xfer.toml with the same names; options override it", rich_help_panel=TITLES["common"]),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="print one JSON document on stdout and nothing else", rich_help_panel=COMMAND)
+]
 
 
-def train_options(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command DATA, `--config` and one option for every field of `TrainConfig`.
+def settings_options(
+    settings: type[Settings] = RunSettings, *, without: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for every field of a settings class, and `--config`.
 
-    The command is called with `given`, the options that the user gave or the file has, and with its own parameters.
+    The command is called with `given`, the values that the user or the file gave, and with its own parameters.
+
+    Args:
+        settings: the class; the field `data` becomes the argument DATA.
+        without: fields to leave out.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "given"]
         taken = {*without, *(p.name for p in own)}
-        fields = [name for name in TrainConfig.model_fields if name not in taken]
+        fields = {name: field for name, field in settings.options() if name not in taken}
 
         @functools.wraps(command)
         def run(config: Path | None = None, **values: Any) -> None:
@@ -37,7 +62,7 @@ def train_options(*, without: Collection[str] = ()) -> Callable[[Callable[..., N
 
         config = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Config)
         last = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-        parameters = [*(_parameter(name) for name in fields), config, *last]
+        parameters = [*(_parameter(name, field) for name, field in fields.items()), config, *last]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         return run
@@ -46,7 +71,7 @@ def train_options(*, without: Collection[str] = ()) -> Callable[[Callable[..., N
 
 
 def require_data(settings: Mapping[str, Any], data: str | None = None) -> None:
-    """Assert that data were named, as an argument or in the file.
+    """Check that data were given, as an argument or in the file.
 
     Raises:
         UsageError: they were not.
@@ -55,29 +80,42 @@ def require_data(settings: Mapping[str, Any], data: str | None = None) -> None:
         raise UsageError("DATA is missing: give a folder, a manifest or 'digits'")
 
 
-def checked(given: dict[str, Any], **more: Any) -> TrainConfig:
-    """The configuration from what was given, in the file or as options."""
-    return train_config(given, more)
+def checked(given: dict[str, Any], **more: Any) -> RunSettings:
+    """The settings that were given, in the file or as options."""
+    return run_settings(given, more)
 
 
-def _parameter(name: str) -> inspect.Parameter:
-    field = TrainConfig.model_fields[name]
-    kind = field.annotation
-    if dict in {get_origin(part) for part in (kind, *get_args(kind))} or get_origin(kind) is tuple:
-        kind = str  # parts with commas between; TrainConfig splits them
-    elif "auto" in {word for part in get_args(kind) for word in get_args(part)}:
-        kind = str  # a number, or auto
-    elif get_origin(kind) is not None and type(None) in get_args(kind):
-        kind = next(x for x in get_args(kind) if x is not type(None))
-    default = (
-        ""
-        if field.is_required() or field.default in (None, ()) or field.default_factory
-        else f" [default: {field.default}]"
-    )
-    text = f"{field.description or ''}{default}".strip()
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    text = f"{field.description or ''}{_default(field)}".replace("[", "\\[")
+    panel = TITLES[about(field).panel]
     if name == "data":
         info: Any = typer.Argument(help=text, show_default=False)
     else:
-        info = typer.Option(help=text.replace("[", "\\["), show_default=False)
-    annotation = Annotated[Union[kind, None], info]  # type: ignore[valid-type]  # noqa: UP007
+        info = typer.Option(help=text, show_default=False, rich_help_panel=panel)
+    annotation = Annotated[Union[_type(field.annotation), None], info]  # type: ignore[valid-type]  # noqa: UP007
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _type(annotation: Any) -> Any:
+    """The type of an option: `str` for lists, tables and alternatives, which the settings parse."""
+    kinds = [kind for kind in _alternatives(annotation) if kind is not type(None)]
+    if len(kinds) > 1 or get_origin(kinds[0]) in (tuple, dict):
+        return str
+    return kinds[0]
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    if get_origin(annotation) is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    parts = get_args(annotation)
+    if get_origin(annotation) in (tuple, dict, Literal) or not parts:
+        return (annotation,)
+    return tuple(kind for part in parts for kind in _alternatives(part))
+
+
+def _default(field: FieldInfo) -> str:
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    if default is None or default == () or default == {} or default is False:
+        return ""
+    shown = ",".join(f"{part:.3g}" for part in default) if isinstance(default, tuple) else default
+    return f" [default: {shown}]"

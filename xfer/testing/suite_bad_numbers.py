@@ -10,7 +10,7 @@ import pytest
 
 import xfer
 from xfer.data import Data, Split
-from xfer.errors import NumbersError
+from xfer.errors import NumbersError, TrainingError
 from xfer.models.base_model import BaseModel
 from xfer.models.stepper import Stepper
 from xfer.specs.inputs import Inputs
@@ -18,8 +18,7 @@ from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.rates import block_rates
 from xfer.specs.tasks import losses
 from xfer.testing.suite_base import CLASSES, SIZE, Suite, images, labels
-from xfer.training.callback import Callback
-from xfer.training.trainer import TrainingError
+from xfer.training.callback import Callback, TrainerView
 
 State = dict[str, bytes]
 Poison = Callable[[BaseModel], Inputs]
@@ -81,7 +80,7 @@ class LastGood(Callback):
     def __init__(self) -> None:
         self.updates, self.found = 0, State()
 
-    def on_step_end(self, trainer: xfer.Trainer, step: int, loss: Any) -> None:
+    def on_step_end(self, trainer: TrainerView, step: int, loss: Any) -> None:
         self.updates, self.found = self.updates + 1, state(trainer.stepper)
 
 
@@ -214,5 +213,5 @@ class BadNumbers(Suite):
 
     def in_order(self, trainer: xfer.Trainer, chosen: list[int]) -> str:
         """The names of samples in the order of the first epoch."""
-        order = np.random.default_rng([trainer.seed, 0]).permutation(6)
+        order = np.random.default_rng([trainer.settings.seed, 0]).permutation(6)
         return ", ".join(NAMES[i] for i in order if i in chosen)

@@ -1,20 +1,18 @@
-"""A fit under way: what it reads, who looks on, and what it has gathered, which a checkpoint keeps."""
+"""The state of a fit under way: its loaders, its callbacks, and what a checkpoint stores of it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xfer.checkpoints.fit_progress import FitProgress
 from xfer.checkpoints.manifest import FitPlan
+from xfer.data import Loader, Skipped
+from xfer.runtime.signals import Watch
 from xfer.training.callback import Callback, below
 from xfer.training.history import History
-
-if TYPE_CHECKING:
-    from xfer.data import Loader
-    from xfer.runtime.signals import Watch
 
 
 @dataclass
@@ -25,15 +23,15 @@ class Fit:
         plan: which epochs.
         train: the batches to train on.
         validation: those to validate on, if there are any.
-        watchers: the callbacks.
-        watch: for signals.
+        callbacks: the callbacks.
+        watch: notes signals.
         losses: of the batches of this epoch so far, with the numbers of their images.
     """
 
     plan: FitPlan
     train: Loader
     validation: Loader | None
-    watchers: Sequence[Callback]
+    callbacks: Sequence[Callback]
     watch: Watch
     losses: list[tuple[float, int]] = field(default_factory=list)
 
@@ -53,11 +51,11 @@ class Fit:
 
     def each(self, hook: str, *arguments: Any) -> None:
         """Call a hook of every callback."""
-        for callback in self.watchers:
+        for callback in self.callbacks:
             getattr(callback, hook)(*arguments)
 
     def progress(self, history: History, *, stop: bool) -> FitProgress:
-        """What must be kept, so that the fit can go on as if it had never stopped."""
+        """What a checkpoint stores, so that the fit can be continued exactly."""
         return FitProgress(
             history=tuple(history),
             losses=tuple(self.losses),
@@ -65,24 +63,22 @@ class Fit:
             stop=stop,
             callbacks={
                 f"{name}/{key}": array
-                for name, callback in _named(self.watchers).items()
+                for name, callback in _named(self.callbacks).items()
                 for key, array in callback.state().items()
             },
         )
 
     def restore(self, found: FitProgress) -> None:
-        """Go on from what an earlier part of the fit has gathered."""
-        from xfer.data import Skipped
-
+        """Restore what an earlier part of the fit has recorded."""
         self.losses = list(found.losses)
         self.train.know(Skipped(*bad) for bad in found.skipped)
-        for name, callback in _named(self.watchers).items():
+        for name, callback in _named(self.callbacks).items():
             if state := below(found.callbacks, name):
                 callback.load_state(state)
 
 
 def _named(callbacks: Sequence[Callback]) -> dict[str, Callback]:
-    """Callbacks by class and how many of it came before, which is what they are called in a checkpoint."""
+    """Callbacks by the name that a checkpoint gives them: the class, and how many of it came before."""
     seen: Counter[str] = Counter()
     found = {}
     for callback in callbacks:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xfer.errors import UsageError
 from xfer.evaluation.metrics import METRICS, is_metric
-from xfer.training.callback import Callback, below
-
-if TYPE_CHECKING:
-    from xfer.training.history import Row
-    from xfer.training.trainer import Trainer
-
+from xfer.training.callback import Callback, TrainerView, below
+from xfer.training.history import Row
 
 _LOWER = (*(name for name, metric in METRICS.items() if not metric.higher), "mae", "rmse")
 
@@ -32,7 +27,7 @@ class MetricMonitor(Callback):
         self.monitor = monitor
         self._best = math.inf
 
-    def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
+    def on_fit_begin(self, trainer: TrainerView, epochs: int) -> None:
         self._best = math.inf
 
     def state(self) -> dict[str, np.ndarray]:
@@ -80,11 +75,11 @@ class EarlyStopping(MetricMonitor):
         self.patience = patience
         self._bad = 0
 
-    def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
+    def on_fit_begin(self, trainer: TrainerView, epochs: int) -> None:
         super().on_fit_begin(trainer, epochs)
         self._bad = 0
 
-    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+    def on_epoch_end(self, trainer: TrainerView, row: Row) -> None:
         self._bad = 0 if self.improved(row) else self._bad + 1
         trainer.stop = trainer.stop or self._bad >= self.patience
 
@@ -103,15 +98,15 @@ class BestWeights(MetricMonitor):
         super().__init__(monitor)
         self._kept: dict[str, np.ndarray] = {}
 
-    def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
+    def on_fit_begin(self, trainer: TrainerView, epochs: int) -> None:
         super().on_fit_begin(trainer, epochs)
         self._kept = {}
 
-    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+    def on_epoch_end(self, trainer: TrainerView, row: Row) -> None:
         if self.improved(row):
             self._kept = trainer.model.live_weights()
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: TrainerView) -> None:
         if self._kept and trainer.plan is None:  # of a fit that was broken off, the last weights are to go on with
             trainer.model.write(self._kept)
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from xfer.training.callback import Callback
-
-if TYPE_CHECKING:
-    from xfer.training.history import Row
-    from xfer.training.trainer import Trainer
+from xfer.training.callback import Callback, TrainerView
+from xfer.training.history import Row
 
 EVERY = 10  # steps between two losses shown
 
@@ -21,14 +18,14 @@ class Progress(Callback):
         self._bar: Any = None
         self._last = 0
 
-    def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
+    def on_fit_begin(self, trainer: TrainerView, epochs: int) -> None:
         self._last = trainer.epoch + epochs
         if (used := trainer.cached) is not None:
             size = (used.there + used.computed) * used.row_bytes / 2**20
             made = f"{used.computed:,} images made once, {used.there:,} found"
             print(f"frozen blocks: {made} ({size:.1f} MiB)", file=sys.stderr, flush=True)
 
-    def on_epoch_begin(self, trainer: Trainer, epoch: int, steps: int) -> None:
+    def on_epoch_begin(self, trainer: TrainerView, epoch: int, steps: int) -> None:
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -38,7 +35,7 @@ class Progress(Callback):
             self._bar.add_task(f"epoch {epoch + 1}/{self._last}", total=steps)
             self._bar.start()
 
-    def on_step_end(self, trainer: Trainer, step: int, loss: float) -> None:
+    def on_step_end(self, trainer: TrainerView, step: int, loss: float) -> None:
         if self._bar is None:
             return
         task = self._bar.task_ids[0]
@@ -47,11 +44,11 @@ class Progress(Callback):
             epoch = f"epoch {trainer.epoch + 1}/{self._last}"
             self._bar.update(task, description=f"{epoch} loss {loss:.4f}")
 
-    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+    def on_epoch_end(self, trainer: TrainerView, row: Row) -> None:
         self._close()
         print(line(row, self._last), file=sys.stderr, flush=True)
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: TrainerView) -> None:
         self._close()
 
     def _close(self) -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xfer.errors import UsageError
-from xfer.training.callback import Callback, below
-
-if TYPE_CHECKING:
-    from xfer.models.base_model import BaseModel
-    from xfer.training.history import Row
-    from xfer.training.trainer import Trainer
+from xfer.models.base_model import BaseModel
+from xfer.training.callback import Callback, TrainerView, below
+from xfer.training.history import Row
 
 
 class WeightAverage(Callback):
@@ -33,17 +29,17 @@ class WeightAverage(Callback):
         self._total: dict[str, np.ndarray] = {}
         self._count = 0
 
-    def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
+    def on_fit_begin(self, trainer: TrainerView, epochs: int) -> None:
         self._left, self._total, self._count = epochs, {}, 0
 
-    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+    def on_epoch_end(self, trainer: TrainerView, row: Row) -> None:
         if self._left <= self.epochs:
             for name, array in trainer.model.live_weights().items():
                 self._total[name] = self._total.get(name, 0.0) + array.astype(np.float64)
             self._count += 1
         self._left -= 1
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: TrainerView) -> None:
         if self._count and trainer.plan is None:
             trainer.model.write(mean_weights(self._total, self._count, trainer.model))
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import reprlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from xfer.errors import UnknownNameError, UsageError
-from xfer.specs.settings import TrainConfig
+from xfer.errors import UsageError
+from xfer.specs.settings import RunSettings
 
 _LARGEST = 1 << 20
 
@@ -34,20 +31,13 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not TOML: {error}") from None
 
 
-def train_config(*layers: Mapping[str, Any]) -> TrainConfig:
-    """A checked configuration from layers of keys, later ones overriding earlier ones; None means not given.
+def run_settings(*layers: Mapping[str, Any]) -> RunSettings:
+    """Settings from layers of values, later ones overriding earlier ones; None means not given.
 
     Raises:
-        UsageError: a key that is missing or has a value that cannot be. UnknownNameError: a key that does not exist.
+        UsageError: a value that is missing or out of bounds. UnknownNameError: an option that does not exist.
     """
-    merged = {key: value for layer in layers for key, value in layer.items() if value is not None}
-    for key in merged:
-        if key not in TrainConfig.model_fields:
-            raise UnknownNameError("option", key, TrainConfig.model_fields)
-    try:
-        return TrainConfig.model_validate(merged)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        given = "" if first["type"] == "missing" else f" is {reprlib.repr(first['input'])}"
-        raise UsageError(f"option {where}{given}: {first['msg'].lower()}") from None
+    return RunSettings.of({key: value for layer in layers for key, value in layer.items() if value is not None})
+
+
+train_config = run_settings

@@ -9,10 +9,10 @@ import sys
 from typing import Literal
 
 from xfer.errors import XferError
-from xfer.specs.settings import TrainConfig
+from xfer.specs.settings import RunSettings
 
 
-def run_worker(do: Literal["check", "train"], config: TrainConfig, *, progress: bool = True) -> None:
+def run_worker(do: Literal["check", "train"], config: RunSettings, *, progress: bool = True) -> None:
     """Do one job in a process of its own and wait for it; what it says on stderr goes to ours.
 
     Args:
@@ -23,7 +23,7 @@ def run_worker(do: Literal["check", "train"], config: TrainConfig, *, progress: 
     Raises:
         XferError: the worker's own line, or how it died.
     """
-    job = {"do": do, "config": config.model_dump(mode="json"), "progress": progress}
+    job = {"do": do, "config": config.document(), "progress": progress}
     # -P: a folder of the user's called torch/ or keras/ must not shadow the framework.
     command = [sys.executable, "-P", "-m", "xfer.workflows.worker"]
     done = subprocess.run(command, input=json.dumps(job).encode(), stdout=subprocess.PIPE, check=False)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from xfer.errors import UsageError, XferError
-from xfer.specs.settings import TrainConfig
+from xfer.specs.settings import RunSettings
 
 
-def train_on_ray(config: TrainConfig, processes: int, *, resume: bool = False) -> Path:
+def train_on_ray(config: RunSettings, processes: int, *, resume: bool = False) -> Path:
     """Make one run in several workers of Ray Train; each shares every batch, and the first writes.
 
     The cluster is the one that `RAY_ADDRESS` names, else one that begins and ends with this process. Every machine
@@ -77,7 +77,7 @@ def _work(job: dict[str, Any]) -> None:
         "MASTER_PORT": port,
     }
     os.environ.update({name: str(value) for name, value in places.items()})
-    config = TrainConfig.model_validate(job["settings"])
+    config = RunSettings.model_validate(job["settings"])
     train(config, progress=context.get_world_rank() == 0, resume=job["resume"])
 
 

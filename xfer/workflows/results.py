@@ -12,8 +12,7 @@ from xfer.errors import CheckpointError, UsageError
 from xfer.evaluation.evaluation import Evaluation
 from xfer.evaluation.tasks import TasksEvaluation
 from xfer.runtime.profiling import Phases
-from xfer.specs.settings import TrainConfig
-from xfer.workflows.resume import differing
+from xfer.specs.settings import RunSettings
 
 if TYPE_CHECKING:
     from xfer.data import Data
@@ -36,7 +35,7 @@ class Result:
     path: Path
 
 
-def finished(config: TrainConfig) -> dict[str, Any] | None:
+def finished(config: RunSettings) -> dict[str, Any] | None:
     """What `metrics.json` says, if `config.out` holds this run and it was not interrupted.
 
     Raises:
@@ -50,13 +49,13 @@ def finished(config: TrainConfig) -> dict[str, Any] | None:
         before = dict(metrics["config"])
     except (OSError, ValueError, KeyError, TypeError):
         raise CheckpointError(f"{out / METRICS} is damaged: remove it to begin again") from None
-    if other := differing(config, before):
+    if other := config.changed(before):
         raise UsageError(f"{out} holds a run with another {', '.join(other)}: give another --out")
     return metrics
 
 
 def metrics_of(
-    config: TrainConfig,
+    config: RunSettings,
     data: Data,
     model: BaseModel,
     trainer: Trainer,
@@ -86,7 +85,7 @@ def metrics_of(
             "sha256": {name: split.fingerprint() for name, split in data.splits.items()},
             "skipped": [asdict(bad) for bad in (*trainer.skipped, *evaluation.skipped)],
         },
-        "config": config.model_dump(mode="json"),
+        "config": config.document(),
     }
 
 

@@ -6,22 +6,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from xfer.data.columns import Columns
-from xfer.errors import UnknownNameError, UsageError
+from xfer.errors import UsageError
 from xfer.features.extract import extract
 from xfer.features.resample import resample
 from xfer.models.factory import load
-from xfer.specs.class_weights import class_weights, log_prior
 from xfer.specs.estimator import by_name
 from xfer.specs.head import EstimatorHead, Head
 from xfer.specs.loss import LossSpec
-from xfer.specs.settings import TrainConfig
+from xfer.specs.settings import RunSettings
 
 if TYPE_CHECKING:
     from xfer.data import Data
     from xfer.models.base_model import BaseModel
 
 
-def read_data(config: TrainConfig) -> Data:
+def read_data(config: RunSettings) -> Data:
     """The data set that a configuration names, split and limited as it says."""
     from xfer.data import digits, load, manifest
 
@@ -39,7 +38,7 @@ def read_data(config: TrainConfig) -> Data:
     return replace(data, **splits)
 
 
-def model_of(config: TrainConfig, data: Data) -> BaseModel:
+def model_of(config: RunSettings, data: Data) -> BaseModel:
     """The model that a configuration describes, with a new head for the data's classes or tasks."""
     head: Head | EstimatorHead = Head(config.hidden, config.dropout, "batch" if config.hidden else None)
     if config.estimator:
@@ -63,7 +62,7 @@ def model_of(config: TrainConfig, data: Data) -> BaseModel:
     )
 
 
-def head_data(config: TrainConfig, model: BaseModel, data: Data) -> Data:
+def head_data(config: RunSettings, model: BaseModel, data: Data) -> Data:
     """What the head is trained on: images, or features that were resampled."""
     if config.resample == "none":
         return data
@@ -72,25 +71,11 @@ def head_data(config: TrainConfig, model: BaseModel, data: Data) -> Data:
             f"resample={config.resample} works on features of images as they are: leave out augment and mix"
         )
     features = extract(
-        model, data, batch_size=config.images_a_pass, workers=config.workers, on_bad=config.on_bad, cache=config.cache
+        model, data, batch_size=config.images_per_pass, workers=config.workers, on_bad=config.on_bad, cache=config.cache
     )
     return resample(features, config.resample, seed=config.seed, backend=model.backend)
 
 
-def loss_of(config: TrainConfig, data: Data) -> LossSpec:
-    """The loss that a description asks for, its weights and priors counted on the training split."""
-    counts = data.train.counts()
-    sizes, given = list(counts.values()), config.class_weights
-    if isinstance(given, str):
-        weights = None if given == "none" else class_weights(sizes, given)  # type: ignore[arg-type]
-    else:
-        for name in given:
-            if name not in counts:
-                raise UnknownNameError("class in class_weights", name, counts)
-        weights = tuple(given.get(name, 1.0) for name in counts)
-    return LossSpec(
-        config.label_smoothing,
-        weights,
-        focal=config.focal if config.loss == "focal" else 0.0,
-        adjustment=log_prior(sizes) if config.loss == "logit-adjusted" else None,
-    )
+def loss_of(config: RunSettings, data: Data) -> LossSpec:
+    """The loss that the settings describe, its weights and priors counted on the training split."""
+    return config.loss_spec(data.train.counts())

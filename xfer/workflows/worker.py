@@ -9,7 +9,7 @@ from typing import TextIO
 
 from xfer.errors import UnknownNameError, XferError
 from xfer.models.backend import get_backend
-from xfer.specs.settings import TrainConfig
+from xfer.specs.settings import RunSettings
 from xfer.workflows.run import train
 from xfer.zoo import card
 
@@ -18,7 +18,7 @@ def main() -> int:
     """Do the job; an `XferError` becomes the answer, anything else a traceback on stderr."""
     answers = _take_stdout()
     job = json.load(sys.stdin)
-    config = TrainConfig.model_validate(job["config"])
+    config = RunSettings.model_validate(job["config"])
     error = None
     try:
         if job["do"] == "check":
@@ -34,7 +34,7 @@ def main() -> int:
     return 0
 
 
-def check(config: TrainConfig) -> None:
+def check(config: RunSettings) -> None:
     """Find out in seconds whether a backend could run this at all.
 
     Raises:

@@ -1,0 +1,12 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+Backend = Annotated[str | None, typer.Option(help="torch or tensorflow; default: the run's own, else the first there")]
+OnBad = Annotated[Literal["report", "raise", "impute"] | None, typer.Option(help="images that cannot be read")]
+Tta = Annotated[str, typer.Option(help="mean over views of an image: none, flip, five-crop or ten-crop")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, gpu:0 or mps")]

@@ -1,0 +1,59 @@
+"""`xfer evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xfer.cli.arguments import Backend, Device, OnBad, Tta
+from xfer.cli.guard import guarded, print_json, quiet_stdout, show
+from xfer.cli.models import backend_names, metrics_table, open_model, table_options
+from xfer.cli.options import Config, Json, checked, require_data
+from xfer.workflows.config import read_toml
+
+
+@guarded
+def evaluate(
+    run: Annotated[str, typer.Argument(help="folder of a run")],
+    data: Annotated[str | None, typer.Argument(help="folder, manifest, or 'digits'")] = None,
+    backend: Backend = None,
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(help="images a forward pass", min=1)] = 32,
+    tta: Tta = "none",
+    on_bad: OnBad = None,
+    cache: Annotated[bool | None, typer.Option(help="read cached outputs of frozen blocks")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for evaluation.json, per_class.csv, confusion.csv and plots (.png)")
+    ] = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Evaluate a run, or an ensemble of runs, on the validation split of a data set."""
+    from xfer.report.evaluation import document, require_plots, write
+    from xfer.runtime.distributed import launch_environment
+    from xfer.workflows.results import writable
+    from xfer.workflows.setup import read_data
+
+    settings = read_toml(config) if config else {}
+    with quiet_stdout():
+        require_data(settings, data)
+        if out is not None:
+            require_plots()
+            writable(out)
+        model = open_model(run, backend or settings.get("backend"), device)
+        described = checked(settings, data=data, on_bad=on_bad, cache=cache, **table_options(model))
+        source = read_data(described)
+        result = model.evaluate(source, batch_size=batch_size, on_bad=described.on_bad, tta=tta, cache=described.cache)
+        found = document(result, backend_names(model))
+        if out is not None and launch_environment().rank == 0:
+            write(result, found, out)
+    if json:
+        print_json(found)
+        return
+    show(metrics_table(result, f"{model.name} on {backend_names(model)}"))
+    if out is not None:
+        print(f"details: {out}")
+    if result.skipped:
+        print(f"{len(result.skipped)} files could not be read; --json names them")

@@ -1,0 +1,54 @@
+"""Opening models for commands, and showing their metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from xfer.evaluation.evaluation import Evaluation
+    from xfer.evaluation.tasks import TasksEvaluation
+    from xfer.models.base_model import BaseModel
+    from xfer.workflows.ensemble import Ensemble
+
+
+def open_model(run: str, backend: str | None, device: str, weights: str = "imagenet") -> BaseModel | Ensemble:
+    """The model of a run, an ensemble, or an architecture."""
+    from xfer.models.factory import load
+    from xfer.workflows.ensemble import Ensemble
+    from xfer.workflows.ensemble_files import is_ensemble
+
+    if is_ensemble(run):
+        return Ensemble.load(run, device=device)
+    return load(run, backend=backend, weights=weights, device=device)
+
+
+def table_options(model: BaseModel | Ensemble) -> dict[str, Any]:
+    """The options with which a table must be read if the model uses columns or has several tasks."""
+    spec = getattr(model, "spec", None)
+    if spec is None or not (model.columns or spec.tasks):  # type: ignore[union-attr]
+        return {}
+    columns = model.columns.names if model.columns else ()  # type: ignore[union-attr]
+    return {"columns": columns, "tasks": {task.name: task.kind for task in spec.tasks}}
+
+
+def backend_names(model: BaseModel | Ensemble) -> str:
+    """The backend of a model, or those of the members of an ensemble."""
+    members = getattr(model, "members", None)
+    names = [model.backend.name] if members is None else [m.model.backend.name for m in members]  # type: ignore[union-attr]
+    return ", ".join(dict.fromkeys(names))
+
+
+def metrics_table(evaluation: Evaluation | TasksEvaluation, title: str) -> Table:
+    """The metrics of an evaluation as a table."""
+    from rich.table import Table
+
+    from xfer.evaluation.metrics import METRICS
+    from xfer.evaluation.tasks import TasksEvaluation
+
+    table = Table("", title)
+    for name in evaluation.metrics if isinstance(evaluation, TasksEvaluation) else METRICS:
+        table.add_row(name, f"{evaluation.metrics[name]:.4f}" if name in evaluation.metrics else "undefined")
+    table.add_row("images", str(len(evaluation.names)))
+    return table

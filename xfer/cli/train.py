@@ -1,0 +1,84 @@
+"""`xfer train`."""
+
+from __future__ import annotations
+
+import sys
+from json import loads
+from typing import Annotated, Any, Literal
+
+import typer
+
+from xfer.cli.guard import guarded, print_json, quiet_stdout, show
+from xfer.cli.models import metrics_table
+from xfer.cli.options import COMMAND, Json, checked, require_data, settings_options
+from xfer.specs.settings import RunSettings
+
+
+@guarded
+@settings_options()
+def train(
+    given: dict[str, Any],
+    launcher: Annotated[
+        Literal["none", "ray"], typer.Option(help="'ray': in workers of a Ray cluster", rich_help_panel=COMMAND)
+    ] = "none",
+    processes: Annotated[int, typer.Option(help="workers of the launcher", min=1, rich_help_panel=COMMAND)] = 1,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="continue the run in --out with its options; does nothing if it is finished",
+            rich_help_panel=COMMAND,
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train a head on a frozen backbone, fine-tune it if asked, and save the run.
+
+    A run that was interrupted is continued when the same command is given again.
+    """
+    from xfer.workflows.results import finished
+    from xfer.workflows.resume import options_of
+    from xfer.workflows.run import train as run
+
+    if resume:
+        given = options_of(given.get("out", "run")) | given
+        require_data(given)
+        if (metrics := finished(checked(given))) is not None:
+            print(f"{given.get('out', 'run')} is finished", file=sys.stderr)
+            if json:
+                print_json(metrics)
+            return
+
+    if launcher == "ray":
+        _train_on_ray(checked(given), processes, resume, json)
+        return
+    with quiet_stdout():
+        result = run(checked(given), resume=resume)
+    if json:
+        print_json(result.metrics)
+        return
+    table = metrics_table(result.evaluation, "val")
+    table.add_row("seconds", f"{result.metrics['seconds']['total']:.1f}")
+    show(table)
+    if skipped := result.metrics["data"]["skipped"]:
+        print(f"{len(skipped)} files could not be read; metrics.json names them")
+    used = {"memory": max(result.metrics["peak_memory_bytes"].values())}
+    if (on_device := result.metrics["peak_device_memory_bytes"]) is not None:
+        used[f"on {result.model.spec.device}"] = on_device
+    peaks = ", ".join(f"{where} {number / 2**30:.2f} GiB" for where, number in used.items())
+    print(f"{result.model.spec.precision}, peak {peaks}")
+    print(f"{result.model.name} on {result.model.backend.name}: {result.path}")
+
+
+def _train_on_ray(settings: RunSettings, processes: int, resume: bool, json: bool) -> None:
+    from xfer.workflows.ray import train_on_ray
+    from xfer.workflows.results import METRICS
+
+    with quiet_stdout():
+        out = train_on_ray(settings, processes, resume=resume)
+    metrics = loads((out / METRICS).read_text())
+    if json:
+        print_json(metrics)
+        return
+    print(", ".join(f"val {name} {value:.4f}" for name, value in metrics["val"].items()))
+    print(f"{metrics['model']} on {metrics['backend']}, {processes} workers: {out}")

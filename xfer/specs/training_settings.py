@@ -1,0 +1,199 @@
+"""The settings of a `Trainer`: optimizer, schedule, loss, batches, augmentation, early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator
+
+from xfer.errors import UnknownNameError, UsageError
+from xfer.specs.choices import OnBad, Sampling
+from xfer.specs.class_weights import class_weights, log_prior
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerName, OptimizerSpec
+from xfer.specs.option import Settings, option
+from xfer.specs.schedule import Schedule, ScheduleName
+
+Rate = Annotated[float, Field(gt=0)]
+LossName = Literal["cross-entropy", "focal", "logit-adjusted"]
+_PASS = 32  # images of a forward pass where the batch size is still to be found
+
+
+class TrainingSettings(Settings):
+    """What decides how a model is trained. Each field is an argument of `Trainer` and an option of `xfer train`."""
+
+    lr: Rate | dict[str, Rate] = option(
+        1e-3, "learning rate of the head, or rates by block such as 'head=1e-3,layer4=1e-4'", panel="common"
+    )
+    optimizer: OptimizerName = option("adamw", "update rule, with PyTorch's constants", panel="training")
+    momentum: float = option(0.9, "momentum of sgd", panel="training", ge=0, lt=1)
+    nesterov: bool = option(False, "Nesterov momentum in sgd", panel="training")
+    betas: tuple[float, float] = option((0.9, 0.999), "decay rates of Adam's moments", panel="training")
+    eps: float = option(1e-8, "Adam's epsilon", panel="training", gt=0)
+    weight_decay: float | None = option(
+        None, "default: PyTorch's, 0.01 for adamw and 0 for sgd and adam", panel="training", ge=0
+    )
+    schedule: ScheduleName = option("constant", "learning-rate schedule over the updates of a fit", panel="training")
+    warmup: int = option(0, "updates of linear warm-up", panel="training", ge=0)
+    milestones: tuple[float, ...] = option(
+        (1 / 3, 2 / 3), "shares of the updates after which 'step' lowers the rate, such as '0.5,0.8'", panel="training"
+    )
+    gamma: float = option(0.1, "factor of the rate at each milestone", panel="training", gt=0)
+    clip_norm: float | None = option(None, "bound of the gradients' global norm", panel="training", gt=0)
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = option(
+        32, "images an update; 'auto': the largest that fits into memory, at most 256 and 1/16 epoch", panel="common"
+    )
+    augment: str = option("none", "'light', 'strong', or such as 'flip,crop=0.5,rotate=15'", panel="common")
+    mix: str = option("none", "'mixup', 'cutmix', such as 'mixup=0.2', or both", panel="training")
+    early_stopping: int | None = option(
+        None, "epochs without improvement after which a fit ends", panel="training", ge=1, on_resume=True
+    )
+    monitor: str = option(
+        "val_loss", "metric of early stopping and best weights: loss, or val_<metric>", panel="training", on_resume=True
+    )
+    restore_best: bool = option(
+        True, "end a fit with the weights of the epoch with the best monitor", panel="training", on_resume=True
+    )
+    swa: int | None = option(
+        None,
+        "stochastic weight averaging: end a fit with the mean weights of its last N epochs",
+        panel="training",
+        ge=1,
+        on_resume=True,
+    )
+    seed: int = option(0, "seed of split, order, augmentation, dropout and initial weights", panel="training", ge=0)
+    loss: LossName = option("cross-entropy", "loss of a single-label task", panel="imbalance")
+    focal: float = option(2.0, "exponent of the focal loss", panel="imbalance", gt=0)
+    label_smoothing: float = option(0.0, "label smoothing of the cross-entropy", panel="training", ge=0, lt=1)
+    class_weights: Literal["none", "balanced", "effective"] | dict[str, float] | tuple[float, ...] = option(
+        "none", "weights of classes in the loss: 'balanced', 'effective', or such as 'ant=1,bee=4'", panel="imbalance"
+    )
+    sampling: Sampling = option(
+        "none", "balance the classes of an epoch: repeat images, leave images out, or both", panel="imbalance"
+    )
+    augment_minority: str | None = option(
+        None, "in place of augment, for classes smaller than the mean class", panel="imbalance"
+    )
+    on_bad: OnBad = option(
+        "report",
+        "unreadable images: leave out and list, stop at the first, or list and use a blank image",
+        panel="data",
+        on_resume=True,
+    )
+    cache: bool = option(
+        True, "compute outputs of frozen blocks once and store them on disk", panel="hardware", on_resume=True
+    )
+    cache_views: int | None = option(
+        None,
+        "repeat the augmentation of the first N epochs, and cache the outputs of frozen blocks for each",
+        panel="hardware",
+        ge=1,
+        le=1000,
+    )
+    image_memory: float | None = option(
+        None,
+        "GiB of decoded images held between epochs; default: a quarter of the free memory, at most 2",
+        panel="hardware",
+        ge=0,
+        result=False,
+    )
+    workers: int | None = option(
+        None, "decoding threads; default: one for each core, at most 8", panel="hardware", ge=0, result=False
+    )
+
+    @field_validator("augment", "mix", "augment_minority", mode="before")
+    @classmethod
+    def _text(cls, value: object) -> object:
+        """An `Augment` or `Mix` as the text that describes it."""
+        return value if value is None or isinstance(value, str) else str(value)
+
+    @field_validator("milestones", "betas", mode="before")
+    @classmethod
+    def _numbers(cls, value: object) -> object:
+        """On the command line a list is a text: "0.5,0.8"."""
+        return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+    @field_validator("lr", "class_weights", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        """On the command line a table is a text: "ant=1,bee=4"."""
+        return pairs(value)
+
+    @classmethod
+    def from_arguments(cls, base: Mapping[str, Any], arguments: Mapping[str, Any]) -> Self:
+        """Settings from the arguments of `Trainer`, in which `optimizer` and `schedule` may be specs.
+
+        Args:
+            base: values by name.
+            arguments: what replaces them.
+
+        Raises:
+            UnknownNameError, UsageError: as `of`; or a constant that is given twice.
+        """
+        flat = {**base, **arguments}
+        for name, kind in (("optimizer", OptimizerSpec), ("schedule", Schedule)):
+            spec = flat.get(name)
+            if isinstance(spec, kind):
+                constants = {key: value for key, value in vars(spec).items() if key != "name"}
+                if twice := constants.keys() & arguments.keys():
+                    raise UsageError(f"{min(twice)} is given beside {name}={spec!r}: give it in the spec alone")
+                flat |= {name: spec.name, **constants}
+        return cls.of(flat)
+
+    @property
+    def optimizer_spec(self) -> OptimizerSpec:
+        """The update rule with its constants."""
+        return OptimizerSpec(self.optimizer, self.momentum, self.nesterov, self.betas, self.eps, self.weight_decay)
+
+    @property
+    def schedule_spec(self) -> Schedule:
+        """The schedule with its constants."""
+        return Schedule(self.schedule, self.warmup, self.milestones, self.gamma)
+
+    @property
+    def needs_counts(self) -> bool:
+        """Whether the loss depends on how many training images each class has."""
+        return self.loss == "logit-adjusted" or self.class_weights in ("balanced", "effective") or self._by_name
+
+    @property
+    def _by_name(self) -> bool:
+        return isinstance(self.class_weights, dict)
+
+    def loss_spec(self, counts: Mapping[str, int]) -> LossSpec:
+        """The loss, its weights and priors from the numbers of training images by class name.
+
+        Args:
+            counts: of every class in the model's order; may be empty where `needs_counts` is False.
+
+        Raises:
+            UnknownNameError: class weights of a class that is not among them.
+        """
+        sizes, given = list(counts.values()), self.class_weights
+        if isinstance(given, dict):
+            for name in given:
+                if name not in counts:
+                    raise UnknownNameError("class in class_weights", name, counts)
+            weights: tuple[float, ...] | None = tuple(given.get(name, 1.0) for name in counts)
+        elif isinstance(given, str):
+            weights = None if given == "none" else class_weights(sizes, given)
+        else:
+            weights = given
+        return LossSpec(
+            self.label_smoothing,
+            weights,
+            focal=self.focal if self.loss == "focal" else 0.0,
+            adjustment=log_prior(sizes) if self.loss == "logit-adjusted" else None,
+        )
+
+    @property
+    def images_per_pass(self) -> int:
+        """Images of a forward pass in which nothing is trained."""
+        return _PASS if self.batch_size == "auto" else self.batch_size
+
+
+def pairs(value: object) -> object:
+    """A text such as "ant=1,bee=4" as a dictionary; anything else as it is."""
+    if not isinstance(value, str) or (value and "=" not in value):
+        return value
+    return dict(part.rsplit("=", 1) for part in value.split(",") if "=" in part)

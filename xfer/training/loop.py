@@ -1,0 +1,109 @@
+"""The epoch loop, written once for all backends."""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from collections.abc import Sequence
+
+from xfer.checkpoints.fit_progress import FitProgress
+from xfer.data import Loader
+from xfer.errors import DistributedError, TrainingError
+from xfer.evaluation.evaluate import run as evaluate
+from xfer.evaluation.metrics import EPOCH_METRICS
+from xfer.runtime.signals import Interrupted
+from xfer.training import diagnosis
+from xfer.training.callback import Callback, TrainerView
+from xfer.training.fit_state import Fit
+from xfer.training.history import History, Row
+from xfer.training.monitor import MetricMonitor
+
+
+def run(trainer: TrainerView, fit: Fit, before: FitProgress) -> History:
+    """Train and validate, epoch by epoch, from the trainer's position to the end of the fit.
+
+    Args:
+        trainer: its position, history and `stop` are advanced; `plan` is None when the fit is finished.
+        fit: the fit.
+        before: what an earlier part of the fit has recorded.
+    """
+    rows = History()
+    try:
+        fit.restore(before)
+        trainer.stop = before.stop
+        while trainer.epoch < fit.last and not trainer.stop:
+            row = _epoch(trainer, fit)
+            rows.append(row)
+            fit.each("on_epoch_end", trainer, row)
+            _checkpoint_if_due(trainer, fit, epoch_end=True)
+        trainer.plan = None
+    except Interrupted as interrupted:
+        interrupted.saved = trainer.checkpoint()
+        raise
+    except DistributedError as error:
+        way = f"resume from {trainer.saved}" if trainer.saved else "no checkpoint was saved: begin again"
+        raise DistributedError(f"{error}; {way}") from None
+    return rows
+
+
+def validated(
+    trainer: TrainerView, row: Row, validation: Loader | None, callbacks: Sequence[Callback], started: float
+) -> Row:
+    """The row of an epoch with the metrics of validation and the time since `started`."""
+    if validation is not None:
+        result = evaluate(trainer.model, validation, _metrics(callbacks))
+        row |= {f"val_{name}": value for name, value in result.metrics.items()}
+    row["seconds"] = time.perf_counter() - started
+    # One row for all processes, so that all take the same decision by it.
+    return trainer.distributed.gather(row, "end of an epoch")[0]
+
+
+def _epoch(trainer: TrainerView, fit: Fit) -> Row:
+    started, train, done = time.perf_counter(), fit.train, fit.done(trainer.epoch)
+    fit.each("on_epoch_begin", trainer, trainer.epoch, len(train))
+    for batch in train.epoch(trainer.epoch, trainer.batch):
+        rates = trainer.rates_at(done + batch.number, fit.updates)
+        seed = _step_seed(trainer, batch.number)
+        loss = trainer.stepper.step(batch.inputs, batch.labels, rates, seed)
+        if not math.isfinite(loss):
+            why = diagnosis.of_step(trainer.stepper, batch, train.split.names, seed, trainer.distributed)
+            raise TrainingError(f"bad numbers in epoch {trainer.epoch + 1}, batch {batch.number + 1}: {why}")
+        fit.losses.append((loss, len(batch.labels)))
+        trainer.batch = batch.number + 1
+        fit.each("on_step_end", trainer, batch.number, loss)
+        _checkpoint_if_due(trainer, fit)
+    trainer.batch = len(train)
+    images = sum(number for _, number in fit.losses)
+    mean = math.fsum(loss * number for loss, number in fit.losses) / max(images, 1)
+    lr = trainer.rates_at(done + len(train) - 1, fit.updates)["head"]
+    row: Row = {"epoch": trainer.epoch + 1, "phase": fit.plan.phase, "lr": lr, "loss": mean, "images": images}
+    with fit.watch.anywhere():
+        row = validated(trainer, row, fit.validation, fit.callbacks, started)
+    trainer.history.append(row)
+    trainer.epoch, trainer.batch, fit.losses = trainer.epoch + 1, 0, []
+    return row
+
+
+def _checkpoint_if_due(trainer: TrainerView, fit: Fit, *, epoch_end: bool = False) -> None:
+    """Write a checkpoint if it is time, and end the fit if a signal has come.
+
+    Several processes, whose clocks differ, save at the end of an epoch, and after a number of updates.
+    """
+    fit.watch.look()
+    if trainer.checkpoints is None:
+        return
+    single = trainer.distributed.size == 1
+    due = trainer.checkpoints.late() if epoch_end else trainer.checkpoints.due(clock=single)
+    if due or (epoch_end and not single):
+        trainer.checkpoint()
+
+
+def _step_seed(trainer: TrainerView, batch: int) -> int:
+    return zlib.crc32(f"{trainer.settings.seed} {trainer.epoch} {batch}".encode())
+
+
+def _metrics(callbacks: Sequence[Callback]) -> list[str]:
+    """What to compute in validation: the metrics of every epoch, and those that are monitored."""
+    monitored = (callback.metric() for callback in callbacks if isinstance(callback, MetricMonitor))
+    return list(dict.fromkeys([*EPOCH_METRICS, *(name for name in monitored if name is not None)]))
