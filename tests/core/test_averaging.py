@@ -29,7 +29,7 @@ def test_swa_is_the_mean_of_the_last_epochs(model, data):
 
 
 def test_swa_of_no_epochs_is_refused(model):
-    with pytest.raises(UsageError, match="swa=0"):
+    with pytest.raises(UsageError, match="swa=0: give at least 1"):
         xfer.Trainer(model, swa=0)
 
 

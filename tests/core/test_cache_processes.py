@@ -106,7 +106,7 @@ def test_what_is_being_filled_is_not_cleared(tmp_path, plain):
     found, said = run(tmp_path, seed=1, budget=budget)
     assert found["used"] is None
     assert said.count("\n") == 1
-    assert "features are not kept, and every epoch makes them anew: " in said
+    assert "features cannot be cached and are computed in every epoch: " in said
     assert "do not fit beside those that other processes are writing" in said
     assert list(space.glob("*.rows"))
     assert found["rows"] == finish(other)[0]["rows"]
@@ -121,7 +121,7 @@ def test_a_disk_that_is_full(tmp_path, plain):
     found, said = run(tmp_path, file_limit=2000, slow=0)
     assert found["used"] is None
     assert said.count("\n") == 1
-    assert "features are not kept" in said
+    assert "features cannot be cached" in said
     assert_same(found, plain)
     again, said = run(tmp_path)
     assert again["used"] == [9 + 8, ROWS - 9], "whole rows are of use; the first eight are of validation, too"
@@ -136,7 +136,7 @@ def test_a_folder_that_may_only_be_read(tmp_path, plain):
     found, said = run(cache, obey=True)
     assert found["used"] is None
     assert said.count("\n") == 1
-    assert "features are not kept, and every epoch makes them anew: [Errno 13] Permission denied" in said
+    assert "features cannot be cached and are computed in every epoch: [Errno 13] Permission denied" in said
     assert_same(found, plain)
     open_again(cache)
     run(cache, shard="1/2")
@@ -167,5 +167,5 @@ def test_a_folder_that_vanishes(tmp_path, plain, moment):
     found, said = finish_waiting(process) if filled else finish(process)
     assert (found["used"] is not None) == filled
     assert said.count("\n") == (0 if filled else 1)
-    assert filled or "features are not kept" in said
+    assert filled or "features cannot be cached" in said
     assert_same(found, plain)

@@ -34,7 +34,7 @@ def test_version_and_models():
         (("train", "digits", "--backend", "torhc"), "did you mean 'torch'"),
         (("train", "digits", "--optimizer", "adm"), "adm"),
         (("train", "digits", "--epochs", "0"), "give at least one epoch"),
-        (("train", "digits", "--lr", "-1"), "option lr is -1.0"),
+        (("train", "digits", "--lr", "-1"), "option lr=-1: give more than 0"),
         (("train", "digits", "--augment", "flop"), "did you mean 'flip'"),
         (("train", "digits", "--config", "nowhere.toml"), "cannot read the configuration nowhere.toml"),
         (("evaluate", "nowhere", "digits"), "unknown model 'nowhere'"),

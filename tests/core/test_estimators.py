@@ -1,6 +1,7 @@
 """scikit-learn's classifiers as heads: the same answers as scikit-learn alone, stored without pickle."""
 
 import pickle
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from sklearn.svm import LinearSVC
 import xfer
 from xfer.checkpoints.estimators import loads
 from xfer.errors import CheckpointError, NumbersError, UsageError
+from xfer.specs.choices import EstimatorName
 from xfer.specs.estimator import by_name
-from xfer.specs.settings import ESTIMATORS
 from xfer.testing import NumpyBackend
 from xfer.workflows.config import train_config
 
@@ -53,7 +54,7 @@ def test_it_is_scikit_learn_on_the_features(estimator, data, tmp_path):
     assert again.evaluate(xfer.extract(again, data)).metrics["accuracy"] == found.metrics["accuracy"]
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", get_args(EstimatorName))
 def test_every_word_of_the_configuration_is_a_head(name, data):
     model = build(xfer.Head.sklearn(by_name(name, seed=0)))
     xfer.Trainer(model, progress=False).fit(data)

@@ -26,7 +26,7 @@ def test_training_on_features_is_training_on_images(data, after, unfrozen):
         model.unfreeze(last=unfrozen)
         source = xfer.extract(model, data, after=after) if cached else data
         trainer = xfer.Trainer(model, lr=0.05, progress=False, sampling="over", mix="mixup" if cached else "none")
-        trainer.mix = xfer.data.Mix()
+        trainer.settings = trainer.settings.model_copy(update={"mix": "none"})
         runs.append((trainer.fit(source, 3), model.weights(), model.evaluate(data).metrics))
     (rows, weights, metrics), (others, same, scores) = runs
     for row, other in zip(rows, others, strict=True):

@@ -97,7 +97,7 @@ def test_a_trainer_finds_its_batch_and_trains_as_if_it_had_been_told(capsys):
 
 def test_the_command_line_and_the_file_take_a_number_or_auto():
     assert train_config({"data": "x", "batch_size": "auto"}).batch_size == "auto"
-    assert train_config({"data": "x", "batch_size": "64"}).images_a_pass == 64
+    assert train_config({"data": "x", "batch_size": "64"}).images_per_pass == 64
     assert json.loads(train_config({"data": "x", "batch_size": "auto"}).model_dump_json())["batch_size"] == "auto"
     for wrong in ("0", "many"):
         with pytest.raises(UsageError, match="batch_size"):

@@ -7,6 +7,7 @@ all derived from these fields.
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -95,9 +96,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            first = error.errors()[0]
-            given = "" if first["type"] == "missing" else f" is {reprlib.repr(first['input'])}"
-            raise UsageError(f"option {first['loc'][0]}{given}: {first['msg'].lower()}") from None
+            raise _refusal(max(error.errors(), key=lambda each: len(each["loc"]))) from None
 
     def part(self, kind: type[Settings]) -> dict[str, Any]:
         """The values of those fields that another settings class has, too."""
@@ -123,6 +122,27 @@ class Settings(BaseModel):
             for name, value in self.deciding().items()
             if value != (before[name] if name in before else _default(fields[name]))
         ]
+
+
+def _refusal(error: Any) -> UsageError:
+    """What pydantic found wrong with a value, in one line."""
+    name, value, expected = error["loc"][0], error["input"], error.get("ctx", {})
+    match error["type"]:
+        case "missing":
+            return UsageError(f"option {name} is missing: give it")
+        case "literal_error":
+            return UnknownNameError(str(name), value, re.findall("'([^']*)'", str(expected["expected"])))
+        case "greater_than":
+            hint = f"give more than {expected['gt']:g}"
+        case "greater_than_equal":
+            hint = f"give at least {expected['ge']:g}"
+        case "less_than":
+            hint = f"give less than {expected['lt']:g}"
+        case "less_than_equal":
+            hint = f"give at most {expected['le']:g}"
+        case _:
+            hint = error["msg"].lower()
+    return UsageError(f"option {name}={str(value) if isinstance(value, str) else reprlib.repr(value)}: {hint}")
 
 
 def _default(field: FieldInfo) -> Any:

@@ -205,5 +205,7 @@ def test_sizes(files):
     assert free is None or Budget.of(None).size <= free
     model = xfer.load("tiny", backend=NumpyBackend(), weights=None, classes=["a", "b"], image_size=16)
     for wrong in (-1, float("nan")):
-        with pytest.raises(UsageError, match=r"image_memory=(-1|nan): give GiB"):
+        with pytest.raises(
+            UsageError, match=r"image_memory=(-1: give at least 0|nan: input should be a finite number)"
+        ):
             xfer.Trainer(model, image_memory=wrong)

@@ -63,7 +63,7 @@ def test_training_with_mixed_labels_learns_and_resumes(model, data, tmp_path):
     trainer.fit(data, 5)
     assert model.evaluate(data).metrics["accuracy"] > 0.8
     trainer.save(tmp_path)
-    assert str(xfer.Trainer.resume(tmp_path, backend=model.backend).mix) == "mixup=0.2"
+    assert str(xfer.Trainer.resume(tmp_path, backend=model.backend).settings.mix) == "mixup=0.2"
 
 
 def test_words():

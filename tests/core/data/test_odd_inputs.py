@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import xfer
 from tests.command_line import xfer_command
-from xfer.cli import runs
+from xfer.cli import predict as predict_command
 from xfer.cli.app import app
 from xfer.data import Loader, Split, arrays, folder, inspect, load, manifest, pictures
 from xfer.errors import DataError
@@ -68,7 +68,7 @@ def predicted(monkeypatch):
     """`xfer predict` with a given model, in this process."""
 
     def run(model, *arguments):
-        monkeypatch.setattr(runs, "_open", lambda *_: model)
+        monkeypatch.setattr(predict_command, "open_model", lambda *_: model)
         return CliRunner().invoke(app, ["predict", "run", *map(str, arguments)])
 
     return run

@@ -1,9 +1,8 @@
 """Epochs of equal classes: what they hold, that nothing but seed and epoch decides it, and that they can be resumed."""
 
-import json
 from collections import Counter
 from itertools import pairwise
-from typing import get_args, get_type_hints
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,12 +10,13 @@ from scipy.stats import chisquare
 
 import xfer
 from tests.command_line import xfer_command
-from xfer.checkpoints.manifest import TrainingState
 from xfer.data import Augment, Data, Loader, Sampling, Split
 from xfer.data.images.decode import decode
 from xfer.data.sampling import quotas, repetitions, sample
 from xfer.errors import UnknownNameError, UsageError
+from xfer.runtime import checksums
 from xfer.specs.settings import TrainConfig
+from xfer.specs.training_settings import TrainingSettings
 from xfer.testing import NumpyBackend
 from xfer.training.callback import Callback
 from xfer.workflows import run as workflow
@@ -234,7 +234,7 @@ def test_a_fit_stopped_in_the_middle_of_an_epoch_goes_on_with_the_same_batches(n
         first.fit(data, 3)
     first.save(tmp_path)
     second = xfer.Trainer.resume(tmp_path, backend=network.backend, progress=False, restore_best=False)
-    assert (second.sampling, second.epoch, second.batch) == (kind, 1, 1)
+    assert (second.settings.sampling, second.epoch, second.batch) == (kind, 1, 1)
     after = watch(second)
     second.fit(data)
     assert before + after == steps
@@ -246,18 +246,16 @@ def test_a_run_saved_before_there_was_sampling_is_resumed_without(network, data,
     run = trainer(network)
     run.fit(data, 1)
     run.save(tmp_path)
-    document = json.loads((tmp_path / "manifest.json").read_text())
-    del document["training"]["sampling"]
-    del document["sha256"]  # nor was there a seal
-    document["format"] = 1
-    (tmp_path / "manifest.json").write_text(json.dumps(document))
-    assert xfer.Trainer.resume(tmp_path, backend=network.backend, progress=False).sampling == "none"
+    document = checksums.without_checksum((tmp_path / "manifest.json").read_bytes())
+    del document["training"]["settings"]["sampling"]
+    (tmp_path / "manifest.json").write_bytes(checksums.with_checksum(document))
+    assert xfer.Trainer.resume(tmp_path, backend=network.backend, progress=False).settings.sampling == "none"
 
 
 def test_words_are_the_same_everywhere(network, tmp_path):
     assert get_args(Sampling) == ("none", *KINDS)
     assert TrainConfig.model_fields["sampling"].annotation == Sampling
-    assert get_type_hints(TrainingState)["sampling"] == Sampling
+    assert TrainingSettings.model_fields["sampling"].annotation == Sampling
     with pytest.raises(UnknownNameError, match="unknown sampling 'ovr'"):
         trainer(network, sampling="ovr")
     result = xfer_command("train", "digits", "--sampling", "ovr", "--out", tmp_path / "run")
