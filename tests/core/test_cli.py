@@ -71,7 +71,7 @@ def test_later_layers_override_and_none_is_not_given():
     assert (config.epochs, config.lr) == (4, 0.5)
     with pytest.raises(UnknownNameError, match="did you mean 'batch_size'"):
         train_config({"data": "x", "batchsize": 1})
-    with pytest.raises(UsageError, match="option data: field required"):
+    with pytest.raises(UsageError, match="option data is missing: give it"):
         train_config({})
     assert json.loads(train_config({"data": "x", "hidden": "8,4"}).model_dump_json())["hidden"] == [8, 4]
 
