@@ -24,6 +24,7 @@ from harness import interleave, ratio, write
 OURS = """
 import numpy as np, xfer
 from xfer.specs.loss import LossSpec
+from xfer.specs.update import UpdateSpec
 from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.rates import block_rates
 model = xfer.load("{model}", backend="{backend}", weights=None, classes=10, precision="fp32")
@@ -32,7 +33,7 @@ images = np.zeros((1, 224, 224, 3), np.uint8)
 OUR_PREDICTION = OURS + "model.predict(images)"
 OUR_STEP = (
     OURS
-    + "stepper = model.backend.stepper(model, OptimizerSpec(), LossSpec())\n"
+    + "stepper = model.backend.stepper(model, UpdateSpec(OptimizerSpec(), LossSpec()))\n"
     + "float(stepper.step(images.repeat(2, 0), np.array([0, 1]), block_rates(1e-3, model.blocks)))"
 )
 TORCH = """

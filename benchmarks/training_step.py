@@ -39,12 +39,13 @@ def ours(backend: str, model: str, precision: str, number: int, device: str) -> 
     from xfer.specs.loss import LossSpec
     from xfer.specs.optimizer import OptimizerSpec
     from xfer.specs.rates import block_rates
+    from xfer.specs.update import UpdateSpec
 
     network = xfer.load(
         model, backend=backend, weights=None, classes=10, precision=precision, dropout=False, device=device
     )
     images, labels = batch(number, network.spec.preprocessing.size, 10)
-    stepper = network.backend.stepper(network, OptimizerSpec("adamw"), LossSpec())
+    stepper = network.backend.stepper(network, UpdateSpec(OptimizerSpec("adamw"), LossSpec()))
     rates = block_rates(1e-4, network.blocks)
 
     def step() -> float:

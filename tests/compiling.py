@@ -6,6 +6,7 @@ import xfer
 from xfer.models import compilation
 from xfer.specs.loss import LossSpec
 from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.update import UpdateSpec
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
@@ -20,17 +21,17 @@ class Compiling:
         raise NotImplementedError
 
     def test_compiled_inference_and_training_are_the_same(self, monkeypatch):
-        def always(model, work, once):
-            model.compiled[work] = True
+        def always(work, once, compiled, deterministic):
+            compiled[work] = True
 
-        monkeypatch.setattr(compilation, "settle", always)
+        monkeypatch.setattr(compilation, "choose", always)
         results = []
         for compiled in (False, True):
             model = xfer.load(
                 "tiny", backend=self.backend, weights=None, classes=3, image_size=16, precision="fp32", compile=compiled
             )
             before = self.traced(model)
-            stepper = model.backend.stepper(model, OptimizerSpec("sgd", momentum=0.0), LossSpec())
+            stepper = model.backend.stepper(model, UpdateSpec(OptimizerSpec("sgd", momentum=0.0), LossSpec()))
             found = [model.logits(IMAGES), model.logits(IMAGES[:4])]
             for _ in range(2):
                 stepper.step(IMAGES, LABELS, dict.fromkeys(model.blocks, 0.1))

@@ -9,6 +9,7 @@ from xfer.models.backend import get_backend
 from xfer.specs.loss import LossSpec
 from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.rates import block_rates
+from xfer.specs.update import UpdateSpec
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
@@ -58,13 +59,13 @@ class Precision:
 
     def test_training_decides_too_before_the_first_step(self):
         model = self.model()
-        stepper = model.backend.stepper(model, OptimizerSpec(), LossSpec())
+        stepper = model.backend.stepper(model, UpdateSpec(OptimizerSpec(), LossSpec()))
         stepper.step(IMAGES, LABELS, block_rates(1e-3, model.blocks))
         assert model.spec.precision == "bf16"
 
     def test_weights_statistics_slots_and_the_head_are_float32(self):
         model = self.model("resnet18", precision="bf16")
-        stepper = model.backend.stepper(model, OptimizerSpec(), LossSpec())
+        stepper = model.backend.stepper(model, UpdateSpec(OptimizerSpec(), LossSpec()))
         before = model.weights()
         stepper.step(IMAGES, LABELS, block_rates(1e-2, model.blocks))
         for name, array in (model.weights() | stepper.state()).items():

@@ -10,6 +10,7 @@ import pytest
 
 import xfer
 from xfer.errors import UsageError, WeightsError
+from xfer.specs.update import UpdateSpec
 
 LABELS = np.arange(12) % 3
 NOISE = np.random.default_rng(0).integers(0, 80, (12, 32, 32, 3))
@@ -54,7 +55,7 @@ class Wrapping(ABC):
         model = self.wrap(self.native(), classes=["a", "b", "c"])
         model.freeze()
         before = model.weights()
-        stepper = model.backend.stepper(model, xfer.OptimizerSpec("adam"), xfer.LossSpec())
+        stepper = model.backend.stepper(model, UpdateSpec(xfer.OptimizerSpec("adam"), xfer.LossSpec()))
         rates = dict.fromkeys(model.blocks, 0.1)
         losses = [float(stepper.step(IMAGES, LABELS, rates, seed=i)) for i in range(30)]
         assert losses[-1] < 0.8 * losses[0]
@@ -68,7 +69,7 @@ class Wrapping(ABC):
         model.freeze()
         model.unfreeze(last=1)
         before = model.weights()
-        stepper = model.backend.stepper(model, xfer.OptimizerSpec("sgd"), xfer.LossSpec())
+        stepper = model.backend.stepper(model, UpdateSpec(xfer.OptimizerSpec("sgd"), xfer.LossSpec()))
         stepper.step(IMAGES, LABELS, dict.fromkeys(model.blocks, 0.1), seed=0)
         changed = {model.card.block_of(n) for n, a in model.weights().items() if not np.array_equal(a, before[n])}
         assert changed == {model.blocks[-2], "head"}

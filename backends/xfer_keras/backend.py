@@ -24,12 +24,10 @@ from xfer.models.backend import Backend
 from xfer.models.base_model import BaseModel
 from xfer.models.spec import Description, ModelSpec
 from xfer.runtime.devices import cpu_has_bf16
-from xfer.specs.loss import LossSpec
-from xfer.specs.optimizer import OptimizerSpec
-from xfer.zoo import cards
-from xfer_keras.families import FAMILIES
+from xfer.specs.update import UpdateSpec
 from xfer_keras.gan import KerasGan
 from xfer_keras.model import KerasModel
+from xfer_keras.nets.families import FAMILIES
 from xfer_keras.stepper import KerasStepper
 from xfer_keras.wrapped import WrappedModel, describe
 
@@ -44,6 +42,7 @@ class KerasBackend(Backend):
     """Keras 3 on TensorFlow."""
 
     name = "tensorflow"
+    families = FAMILIES
 
     def __init__(self) -> None:
         if keras.backend.backend() != "tensorflow":
@@ -62,14 +61,7 @@ class KerasBackend(Backend):
     def devices(self) -> Sequence[str]:
         return [*(f"cuda:{i}" for i, _ in enumerate(tf.config.list_physical_devices("GPU"))), "cpu"]
 
-    def architectures(self) -> Sequence[str]:
-        return [card.name for card in cards() if card.family in FAMILIES]
-
-    def build(self, spec: ModelSpec) -> KerasModel:
-        if spec.card.family not in FAMILIES:
-            raise BackendError(
-                f"backend 'tensorflow' has no {spec.card.name}: it has {', '.join(self.architectures())}"
-            )
+    def build_network(self, spec: ModelSpec) -> KerasModel:
         return KerasModel(self, spec)
 
     @contextmanager
@@ -108,11 +100,9 @@ class KerasBackend(Backend):
     def wrap(self, native: Any, spec: ModelSpec) -> WrappedModel:
         return WrappedModel(self, spec, native)
 
-    def stepper(
-        self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
-    ) -> KerasStepper:
+    def stepper(self, model: BaseModel, update: UpdateSpec) -> KerasStepper:
         assert isinstance(model, KerasModel)
-        return KerasStepper(model, optimizer, loss, clip_norm)
+        return KerasStepper(model, update)
 
     def gan(
         self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec

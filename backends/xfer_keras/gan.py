@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from xfer.features.gan import RULE, SLOPE, Gan, GanSpec
-from xfer_keras.layout import Tensor
+from xfer.features.gan import SLOPE, UPDATE, Gan, GanSpec
+from xfer_keras.nets.layout import Tensor
 from xfer_keras.optimizer import Optimizer
 
 
@@ -24,7 +24,7 @@ class KerasGan(Gan):
         self.dtype = tf.float64 if spec.precision == "fp64" else tf.float32
         self.weights = {name: keras.Variable(array, dtype=self.dtype.name) for name, array in weights.items()}
         self._judge = tuple(map(self._tensor, classifier))
-        self._rules = {part: Optimizer(RULE, {part: self._of(part)}, [part]) for part in ("generator", "critic")}
+        self._rules = {part: Optimizer(UPDATE, {part: self._of(part)}, [part]) for part in ("generator", "critic")}
         self._critic = tf.function(self._critic_step)
         self._generator = tf.function(self._generator_step)
 
@@ -67,7 +67,7 @@ class KerasGan(Gan):
         variables = [tensor.variable.value for tensor in self._of(part).values()]
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         rates = tf.constant([self.spec.rate], tf.float64)
-        return self._rules[part].update(loss, gradients, rates, None, lambda: None)
+        return self._rules[part].update(loss, gradients, rates, lambda: None)
 
     def _of(self, part: str) -> dict[str, Tensor]:
         return {name: Tensor(None, v, None) for name, v in self.weights.items() if name.startswith(part)}

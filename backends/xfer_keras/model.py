@@ -12,20 +12,20 @@ import numpy as np
 import tensorflow as tf
 from keras.layers import Concatenate, Dense, Dropout, GlobalAveragePooling1D
 
-from xfer.models.backend import Backend
 from xfer.models.base_model import BaseModel
+from xfer.models.engine import Engine
 from xfer.models.spec import ModelSpec
 from xfer.specs.inputs import Inputs
-from xfer_keras.families import FAMILIES
-from xfer_keras.head import build_heads
-from xfer_keras.layers import relu
-from xfer_keras.layout import Tensor, forward_order, tensors
+from xfer_keras.nets.families import FAMILIES
+from xfer_keras.nets.head import build_heads
+from xfer_keras.nets.layers import relu
+from xfer_keras.nets.layout import Tensor, forward_order, tensors
 
 
 class KerasModel(BaseModel):
     """A flat functional Keras model, run stage by stage."""
 
-    def __init__(self, backend: Backend, spec: ModelSpec) -> None:
+    def __init__(self, backend: Engine, spec: ModelSpec) -> None:
         super().__init__(backend, spec)
         self.device = spec.device.replace("cuda", "GPU").replace("cpu", "CPU:0")
         self.dtype = tf.float64 if spec.precision == "fp64" else tf.float32

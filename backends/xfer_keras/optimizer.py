@@ -8,37 +8,37 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xfer.specs.optimizer import OptimizerSpec
-from xfer_keras.layout import Tensor
+from xfer.models.stepper import Slots
+from xfer.specs.update import UpdateSpec
+from xfer_keras.nets.layout import Tensor
 
 
 class Optimizer:
     """torch.optim's SGD, Adam and AdamW (torch/optim/{sgd,adam,adamw}.py) over named tensors.
 
     Args:
-        spec: the update rule.
+        spec: the update.
         blocks: trainable tensors by canonical name, by block.
         order: all blocks of the model, in the order of the rates.
     """
 
-    def __init__(self, spec: OptimizerSpec, blocks: Mapping[str, Mapping[str, Tensor]], order: Sequence[str]) -> None:
-        self.spec = spec
+    def __init__(self, spec: UpdateSpec, blocks: Mapping[str, Mapping[str, Tensor]], order: Sequence[str]) -> None:
+        self.spec, self.clip_norm = spec.optimizer, spec.clip_norm
         self.tensors = {name: tensor for tensors in blocks.values() for name, tensor in tensors.items()}
         self._places = [order.index(block) for block, tensors in blocks.items() for _ in tensors]
         self._slots = {
             slot: [tf.Variable(tf.zeros_like(tensor.variable.value)) for tensor in self.tensors.values()]
-            for slot in spec.slots
+            for slot in self.spec.slots
         }
         self._steps = tf.Variable(tf.zeros(len(self.tensors), tf.int64))
 
-    def update(self, loss: Any, gradients: Sequence[Any], rates: Any, clip_norm: float | None, undo: Any) -> Any:
+    def update(self, loss: Any, gradients: Sequence[Any], rates: Any, undo: Any) -> Any:
         """One update; traced into the step.
 
         Args:
             loss: a scalar.
             gradients: one for each tensor, in order.
             rates: float64, one for each block of the model.
-            clip_norm: bound of the gradients' global norm, as torch.nn.utils.clip_grad_norm_ applies it.
             undo: called in the place of the update where the loss or that norm is not finite.
 
         Returns:
@@ -47,8 +47,8 @@ class Optimizer:
         norm = tf.linalg.global_norm(gradients)
 
         def apply() -> Any:
-            factor = 1.0 if clip_norm is None else tf.minimum(clip_norm / (norm + 1e-6), 1.0)
-            self._apply(gradients if clip_norm is None else [g * factor for g in gradients], rates)
+            factor = 1.0 if self.clip_norm is None else tf.minimum(self.clip_norm / (norm + 1e-6), 1.0)
+            self._apply(gradients if self.clip_norm is None else [g * factor for g in gradients], rates)
             return loss
 
         def leave() -> Any:
@@ -90,21 +90,23 @@ class Optimizer:
         correction = tf.cast(tf.sqrt(1 - tf.pow(tf.constant(beta2, tf.float64), step)), dtype)
         return weight.assign_sub(size * mean / (tf.sqrt(square) / correction + spec.eps))
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Slots as `slot/tensor`, zero where there was no update yet, and `step/tensor`."""
-        result: dict[str, np.ndarray] = {}
-        for i, (name, tensor) in enumerate(self.tensors.items()):
-            for slot, variables in self._slots.items():
-                result[f"{slot}/{name}"] = tensor.from_keras(variables[i].numpy())
-            result[f"step/{name}"] = np.array(self._steps[i].numpy(), np.int64)
-        return result
+    def slots(self) -> dict[str, dict[str, np.ndarray]]:
+        """The slots of each tensor, zeros where there was no update yet."""
+        return {
+            name: {slot: tensor.from_keras(variables[i].numpy()) for slot, variables in self._slots.items()}
+            for i, (name, tensor) in enumerate(self.tensors.items())
+        }
 
-    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Set the slots that `state` names, of the tensors that are trainable."""
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many updates each tensor has had."""
+        return dict(zip(self.tensors, self._steps.numpy().tolist(), strict=True))
+
+    def load(self, slots: Slots, counts: Mapping[str, int]) -> None:
+        """Set the slots and counts of the tensors named."""
         steps = self._steps.numpy()
         for i, (name, tensor) in enumerate(self.tensors.items()):
-            steps[i] = state.get(f"step/{name}", steps[i])
-            for slot, variables in self._slots.items():
-                if (array := state.get(f"{slot}/{name}")) is not None:
-                    variables[i].assign(tensor.to_keras(array))
+            steps[i] = counts.get(name, steps[i])
+            for slot, array in slots.get(name, {}).items():
+                self._slots[slot][i].assign(tensor.to_keras(array))
         self._steps.assign(steps)

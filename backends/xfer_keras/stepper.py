@@ -9,83 +9,82 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xfer.models.base_model import STATISTICS
-from xfer.models.stepper import Stepper
+from xfer.models.network import STATISTICS
+from xfer.models.stepper import Slots, Stepper
 from xfer.specs.inputs import Inputs
-from xfer.specs.loss import LossSpec
-from xfer.specs.optimizer import OptimizerSpec
-from xfer_keras.layout import Tensor
+from xfer.specs.update import UpdateSpec
 from xfer_keras.loss import loss_of
 from xfer_keras.model import KerasModel
+from xfer_keras.nets.layout import Tensor
 from xfer_keras.optimizer import Optimizer
 
 
 class KerasStepper(Stepper):
-    """A gradient tape and torch's update rules for the tensors that are trainable at the moment."""
+    """GradientTape and torch's update rules, compiled by tf.function for the tensors that are trainable."""
 
     model: KerasModel
 
-    def __init__(
-        self, model: KerasModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
-    ) -> None:
-        super().__init__(model, optimizer, loss, clip_norm)
+    def __init__(self, model: KerasModel, update: UpdateSpec) -> None:
+        super().__init__(model, update)
         self._rule: Optimizer | None = None
-
-    def rebuild(self) -> None:
-        kept = self._rule.state() if self._rule else {}
-        tensors = self.model.tensors()
-        blocks = {block: {name: tensors[name] for name in names} for block, names in self.trainable_by_block().items()}
-        with tf.device(self.model.device):
-            self._rule = Optimizer(self.optimizer, blocks, self.model.blocks)
-        if kept:
-            self._rule.load_state(kept)
         self._compiled: dict[Any, Any] = {}
 
+    def rebuild(self, blocks: Mapping[str, Sequence[str]]) -> None:
+        tensors = self.model.tensors()
+        by_block = {block: {name: tensors[name] for name in names} for block, names in blocks.items()}
+        with tf.device(self.model.device):
+            self._rule = Optimizer(self.update, by_block, self.model.blocks)
+        self._compiled = {}
+
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
-        by_block, micro_batches = [rates[block] for block in self.model.blocks], self.micro_batches(inputs, seed)
-        if len(micro_batches) > 1:
-            return self._step_in_micro_batches(micro_batches, labels, by_block)
-        return float(self._call(self._update, inputs, labels, seed, by_block))
+        return float(self._call(self._update, inputs, labels, seed, self._by_block(rates)))
 
-    def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-        statistics = self._statistics()
-        _, gradients = self._call(self._loss_and_gradients, inputs, labels, seed)
-        self.model.write(statistics)
-        return {
-            name: tensor.from_keras(gradient.numpy())
-            for (name, tensor), gradient in zip(self._optimizer.tensors.items(), gradients, strict=True)
-        }
+    def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> list[Any]:
+        return list(self._call(self._loss_and_gradients, inputs, labels, seed)[1])
 
-    def read_state(self) -> dict[str, np.ndarray]:
-        return self._optimizer.state()
+    def forward(self, inputs: Inputs, seed: int) -> list[Any]:
+        return list(self._run(self._logits, inputs, seed))
 
-    def write_state(self, state: Mapping[str, np.ndarray]) -> None:
-        self._optimizer.load_state(state)
+    def loss_gradients(self, outputs: Sequence[Sequence[Any]], labels: np.ndarray) -> tuple[Any, list[list[Any]]]:
+        with tf.device(self.model.device), tf.GradientTape() as tape:
+            logits = [tf.concat(parts, 0) for parts in zip(*outputs, strict=True)]
+            tape.watch(logits)
+            loss = self._loss(list(zip(self._shares, logits, strict=True)), tf.constant(labels))
+        gradients = tape.gradient(loss, logits)
+        sizes = [len(each[0]) for each in outputs]
+        return loss, [list(parts) for parts in zip(*(tf.split(g, sizes) for g in gradients), strict=True)]
+
+    def backward(self, inputs: Inputs, seed: int, at_outputs: Sequence[Any], total: list[Any] | None) -> list[Any]:
+        gradients = self._run(self._gradients_from, inputs, seed, list(at_outputs))
+        return list(gradients) if total is None else [a + b for a, b in zip(total, gradients, strict=True)]
+
+    def apply_gradients(
+        self, loss: Any, gradients: list[Any], rates: Mapping[str, float], statistics: Mapping[str, Any]
+    ) -> float:
+        with tf.device(self.model.device):
+            by_block = tf.constant(self._by_block(rates), tf.float64)
+            return float(self._optimizer.update(loss, gradients, by_block, partial(self.restore, statistics)))
+
+    def read_gradients(self, gradients: list[Any]) -> dict[str, np.ndarray]:
+        tensors = self._optimizer.tensors.items()
+        return {name: t.from_keras(g.numpy()) for (name, t), g in zip(tensors, gradients, strict=True)}
+
+    def read_slots(self) -> Slots:
+        return self._optimizer.slots()
+
+    def read_counts(self) -> Mapping[str, int]:
+        return self._optimizer.counts
+
+    def write_slots(self, slots: Slots, counts: Mapping[str, int]) -> None:
+        self._optimizer.load(slots, counts)
 
     @property
     def _optimizer(self) -> Optimizer:
         assert self._rule is not None, "rebuild() comes first"
         return self._rule
 
-    def _statistics(self) -> dict[str, np.ndarray]:
-        return self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
-
-    def _step_in_micro_batches(
-        self, micro_batches: Sequence[tuple[Inputs, int]], labels: np.ndarray, rates: Sequence[float]
-    ) -> float:
-        statistics = self._statistics()
-        found = [self._run(self._logits, micro_batch, seed) for micro_batch, seed in micro_batches]
-        self.model.write(statistics)
-        loss, to_logits = self._to_logits(labels, [tf.concat(parts, 0) for parts in zip(*found, strict=True)])
-        at, total = 0, None
-        for micro_batch, seed in micro_batches:
-            part = [gradient[at : at + len(micro_batch)] for gradient in to_logits]
-            gradients = self._run(self._gradients_from, micro_batch, seed, part)
-            total = gradients if total is None else [a + b for a, b in zip(total, gradients, strict=True)]
-            at += len(micro_batch)
-        with tf.device(self.model.device):
-            undo = partial(self.model.write, statistics)
-            return float(self._optimizer.update(loss, total, tf.constant(rates, tf.float64), self.clip_norm, undo))
+    def _by_block(self, rates: Mapping[str, float]) -> list[float]:
+        return [rates[block] for block in self.model.blocks]
 
     def _run(self, function: Any, micro_batch: Inputs, seed: int, *more: Any) -> Any:
         """Run a function on a micro_batch, compiled once for each kind of it."""
@@ -130,12 +129,6 @@ class KerasStepper(Stepper):
         self._shares = [share for share, _ in outputs]
         return [logits for _, logits in outputs]
 
-    def _to_logits(self, labels: np.ndarray, logits: Sequence[Any]) -> tuple[Any, list[Any]]:
-        with tf.device(self.model.device), tf.GradientTape() as tape:
-            tape.watch(logits)
-            loss = self._loss(list(zip(self._shares, logits, strict=True)), tf.constant(labels))
-        return loss, tape.gradient(loss, logits)
-
     def _gradients_from(
         self, after: str | None, seed: Any, to_logits: Any, values: Any, columns: Any = None
     ) -> list[Any]:
@@ -154,7 +147,7 @@ class KerasStepper(Stepper):
         return self.model.forward(inputs)
 
     def _loss(self, outputs: Sequence[tuple[float, Any]], labels: Any) -> Any:
-        return tf.add_n([weight * loss_of(self.loss, logits, labels) for weight, logits in outputs])
+        return tf.add_n([weight * loss_of(self.update.loss, logits, labels) for weight, logits in outputs])
 
     def _update(self, after: str | None, labels: Any, seed: Any, rates: Any, *inputs: Any) -> Any:
         followed = [tensor.variable.value for tensor in self._followed()]
@@ -165,7 +158,7 @@ class KerasStepper(Stepper):
                 variable.assign(array)
 
         loss, gradients = self._loss_and_gradients(after, labels, seed, *inputs)
-        return self._optimizer.update(loss, gradients, rates, self.clip_norm, undo)
+        return self._optimizer.update(loss, gradients, rates, undo)
 
     def _followed(self) -> list[Tensor]:
         """The statistics of normalisation that a training pass changes."""

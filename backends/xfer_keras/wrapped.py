@@ -13,12 +13,12 @@ import tensorflow as tf
 from keras import layers
 
 from xfer.errors import UsageError
-from xfer.models.backend import Backend
+from xfer.models.engine import Engine
 from xfer.models.spec import Description, ModelSpec
 from xfer.specs.inputs import Inputs
-from xfer_keras.head import build_heads
-from xfer_keras.layout import Tensor, tensors
 from xfer_keras.model import KerasModel
+from xfer_keras.nets.head import build_heads
+from xfer_keras.nets.layout import Tensor, tensors
 
 _STANDARD = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, layers.BatchNormalization, layers.LayerNormalization)
 
@@ -26,7 +26,7 @@ _STANDARD = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, layers.BatchNo
 class WrappedModel(KerasModel):
     """A user's model, cut in two at the head's input."""
 
-    def __init__(self, backend: Backend, spec: ModelSpec, native: keras.Model) -> None:
+    def __init__(self, backend: Engine, spec: ModelSpec, native: keras.Model) -> None:
         self._whole = native
         super().__init__(backend, spec)
 

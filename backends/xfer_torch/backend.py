@@ -28,13 +28,11 @@ from xfer.features.gan import GanSpec
 from xfer.models.base_model import BaseModel
 from xfer.models.spec import Description
 from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext, launch_environment
-from xfer.specs.loss import LossSpec
-from xfer.specs.optimizer import OptimizerSpec
-from xfer.zoo import cards
+from xfer.specs.update import UpdateSpec
 from xfer_torch.distributed import joined
-from xfer_torch.families import FAMILIES
 from xfer_torch.gan import TorchGan
 from xfer_torch.model import TorchModel
+from xfer_torch.nets.families import FAMILIES
 from xfer_torch.stepper import TorchStepper
 from xfer_torch.wrapped import WrappedModel, describe
 
@@ -43,6 +41,7 @@ class TorchBackend(Backend):
     """PyTorch and torchvision."""
 
     name = "torch"
+    families = FAMILIES
 
     def versions(self) -> dict[str, str]:
         return {"torch": torch.__version__, "torchvision": torchvision.__version__}
@@ -52,12 +51,7 @@ class TorchBackend(Backend):
         found += ["mps"] if torch.backends.mps.is_available() else []
         return [*found, "cpu"]
 
-    def architectures(self) -> Sequence[str]:
-        return [card.name for card in cards() if card.family in FAMILIES]
-
-    def build(self, spec: ModelSpec) -> TorchModel:
-        if spec.card.family not in FAMILIES:
-            raise BackendError(f"backend 'torch' has no {spec.card.name}: it has {', '.join(self.architectures())}")
+    def build_network(self, spec: ModelSpec) -> TorchModel:
         if spec.precision == "fp64" and spec.device == "mps":
             raise BackendError("device 'mps' has no float64: use device='cpu' for precision 'fp64'")
         return TorchModel(self, spec)
@@ -110,11 +104,9 @@ class TorchBackend(Backend):
     def wrap(self, native: Any, spec: ModelSpec) -> WrappedModel:
         return WrappedModel(self, spec, native)
 
-    def stepper(
-        self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
-    ) -> TorchStepper:
+    def stepper(self, model: BaseModel, update: UpdateSpec) -> TorchStepper:
         assert isinstance(model, TorchModel)
-        return TorchStepper(model, optimizer, loss, clip_norm)
+        return TorchStepper(model, update)
 
     def distributed_context(self, device: str) -> DistributedContext:
         if launch_environment().size == 1:

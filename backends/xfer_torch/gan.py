@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xfer.features.gan import RULE, SLOPE, Gan, GanSpec
+from xfer.features.gan import SLOPE, UPDATE, Gan, GanSpec
 from xfer_torch.optimizer import Optimizer
 
 
@@ -23,7 +23,7 @@ class TorchGan(Gan):
         self.dtype = torch.float64 if spec.precision == "fp64" else torch.float32
         self.weights = {name: self._tensor(array).requires_grad_() for name, array in weights.items()}
         self._judge = tuple(map(self._tensor, classifier))
-        self._rules = {part: Optimizer(RULE, {part: self._of(part)}) for part in ("generator", "critic")}
+        self._rules = {part: Optimizer(UPDATE, {part: self._of(part)}) for part in ("generator", "critic")}
 
     def critic_step(self, real: np.ndarray, onehot: np.ndarray, noise: np.ndarray, mix: np.ndarray) -> float:
         x, c, z, share = map(self._tensor, (real, onehot, noise, mix))
@@ -55,7 +55,7 @@ class TorchGan(Gan):
             self._of(part), torch.autograd.grad(loss, list(self._of(part).values())), strict=True
         ):
             self.weights[name].grad = gradient
-        return self._rules[part].update(loss.detach(), {part: self.spec.rate}, None)
+        return self._rules[part].update(loss.detach(), {part: self.spec.rate})
 
     def _of(self, part: str) -> dict[str, Tensor]:
         return {name: tensor for name, tensor in self.weights.items() if name.startswith(part)}

@@ -11,20 +11,21 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import StochasticDepth
 
-from xfer.models.backend import Backend
-from xfer.models.base_model import STATISTICS, BaseModel
+from xfer.models.base_model import BaseModel
+from xfer.models.engine import Engine
+from xfer.models.network import STATISTICS
 from xfer.models.spec import ModelSpec
 from xfer.specs.inputs import Inputs
 from xfer_torch.allocator import keep_pages
-from xfer_torch.families import FAMILIES
-from xfer_torch.head import build_heads
-from xfer_torch.layers import MeanPlace, Undrawn
+from xfer_torch.nets.families import FAMILIES
+from xfer_torch.nets.head import build_heads
+from xfer_torch.nets.layers import MeanPlace, Undrawn
 
 
 class TorchModel(BaseModel):
     """A torchvision module in channels_last layout, run stage by stage."""
 
-    def __init__(self, backend: Backend, spec: ModelSpec) -> None:
+    def __init__(self, backend: Engine, spec: ModelSpec) -> None:
         super().__init__(backend, spec)
         self.device = torch.device(spec.device)
         if self.device.type == "cpu":

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xfer.models.stepper import Slots
 from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.update import UpdateSpec
 from xfer_torch.model import to_numpy
 
 
@@ -18,60 +20,59 @@ class Optimizer:
     """A `torch.optim.Optimizer` over named tensors.
 
     Args:
-        spec: the update rule.
+        spec: the update.
         blocks: trainable tensors by canonical name, by block.
+
+    Attributes:
+        counts: how many updates each tensor has had.
     """
 
-    def __init__(self, spec: OptimizerSpec, blocks: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def __init__(self, spec: UpdateSpec, blocks: Mapping[str, Mapping[str, Tensor]]) -> None:
         self.spec = spec
         self.tensors = {name: tensor for tensors in blocks.values() for name, tensor in tensors.items()}
         groups = [{"params": list(tensors.values()), "block": block} for block, tensors in blocks.items()]
-        self.native = _native(spec, groups)
-        self._steps = dict.fromkeys(self.tensors, 0)
+        self.native = _native(spec.optimizer, groups)
+        self.counts = dict.fromkeys(self.tensors, 0)
 
-    def update(self, loss: Tensor, rates: Mapping[str, float], clip_norm: float | None) -> float:
-        """One update from the gradients at hand, which are clipped by their global norm first and dropped after.
+    def update(self, loss: Tensor, rates: Mapping[str, float]) -> float:
+        """One update from the gradients in the tensors, which are clipped by their global norm and dropped after it.
 
         Returns:
             The loss; NaN where it or the norm is not finite, and then there was no update.
         """
         gradients = [tensor.grad for tensor in self.tensors.values() if tensor.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        found, size = torch.stack([loss, norm.to(loss)]).tolist()  # both at once: this is what waits for the device
-        fine = math.isfinite(found) and math.isfinite(size)
-        if fine:
-            if clip_norm is not None:
-                torch.nn.utils.clip_grads_with_norm_(self.tensors.values(), clip_norm, norm)
+        found, size = torch.stack([loss, norm.to(loss)]).tolist()  # both in one copy: this waits for the device
+        finite = math.isfinite(found) and math.isfinite(size)
+        if finite:
+            if self.spec.clip_norm is not None:
+                torch.nn.utils.clip_grads_with_norm_(self.tensors.values(), self.spec.clip_norm, norm)
             for group in self.native.param_groups:
                 group["lr"] = rates[group["block"]]
             self.native.step()
-            for name in self._steps:
-                self._steps[name] += 1
+            for name in self.counts:
+                self.counts[name] += 1
         self.native.zero_grad(set_to_none=True)
-        return found if fine else math.nan
+        return found if finite else math.nan
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Slots as `slot/tensor`, zero where there was no update yet, and `step/tensor`."""
-        result: dict[str, np.ndarray] = {}
-        for name, tensor in self.tensors.items():
-            kept = self.native.state.get(tensor, {})
-            for slot in self.spec.slots:
-                result[f"{slot}/{name}"] = to_numpy(kept.get(slot, torch.zeros_like(tensor)))
-            result[f"step/{name}"] = np.array(self._steps[name], np.int64)
-        return result
+    def slots(self) -> dict[str, dict[str, np.ndarray]]:
+        """The slots of each tensor, zeros where there was no update yet."""
+        names = self.spec.optimizer.slots
+        return {
+            name: {slot: to_numpy(self.native.state[tensor].get(slot, torch.zeros_like(tensor))) for slot in names}
+            for name, tensor in self.tensors.items()
+        }
 
-    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Set the slots that `state` names, of the tensors that are trainable."""
-        for name, tensor in self.tensors.items():
-            self._steps[name] = int(state.get(f"step/{name}", self._steps[name]))
-            kept = self.native.state[tensor]
-            for slot in self.spec.slots:
-                if (array := state.get(f"{slot}/{name}")) is not None:
-                    kept[slot] = torch.zeros_like(tensor).copy_(torch.from_numpy(array))
-                elif slot not in kept:
-                    kept[slot] = torch.zeros_like(tensor)
-            if self.spec.name != "sgd":
-                kept["step"] = torch.tensor(float(self._steps[name]))
+    def load(self, slots: Slots, counts: Mapping[str, int]) -> None:
+        """Set the slots and counts of the tensors named."""
+        self.counts |= counts
+        for name in counts:
+            tensor = self.tensors[name]
+            state = self.native.state[tensor]
+            for slot, array in slots.get(name, {}).items():
+                state[slot] = torch.zeros_like(tensor).copy_(torch.from_numpy(array))
+            if self.spec.optimizer.name != "sgd":
+                state["step"] = torch.tensor(float(counts[name]))
 
 
 def _native(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

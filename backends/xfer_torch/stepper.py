@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from xfer.models.stepper import Stepper
+from xfer.models.stepper import Slots, Stepper
 from xfer.specs.inputs import Inputs
-from xfer.specs.loss import LossSpec
-from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.update import UpdateSpec
 from xfer_torch.distributed import TorchDistributedContext, joined, others, parallel
 from xfer_torch.loss import loss_of
 from xfer_torch.model import TorchModel, to_numpy
 from xfer_torch.optimizer import Optimizer
+
+Outputs = list[tuple[float, Tensor]]
 
 
 class TorchStepper(Stepper):
@@ -25,49 +27,80 @@ class TorchStepper(Stepper):
 
     model: TorchModel
 
-    def __init__(
-        self, model: TorchModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
-    ) -> None:
-        super().__init__(model, optimizer, loss, clip_norm)
+    def __init__(self, model: TorchModel, update: UpdateSpec) -> None:
+        super().__init__(model, update)
         self._rule: Optimizer | None = None
         self._parallel: dict[str | None, DistributedDataParallel] = {}
-        self._followed: list[Tensor] = []
+        self._live_buffers: list[Tensor] = []
 
-    def rebuild(self) -> None:
+    def rebuild(self, blocks: Mapping[str, Sequence[str]]) -> None:
         self._parallel = {}
         self.model.set_training(True)
         modules = [module for module in self.model.native.modules() if module.training]
-        self._followed = [buffer for module in modules for buffer in module.buffers(recurse=False)]
+        self._live_buffers = [buffer for module in modules for buffer in module.buffers(recurse=False)]
         self.model.set_training(False)
-        kept = self._rule.state() if self._rule else {}
         tensors = self.model.tensors()
-        blocks = {block: {name: tensors[name] for name in names} for block, names in self.trainable_by_block().items()}
-        self._rule = Optimizer(self.optimizer, blocks)
-        if kept:
-            self._rule.load_state(kept)
+        self._rule = Optimizer(self.update, {b: {name: tensors[name] for name in names} for b, names in blocks.items()})
+
+    def statistics(self) -> dict[str, Tensor]:
+        return {name: buffer.clone() for name, buffer in self.model.native.named_buffers()}
+
+    def restore(self, statistics: Mapping[str, Tensor]) -> None:
+        for name, buffer in self.model.native.named_buffers():
+            buffer.copy_(statistics[name])
 
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
-        before = [buffer.clone() for buffer in self._followed]
-        loss = self._optimizer.update(self._backward(inputs, labels, seed), rates, self.clip_norm)
+        before = [buffer.clone() for buffer in self._live_buffers]
+        loss = self._optimizer.update(self._backward(inputs, labels, seed), rates)
         if math.isnan(loss):
-            for buffer, array in zip(self._followed, before, strict=True):
+            for buffer, array in zip(self._live_buffers, before, strict=True):
                 buffer.copy_(array)
         return loss
 
-    def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-        statistics = {name: buffer.clone() for name, buffer in self.model.native.named_buffers()}
+    def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> None:
         self._backward(inputs, labels, seed)
-        gradients = {name: to_numpy(tensor.grad) for name, tensor in self._optimizer.tensors.items()}
+
+    def forward(self, inputs: Inputs, seed: int) -> Outputs:
+        with torch.no_grad(), self._seeded(seed):
+            return self.model.forward(inputs)
+
+    def loss_gradients(self, outputs: Sequence[Outputs], labels: np.ndarray) -> tuple[Tensor, list[list[Tensor]]]:
+        weights = [weight for weight, _ in outputs[0]]
+        logits = [torch.cat([z for _, z in parts]).requires_grad_() for parts in zip(*outputs, strict=True)]
+        loss = self._loss(zip(weights, logits, strict=True), labels)
+        sizes = [len(each[0][1]) for each in outputs]
+        gradients = torch.autograd.grad(loss, logits)
+        return loss.detach(), [list(parts) for parts in zip(*(g.split(sizes) for g in gradients), strict=True)]
+
+    def backward(self, inputs: Inputs, seed: int, at_outputs: Sequence[Tensor], total: bool | None) -> bool:
+        if total is None:
+            self._optimizer.native.zero_grad(set_to_none=True)
+        with self._seeded(seed):
+            ends = [z for _, z in self.model.forward(inputs)]
+        torch.autograd.backward(ends, list(at_outputs))
+        return True
+
+    def apply_gradients(
+        self, loss: Tensor, gradients: object, rates: Mapping[str, float], statistics: Mapping[str, Tensor]
+    ) -> float:
+        found = self._optimizer.update(loss, rates)
+        if math.isnan(found):
+            self.restore(statistics)
+        return found
+
+    def read_gradients(self, gradients: object) -> dict[str, np.ndarray]:
+        found = {name: to_numpy(tensor.grad) for name, tensor in self._optimizer.tensors.items()}
         self._optimizer.native.zero_grad(set_to_none=True)
-        for name, buffer in self.model.native.named_buffers():
-            buffer.copy_(statistics[name])
-        return gradients
+        return found
 
-    def read_state(self) -> dict[str, np.ndarray]:
-        return self._optimizer.state()
+    def read_slots(self) -> Slots:
+        return self._optimizer.slots()
 
-    def write_state(self, state: Mapping[str, np.ndarray]) -> None:
-        self._optimizer.load_state(state)
+    def read_counts(self) -> Mapping[str, int]:
+        return self._optimizer.counts
+
+    def write_slots(self, slots: Slots, counts: Mapping[str, int]) -> None:
+        self._optimizer.load(slots, counts)
 
     @property
     def _optimizer(self) -> Optimizer:
@@ -75,49 +108,35 @@ class TorchStepper(Stepper):
         return self._rule
 
     def _backward(self, inputs: Inputs, labels: np.ndarray, seed: int) -> Tensor:
-        device, micro_batches = self.model.device, self.micro_batches(inputs, seed)
+        """The loss; gradients are left in the tensors."""
         self._optimizer.native.zero_grad(set_to_none=True)  # of a step that has failed
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            if inputs.shards:
-                return self._backward_together(inputs, labels, seed)
-            if len(micro_batches) > 1:
-                return self._backward_in_micro_batches(micro_batches, labels)
-            loss = self._loss(self._forward(inputs, seed), labels)
+        if inputs.shards:
+            return self._backward_together(inputs, labels, seed)
+        with self._seeded(seed):
+            loss = self._loss(self.model.forward(inputs), labels)
         loss.backward()
-        return loss.detach()
-
-    def _backward_in_micro_batches(self, micro_batches: Sequence[tuple[Inputs, int]], labels: np.ndarray) -> Tensor:
-        statistics = {name: buffer.clone() for name, buffer in self.model.native.named_buffers()}
-        with torch.no_grad():
-            found = [self._forward(*micro_batch) for micro_batch in micro_batches]
-        for name, buffer in self.model.native.named_buffers():
-            buffer.copy_(statistics[name])
-        logits = [torch.cat([z for _, z in parts]).requires_grad_() for parts in zip(*found, strict=True)]
-        loss = self._loss([(weight, z) for (weight, _), z in zip(found[0], logits, strict=True)], labels)
-        loss.backward()
-        at = 0
-        for micro_batch, seed in micro_batches:
-            ends = [z for _, z in self._forward(micro_batch, seed)]
-            torch.autograd.backward(ends, [z.grad[at : at + len(micro_batch)] for z in logits if z.grad is not None])
-            at += len(micro_batch)
         return loss.detach()
 
     def _backward_together(self, inputs: Inputs, labels: np.ndarray, seed: int) -> Tensor:
         """The loss of the whole batch, in every process, and its gradients, summed over the processes."""
-        distributed = joined()
-        assert isinstance(distributed, TorchDistributedContext)
-        torch.manual_seed(seed + (distributed.rank << 32))
-        if inputs.after not in self._parallel:
-            self._parallel = {inputs.after: parallel(self.model)}
-        with others():
-            outputs = self._parallel[inputs.after](inputs.padded())
-            loss = self._loss([(weight, distributed.rows(logits, inputs.shards)) for weight, logits in outputs], labels)
-            (loss * distributed.size).backward()  # what follows takes the mean over processes
+        context = joined()
+        assert isinstance(context, TorchDistributedContext)
+        with self._seeded(seed + (context.rank << 32)):
+            if inputs.after not in self._parallel:
+                self._parallel = {inputs.after: parallel(self.model)}
+            with others():
+                outputs = self._parallel[inputs.after](inputs.padded())
+                loss = self._loss([(weight, context.rows(logits, inputs.shards)) for weight, logits in outputs], labels)
+                (loss * context.size).backward()  # what follows takes the mean over processes
         return loss.detach()
 
-    def _forward(self, inputs: Inputs, seed: int) -> list[tuple[float, Tensor]]:
-        torch.manual_seed(seed)
-        return self.model.forward(inputs)
+    @contextmanager
+    def _seeded(self, seed: int) -> Iterator[None]:
+        """The user's random generators stay as they are."""
+        device = self.model.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
 
     def _loss(self, outputs: Iterable[tuple[float, Tensor]], labels: np.ndarray) -> Tensor:
-        return torch.stack([weight * loss_of(self.loss, logits, labels) for weight, logits in outputs]).sum()
+        return torch.stack([weight * loss_of(self.update.loss, logits, labels) for weight, logits in outputs]).sum()

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from xfer.errors import UsageError
-from xfer.models.backend import Backend
+from xfer.models.engine import Engine
 from xfer.models.spec import Description, ModelSpec
 from xfer.specs.inputs import Inputs
 from xfer.specs.preprocessing import Preprocessing
-from xfer_torch.head import build_heads
-from xfer_torch.layers import Undrawn
 from xfer_torch.model import TorchModel, to_numpy
+from xfer_torch.nets.head import build_heads
+from xfer_torch.nets.layers import Undrawn
 
 
 class WrappedModel(TorchModel):
     """A user's module, run as a whole; outputs inside it are caught by hooks."""
 
-    def __init__(self, backend: Backend, spec: ModelSpec, native: nn.Module) -> None:
+    def __init__(self, backend: Engine, spec: ModelSpec, native: nn.Module) -> None:
         self.native = native
         super().__init__(backend, spec)
 

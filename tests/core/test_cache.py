@@ -25,7 +25,7 @@ from xfer.errors import DataError, UsageError
 from xfer.features.boundary import boundary
 from xfer.features.cache import CacheUse, FeatureCache
 from xfer.features.store import Writer, find
-from xfer.models.fingerprint import namespace_of
+from xfer.models.network import Network
 from xfer.models.spec import ModelSpec
 from xfer.testing import NumpyBackend
 from xfer.testing.numpy_backend.model import NumpyModel
@@ -273,7 +273,7 @@ def test_rows_do_not_depend_on_auxiliary_classifiers():
             read=lambda names, shapes=shapes: {name: np.zeros(shapes[name]) for name in names},
             stages_after=lambda after: (*card.block_names[:-1], "features", "head"),
         )
-        keys.add(namespace_of(model, "features"))
+        keys.add(Network.fingerprint(model, "features"))
     assert len(keys) == 1
 
 

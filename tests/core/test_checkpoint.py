@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import xfer
-from xfer.checkpoints import checkpoint
+from xfer.checkpoints import saving
 from xfer.checkpoints.checkpoint import open_checkpoint
 from xfer.errors import CheckpointError
 from xfer.runtime import checksums, files
@@ -50,7 +50,7 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(model, tmp_path, monkeypat
             raise OSError(28, "No space left on device")
         real(path, content)
 
-    monkeypatch.setattr(checkpoint, "write_atomically", fails_at_the_manifest)
+    monkeypatch.setattr(saving, "write_atomically", fails_at_the_manifest)
     model.set_weights({"fc.bias": np.ones(3, np.float32)})
     with pytest.raises(CheckpointError, match="No space left"):
         model.save(tmp_path)
@@ -81,7 +81,7 @@ def edit(**changes):
         (lambda folder: (folder / "manifest.json").write_text("{"), "is damaged"),
         (lambda folder: (folder / "manifest.json").write_text("[]"), "is damaged"),
         (lambda folder: (folder / "manifest.json").write_bytes(b"\xff\xfe\x00"), "is damaged"),
-        (edit(format=3), "format 3, this xfer reads up to 2: upgrade xfer"),
+        (edit(format=4), "format 4, this xfer reads up to 3: upgrade xfer"),
         (edit(classes=7), "is damaged: classes"),
         (edit(tensors={"name": "../model.safetensors", "sha256": "0"}), "outside its folder"),
         (edit(model="resnet999"), "unknown model 'resnet999'"),

@@ -79,7 +79,7 @@ def test_a_run_with_missing_labels_learns_and_comes_back(table, tmp_path):
     assert again.spec.tasks == model.spec.tasks
     assert again.evaluate(data).metrics == found.metrics
     resumed = xfer.Trainer.resume(tmp_path / "run", backend=NumpyBackend(), progress=False)
-    assert resumed.stepper.loss == trainer.stepper.loss
+    assert resumed.stepper.update.loss == trainer.stepper.update.loss
     answers = again.predict_tasks([str(table.parent / "0.png"), str(table.parent / "1.png")])
     assert {name: array.shape for name, array in answers.items()} == {"colour": (2, 2), "tags": (2, 2), "size": (2, 1)}
     assert answers["colour"].sum(1) == pytest.approx([1, 1])

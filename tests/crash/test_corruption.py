@@ -20,8 +20,6 @@ from xfer.features import store
 from xfer.features.cache import FeatureCache
 from xfer.features.keys import digests_of
 from xfer.models import precision
-from xfer.models.fingerprint import namespace_of
-from xfer.models.precision import settle
 from xfer.testing import NumpyBackend
 from xfer.workflows.ensemble import Ensemble, Member
 
@@ -122,7 +120,7 @@ def test_every_damage_to_a_run_is_refused(kept, tmp_path, count):
 def test_rows_of_the_cache_are_whole_or_not_there(kept, data, tmp_path, count):
     rng, seen = np.random.default_rng(2), collections.Counter()
     space = tmp_path / "space"
-    shutil.copytree(kept / "cache" / namespace_of(build(), "features"), space)
+    shutil.copytree(kept / "cache" / build().fingerprint("features"), space)
     (path,) = space.glob("*.rows")
     wanted, content = set(digests_of(data.train, 0)), path.read_bytes()
 
@@ -168,19 +166,22 @@ def test_features_over_a_damaged_cache_are_those_without(kept, data, tmp_path):
 
 def test_a_damaged_verdict_on_precision_is_taken_anew(monkeypatch, tmp_path):
     monkeypatch.setenv("XFER_FEATURES", str(tmp_path))
-    monkeypatch.setattr(precision, "_agrees", lambda model, images: False)
+    monkeypatch.setattr(precision, "_agree", lambda name, features: False)
     model, images, rng = build(), np.zeros((4, 16, 16, 3), np.uint8), np.random.default_rng(4)
     given = []
     monkeypatch.setattr(model, "set_precision", given.append)
-    settle(model, images)
+    model.undecided = True
+    model.resolve_precision(images)
     (path,) = tmp_path.glob("*.precision")
     assert path.read_bytes() == b"fp32"
     path.write_bytes(b"bf16")  # whole: believed without another look
-    settle(model, images)
+    model.undecided = True
+    model.resolve_precision(images)
     assert given == ["fp32", "bf16"]
     for _ in range(200):
         path.write_bytes(damaged(b"bf16", rng)[1])
-        settle(model, images)
+        model.undecided = True
+        model.resolve_precision(images)
         assert (given[-1], path.read_bytes()) == ("fp32", b"fp32")
 
 

@@ -64,9 +64,9 @@ class WrongMean(NumpyBackend):
 class _WithRule(NumpyBackend):
     """A backend whose update rule is `rule(spec, weight, gradient, slots, step, rate)`."""
 
-    def stepper(self, model, rule, loss, clip_norm=None):
+    def stepper(self, model, update):
         stepper.update = type(self).rule
-        return super().stepper(model, rule, loss, clip_norm)
+        return super().stepper(model, update)
 
 
 class EpsilonInside(_WithRule):

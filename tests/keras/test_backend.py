@@ -3,13 +3,14 @@
 import keras
 import numpy as np
 import pytest
-from xfer_keras.layers import AdaptiveAveragePooling, BatchNorm, max_pool
+from xfer_keras.nets.layers import AdaptiveAveragePooling, BatchNorm, max_pool
 
 from xfer import Head, LossSpec, OptimizerSpec, Trainer, load
 from xfer.data import Split
 from xfer.errors import BackendError, DeviceError, NumbersError, UsageError
 from xfer.features.gan import GanSpec, generated
 from xfer.specs.rates import block_rates
+from xfer.specs.update import UpdateSpec
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
@@ -78,7 +79,7 @@ def test_the_users_policy_is_left_alone():
 
 def test_one_trace_for_all_batch_sizes_and_one_more_for_another_plan():
     model = tiny()
-    stepper = model.backend.stepper(model, OptimizerSpec("sgd"), LossSpec())
+    stepper = model.backend.stepper(model, UpdateSpec(OptimizerSpec("sgd"), LossSpec()))
     rates = block_rates(1e-2, model.blocks)
     for number in (6, 4, 6):
         stepper.step(IMAGES[:number], LABELS[:number], rates)
@@ -102,7 +103,7 @@ def operations(stepper):
 
 def test_frozen_prefix_is_not_differentiated():
     model = tiny()
-    stepper = model.backend.stepper(model, OptimizerSpec("sgd"), LossSpec())
+    stepper = model.backend.stepper(model, UpdateSpec(OptimizerSpec("sgd"), LossSpec()))
     found = []
     for freeze in (False, True):
         if freeze:
@@ -114,7 +115,7 @@ def test_frozen_prefix_is_not_differentiated():
 
 def test_dropout_in_the_network_follows_the_seed_of_the_step():
     model = tiny(head=Head((64,), dropout=0.5))
-    stepper = model.backend.stepper(model, OptimizerSpec("sgd", momentum=0.0), LossSpec())
+    stepper = model.backend.stepper(model, UpdateSpec(OptimizerSpec("sgd", momentum=0.0), LossSpec()))
     rates, start = block_rates(1e-30, model.blocks), model.weights()
     losses = []
     for seed in (1, 1, 2**32 - 1):

@@ -15,7 +15,7 @@ import numpy as np
 
 import xfer
 from xfer.errors import XferError
-from xfer.runtime.files import digest
+from xfer.runtime.files import tensors_digest
 from xfer.specs.tasks import Task
 from xfer.training.callback import Callback
 
@@ -61,7 +61,7 @@ def told(run, **more):
     skipped = [(each.name, each.reason) for each in run.skipped]
     rng = np.random.default_rng(0)
     sums = {name: float((array * rng.normal(size=array.shape)).sum()) for name, array in run.model.weights().items()}
-    return {"rows": rows, "skipped": skipped, "digest": digest(run.model.weights()), "weights": sums} | more
+    return {"rows": rows, "skipped": skipped, "digest": tensors_digest(run.model.weights()), "weights": sums} | more
 
 
 def head(photos, out):
@@ -150,7 +150,7 @@ def bad_numbers(photos, out):
     try:
         trainer(model).fit(data, 1)
     except XferError as error:
-        return {"error": str(error), "kind": type(error).__name__, "digest": digest(model.weights())}
+        return {"error": str(error), "kind": type(error).__name__, "digest": tensors_digest(model.weights())}
 
 
 def refusals(photos, out):

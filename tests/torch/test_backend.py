@@ -5,7 +5,7 @@ import pytest
 import torch
 import torchvision
 from torch.nn import functional
-from xfer_torch.families import FAMILIES
+from xfer_torch.nets.families import FAMILIES
 
 from xfer import LossSpec, OptimizerSpec, Schedule, load, zoo
 from xfer.certify.worker import lively
@@ -13,6 +13,7 @@ from xfer.errors import DeviceError, NumbersError, UnknownNameError, UsageError
 from xfer.features.gan import GanSpec, generated
 from xfer.specs.inputs import Inputs
 from xfer.specs.rates import block_rates
+from xfer.specs.update import UpdateSpec
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
@@ -73,7 +74,7 @@ def test_preprocessing_is_torchvisions_with_its_transformed_input(name):
 def test_auxiliary_losses_are_torchvisions():
     """Loss of the head and weighted losses of both auxiliary classifiers, as GoogLeNet's own forward gives them."""
     model = load("googlenet", backend="torch", weights=None, classes=3, image_size=64, precision="fp64", dropout=False)
-    stepper = model.backend.stepper(model, OptimizerSpec("sgd"), LossSpec())
+    stepper = model.backend.stepper(model, UpdateSpec(OptimizerSpec("sgd"), LossSpec()))
     images = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3)).astype(np.uint8)
     twin = torchvision.models.googlenet(num_classes=3, aux_logits=True, init_weights=False, dropout=0, dropout_aux=0)
     twin.double().train()
@@ -95,7 +96,7 @@ def test_dropout_can_be_left_out():
         losses = {}
         for dropout in (True, False):
             model = load(name, backend="torch", weights=None, classes=3, image_size=32, dropout=dropout)
-            stepper = model.backend.stepper(model, OptimizerSpec("sgd"), LossSpec())
+            stepper = model.backend.stepper(model, UpdateSpec(OptimizerSpec("sgd"), LossSpec()))
             rates = dict.fromkeys(model.blocks, 0.0)
             losses[dropout] = [float(stepper.step(IMAGES, LABELS, rates, seed=seed)) for seed in (0, 1)]
         assert losses[True][0] != losses[True][1]
@@ -144,7 +145,7 @@ def test_steps_are_a_plain_torch_loop(spec):
     model = load("tiny", backend="torch", weights=None, classes=3, image_size=32, precision="fp64")
     twin = load("tiny", backend="torch", weights=None, classes=3, image_size=32, precision="fp64")
     rates = block_rates({"head": 1e-2, "layer1": 1e-3}, model.blocks)
-    stepper = model.backend.stepper(model, spec, LossSpec(0.1, weights), clip_norm=0.5)
+    stepper = model.backend.stepper(model, UpdateSpec(spec, LossSpec(0.1, weights), 0.5))
 
     net = twin.native.train()
     groups = [{"params": list(net.fc.parameters()), "lr": 1e-2}]
@@ -182,7 +183,7 @@ def test_graph_begins_at_the_first_trainable_stage():
 
 def test_global_random_state_is_left_alone():
     model = load("tiny", backend="torch", weights=None, classes=3, image_size=32)
-    stepper = model.backend.stepper(model, OptimizerSpec(), LossSpec())
+    stepper = model.backend.stepper(model, UpdateSpec(OptimizerSpec(), LossSpec()))
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
     stepper.step(IMAGES, LABELS, block_rates(1e-3, model.blocks), seed=3)

@@ -10,6 +10,7 @@ from xfer.errors import DeviceError
 from xfer.specs.loss import LossSpec
 from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.rates import block_rates
+from xfer.specs.update import UpdateSpec
 
 IMAGES, LABELS = np.zeros((2, 16, 16, 3), np.uint8), np.array([0, 1])
 
@@ -51,7 +52,7 @@ def wrapped(layer, **options):
 def test_the_users_settings_hold_outside_of_a_pass(deterministic):
     watch, before = Watch(), (0, True, True)
     model = wrapped(watch, deterministic=deterministic)
-    stepper = model.backend.stepper(model, OptimizerSpec(), LossSpec())
+    stepper = model.backend.stepper(model, UpdateSpec(OptimizerSpec(), LossSpec()))
     torch.backends.cudnn.benchmark = True
     try:
         for act in (

@@ -22,9 +22,12 @@ from safetensors.numpy import save_file
 
 from xfer.certify.scenario import Scenario
 from xfer.errors import XferError
-from xfer.models.base_model import STATISTICS, BaseModel
+from xfer.models.backend import get_backend
+from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
+from xfer.models.network import STATISTICS
 from xfer.models.stepper import Stepper
+from xfer.specs.update import UpdateSpec
 
 Arrays = Mapping[str, np.ndarray]
 _UNSEEN = 10_000  # number of the batch that no run trains on
@@ -67,8 +70,8 @@ class Worker:
         self._plan(self.scenario.unfrozen)
         weights = tuple(1.0 + k % 3 for k in range(self.classes)) if self.scenario.weighted else None
         loss = replace(self.scenario.loss, class_weights=weights)
-        backend = self.model.backend
-        self.stepper = backend.stepper(self.model, self.scenario.optimizer, loss, self.scenario.clip_norm)
+        backend = get_backend(self.model.backend)
+        self.stepper = backend.stepper(self.model, UpdateSpec(self.scenario.optimizer, loss, self.scenario.clip_norm))
         return self.stepper.gradients(*self._data(0))
 
     def step(self, number: int) -> Arrays:

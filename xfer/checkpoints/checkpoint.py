@@ -1,46 +1,28 @@
-"""Checkpoints: a folder of safetensors and a manifest, hashed, written atomically, loaded by any backend.
-
-The manifest names the tensor files by their hash and is replaced last, so at every moment the folder holds either the
-old checkpoint or the new one, whole.
-"""
+"""Reading checkpoints: nothing in a folder is trusted before it was verified."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xfer.checkpoints.estimators import dumps, loads
+from xfer.checkpoints.estimators import loads
 from xfer.checkpoints.fit_progress import FitProgress
-from xfer.checkpoints.manifest import FORMAT, MANIFEST, Manifest, TrainingState
-from xfer.checkpoints.stored import read_stored, read_tensors, write_stored, write_tensors
+from xfer.checkpoints.manifest import FORMAT, MANIFEST, Manifest
+from xfer.checkpoints.stored import read_stored, read_tensors
+from xfer.checkpoints.upgrade import upgraded
 from xfer.data.columns import Columns
 from xfer.errors import CheckpointError
 from xfer.runtime import checksums
-from xfer.runtime.files import lock, write_atomically
-from xfer.runtime.version import __version__
 from xfer.specs.estimator import FittedEstimator
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
-
-    from xfer.models.base_model import BaseModel
-
-
-_KINDS = (
-    "model-*.safetensors",
-    "optimizer-*.safetensors",
-    "columns-*.skops",
-    "estimator-*.skops",
-    "progress-*.json",
-    "callbacks-*.safetensors",
-)
 
 
 @dataclass(frozen=True)
@@ -93,7 +75,10 @@ class Checkpoint:
         if manifest.transformers is None:
             return None
         found = loads(read_stored(self.path, manifest.transformers), str(self.path / manifest.transformers.name))
-        return Columns(manifest.column_names, manifest.numeric_columns, tuple(found), manifest.columns)
+        names, numeric = manifest.column_names, manifest.numeric_columns
+        if isinstance(found, tuple):  # of formats 1 and 2
+            return Columns.of_parts(names, numeric, found, manifest.columns)
+        return Columns(names, numeric, found, manifest.columns)
 
     def estimator(self) -> FittedEstimator | None:
         """The estimator that is the head, if one is."""
@@ -110,85 +95,6 @@ def is_checkpoint(path: str | Path) -> bool:
     return Path(path, MANIFEST).is_file()
 
 
-def save(
-    model: BaseModel,
-    path: str | Path,
-    *,
-    training: TrainingState | None = None,
-    optimizer_state: Mapping[str, np.ndarray] | None = None,
-    progress: FitProgress | None = None,
-) -> Path:
-    """Write a checkpoint into the folder `path`, made if needed; files that are not the checkpoint's are left alone.
-
-    Args:
-        model: what is saved.
-        path: of the folder; two processes that save into one at once do so one after the other.
-        training: where a run stands.
-        optimizer_state: as `Stepper.state` gives it.
-        progress: what the run has gathered.
-
-    Raises:
-        CheckpointError: the folder cannot be written; an older checkpoint in it stays as it was.
-    """
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with lock(folder):
-            _save(model, folder, training, optimizer_state, progress)
-    except OSError as error:
-        raise CheckpointError(f"cannot write the checkpoint {folder}: {error.strerror or error}") from None
-    return folder
-
-
-def _save(
-    model: BaseModel,
-    folder: Path,
-    training: TrainingState | None,
-    optimizer_state: Mapping[str, np.ndarray] | None,
-    progress: FitProgress | None,
-) -> None:
-    tensors = write_tensors(folder, "model", model.weights())
-    slots = write_tensors(folder, "optimizer", optimizer_state) if optimizer_state else None
-    columns, estimator = model.columns, model.estimator
-    transformers = write_stored(folder, "columns", ".skops", dumps(columns.transformers)) if columns else None
-    fitted = None
-    if isinstance(estimator, FittedEstimator):
-        fitted = write_stored(folder, "estimator", ".skops", dumps(estimator.estimator))
-    position = callbacks = None
-    if progress is not None:
-        document = {name: value for name, value in vars(progress).items() if name != "callbacks"}
-        position = write_stored(folder, "progress", ".json", json.dumps(document).encode())
-        callbacks = write_tensors(folder, "callbacks", progress.callbacks) if progress.callbacks else None
-    files = [file for file in (tensors, slots, transformers, fitted, position, callbacks) if file]
-    manifest = Manifest(
-        format=FORMAT,
-        xfer=__version__,
-        model=model.name,
-        classes=model.classes,
-        head=model.spec.head,
-        preprocessing=model.spec.preprocessing,
-        precision="auto" if model.undecided else model.spec.precision,
-        dropout=model.spec.dropout,
-        trainable=tuple(sorted(model.trainable)),
-        backend=model.backend.name,
-        versions=model.backend.versions(),
-        tensors=tensors,
-        optimizer=slots,
-        training=training,
-        columns=model.spec.columns,
-        tasks=model.spec.tasks,
-        decision=model.decision,
-        transformers=transformers,
-        column_names=columns.names if columns else (),
-        numeric_columns=columns.numeric if columns else (),
-        estimator=fitted,
-        progress=position,
-        callbacks=callbacks,
-    )
-    write_atomically(folder / MANIFEST, checksums.with_checksum(asdict(manifest)))
-    _sweep(folder, {file.name for file in files})
-
-
 def open_checkpoint(path: str | Path) -> Checkpoint:
     """Open a checkpoint folder.
 
@@ -199,7 +105,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
     folder = Path(path)
     try:
-        manifest = _adapter(Manifest).validate_python(checksums.read(folder / MANIFEST, FORMAT))
+        manifest = _adapter(Manifest).validate_python(upgraded(checksums.read(folder / MANIFEST, FORMAT)))
     except OSError as error:
         raise CheckpointError(f"{folder} is not an xfer run: {MANIFEST} cannot be read ({error.strerror})") from None
     except ValidationError as error:
@@ -218,10 +124,3 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
-
-
-def _sweep(folder: Path, keep: set[str]) -> None:
-    for kind in _KINDS:
-        for path in folder.glob(kind.replace("*", "[0-9a-f]" * 12)):
-            if path.name not in keep:
-                path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ _LOADERS = frozenset(
     f"{kind}Node"
     for kind in (
         *("Dict", "DType", "Json", "List", "Loss", "NdArray", "Object"),
-        *("RandomGenerator", "RandomState", "Tree", "Tuple", "Type"),
+        *("RandomGenerator", "RandomState", "Slice", "Tree", "Tuple", "Type"),
     )
 )
 

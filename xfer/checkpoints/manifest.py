@@ -13,7 +13,7 @@ from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Preprocessing
 from xfer.specs.tasks import Task
 
-FORMAT = 2  # 1 had no seal
+FORMAT = 3  # 1 had no checksum, 2 no settings of a trainer
 
 MANIFEST = "manifest.json"
 

@@ -13,7 +13,7 @@ from typing import Self
 from xfer.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from xfer.errors import CheckpointError
 from xfer.runtime.distributed import launch_environment
-from xfer.runtime.files import lock, sync_folder
+from xfer.runtime.files import folder_lock, sync_folder
 
 FOLDER = "checkpoints"
 _SHARE = 20  # the time between two checkpoints is at least so many times what the last one took
@@ -39,7 +39,7 @@ class Checkpoints:
         self.folder, self.steps, self.seconds, self.keep = Path(folder), steps, seconds, keep
         self._updates = 0
         self._last, self._took = time.monotonic(), 0.0
-        self._lock = lock(self.folder)
+        self._lock = folder_lock(self.folder)
 
     def __enter__(self) -> Self:
         """Take the folder.

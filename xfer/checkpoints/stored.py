@@ -62,7 +62,7 @@ def read_stored(folder: Path, file: StoredFile) -> bytes:
     """
     path = folder / file.name
     try:
-        content = files.within(folder, file.name)
+        content = files.read_inside(folder, file.name)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}): the run is incomplete") from None
     if hashlib.sha256(content).hexdigest() != file.sha256:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from xfer.data.audit.duplicates import Pair, Place
-    from xfer.data.audit.inspection import Inspection, Range
+    from xfer.data.audit.result import Inspection, Range
 
 _CLASSES = 20
 _FILES = 50

@@ -6,12 +6,12 @@
 ...     batch.images, batch.labels
 """
 
-from xfer.data.audit.inspection import Inspection, inspect
-from xfer.data.batch import Batch, OnBad, Skipped
+from xfer.data.audit.inspection import inspect
+from xfer.data.audit.result import Inspection
+from xfer.data.batch import Batch, Skipped
 from xfer.data.budget import Budget
 from xfer.data.dataset import Data, Split
 from xfer.data.loader import Loader
-from xfer.data.sampling import Sampling
 from xfer.data.sources.arrays import arrays
 from xfer.data.sources.datasets import wrap
 from xfer.data.sources.digits import digits
@@ -20,6 +20,7 @@ from xfer.data.sources.load import load, pictures
 from xfer.data.sources.tables import manifest
 from xfer.data.transforms.augment import Augment
 from xfer.data.transforms.mix import Mix
+from xfer.specs.choices import OnBad, Sampling
 
 __all__ = [
     "Augment",

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from xfer.specs.inputs import Inputs
-
-OnBad = Literal["report", "raise", "impute"]
 
 
 @dataclass(frozen=True)

@@ -1,49 +1,47 @@
-"""Columns of a table beside the images: missing values imputed, numbers scaled, categories encoded, by train alone."""
+"""Columns of a table beside the images: missing values imputed, numbers scaled, categories one-hot, fitted on train."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 
+from xfer.data.dataset import Data
 from xfer.errors import DataError, UsageError, check_name
+from xfer.specs.choices import Imputer
 
-if TYPE_CHECKING:
-    from xfer.data import Data
-
-Imputer = Literal["mean", "median", "most_frequent", "knn", "iterative"]
 _MISSING = "(missing)"
 
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Makes numbers of cells, as scikit-learn's transformers learnt to on the training split.
+    """A transformer of table cells to numbers, fitted on the training split.
 
     Columns whose cells in train are all numbers are numeric: missing ones are imputed, with a 0/1 column that says
-    where, and everything is standardised. The others are categories, one-hot, of which "missing" is one; a category
-    that train lacks is all zeros.
+    where, and all are standardised. The others are categories, one-hot encoded, of which "missing" is one; a category
+    that is not in train is all zeros.
 
     Args:
         names: of the columns.
         numeric: which of them are numbers.
-        transformers: fitted, of numeric columns and of the others; None where there are none.
+        transformer: a fitted `sklearn.compose.ColumnTransformer`.
         width: how many numbers a row becomes.
     """
 
     names: tuple[str, ...]
     numeric: tuple[bool, ...]
-    transformers: tuple[Any, Any]
+    transformer: Any
     width: int
 
     @classmethod
     def fit(cls, data: Data, imputer: Imputer = "median") -> Self:
-        """Learn from the training split of a data set that was read with `columns`.
+        """Fit on the training split of a data set that was read with `columns`.
 
         Args:
-            data: its validation and test splits are not looked at.
+            data: its validation and test splits are not used.
             imputer: "mean", "median", "most_frequent" (`sklearn.impute.SimpleImputer`), "knn" (`KNNImputer`) or
                 "iterative" (`IterativeImputer`).
 
@@ -61,15 +59,21 @@ class Columns:
             if all(cell is None for cell in cells):
                 raise DataError(f"column {name!r} is empty in train: leave it out")
         numeric = tuple(all(c is None or _number(c) is not None for c in cells) for cells in split.columns.T)
-        numbers, names = _numbers(split.columns, numeric), _categories(split.columns, numeric)
-        scaling = categories = None
-        if numbers.shape[1]:
-            scaling = make_pipeline(_imputer(imputer), StandardScaler()).fit(numbers)
-        if names.shape[1]:
-            categories = OneHotEncoder(handle_unknown="ignore", sparse_output=False).fit(names)
-        fitted = cls(split.column_names, numeric, (scaling, categories), 0)
-        width = fitted.transform(split.columns[:1]).shape[1]
-        return cls(split.column_names, numeric, (scaling, categories), width)
+        scaling = make_pipeline(_imputer(imputer), StandardScaler())
+        categories = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+        transformer = _transformer(numeric, scaling, categories)
+        table = _table(split.columns, split.column_names, numeric)
+        return cls(split.column_names, numeric, transformer, transformer.fit_transform(table).shape[1])
+
+    @classmethod
+    def of_parts(cls, names: tuple[str, ...], numeric: tuple[bool, ...], parts: tuple[Any, ...], width: int) -> Self:
+        """From a fitted pipeline of the numeric columns and a fitted encoder of the others, as xfer 0.1 stored them."""
+        from sklearn.frozen import FrozenEstimator
+
+        frozen = [None if part is None else FrozenEstimator(part) for part in parts]
+        transformer = _transformer(numeric, *frozen)
+        blank = np.array([[math.nan if number else _MISSING for number in numeric]], object)
+        return cls(names, numeric, transformer.fit(blank), width)
 
     def transform(self, cells: np.ndarray | Sequence[Sequence[Any]]) -> np.ndarray:
         """Numbers float64 (N, `width`) of cells (N, C), None or NaN where one is missing.
@@ -77,20 +81,28 @@ class Columns:
         Raises:
             DataError: another number of columns, or a text where train has numbers.
         """
-        table = np.empty((len(cells), len(self.names)), object)
+        rows = np.empty((len(cells), len(self.names)), object)
         for i, row in enumerate(cells):
             if len(row) != len(self.names):
                 raise DataError(f"a row has {len(row)} columns: expected {', '.join(self.names)}")
-            table[i] = [None if is_empty(cell) else cell for cell in row]
-        parts = []
-        for transformer, part in zip(
-            self.transformers,
-            (_numbers(table, self.numeric, self.names), _categories(table, self.numeric)),
-            strict=True,
-        ):
-            if transformer is not None:
-                parts.append(np.asarray(transformer.transform(part), np.float64))
-        return np.hstack(parts)
+            rows[i] = [None if is_empty(cell) else cell for cell in row]
+        if not len(rows):
+            return np.zeros((0, self.width))
+        return np.asarray(self.transformer.transform(_table(rows, self.names, self.numeric)), np.float64)
+
+
+def is_empty(cell: Any) -> bool:
+    """Whether a cell has no value: None, an empty text, or NaN, as which Parquet's missing values are read."""
+    return cell is None or (isinstance(cell, float) and math.isnan(cell)) or (isinstance(cell, str) and not cell)
+
+
+def _transformer(numeric: Sequence[bool], scaling: Any, categories: Any) -> Any:
+    from sklearn.compose import ColumnTransformer
+
+    numbers = [j for j, is_number in enumerate(numeric) if is_number]
+    others = [j for j, is_number in enumerate(numeric) if not is_number]
+    parts = [("numbers", scaling, numbers), ("categories", categories, others)]
+    return ColumnTransformer([part for part in parts if part[2]], sparse_threshold=0.0)
 
 
 def _imputer(name: Imputer) -> Any:
@@ -105,11 +117,6 @@ def _imputer(name: Imputer) -> Any:
     return impute.SimpleImputer(strategy=name, add_indicator=True)
 
 
-def is_empty(cell: Any) -> bool:
-    """Whether a cell says nothing: None, an empty text, or NaN, which Parquet's missing values become."""
-    return cell is None or (isinstance(cell, float) and math.isnan(cell)) or (isinstance(cell, str) and not cell)
-
-
 def _number(cell: Any) -> float | None:
     try:
         number = float(cell)
@@ -118,21 +125,20 @@ def _number(cell: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _numbers(cells: np.ndarray, numeric: Sequence[bool], names: Sequence[str] = ()) -> np.ndarray:
-    chosen = [j for j, is_number in enumerate(numeric) if is_number]
-    found = np.full((len(cells), len(chosen)), np.nan)
-    for to, j in enumerate(chosen):
-        for i, cell in enumerate(cells[:, j]):
-            number = None if cell is None else _number(cell)
-            if cell is not None and number is None:
-                raise DataError(f"column {names[j]!r} is {cell!r}: train has numbers there")
-            found[i, to] = math.nan if number is None else number
+def _table(cells: np.ndarray, names: Sequence[str], numeric: Sequence[bool]) -> np.ndarray:
+    """Floats, NaN where one is missing, and texts: objects (N, C)."""
+    found = np.empty(cells.shape, object)
+    for j, (name, is_number) in enumerate(zip(names, numeric, strict=True)):
+        found[:, j] = [_value(cell, name) if is_number else _text(cell) for cell in cells[:, j]]
     return found
 
 
-def _categories(cells: np.ndarray, numeric: Sequence[bool]) -> np.ndarray:
-    chosen = [j for j, is_number in enumerate(numeric) if not is_number]
-    found = np.empty((len(cells), len(chosen)), object)
-    for to, j in enumerate(chosen):
-        found[:, to] = [_MISSING if cell is None else str(cell) for cell in cells[:, j]]
-    return found
+def _value(cell: Any, name: str) -> float:
+    number = math.nan if cell is None else _number(cell)
+    if number is None:
+        raise DataError(f"column {name!r} is {cell!r}: train has numbers there")
+    return number
+
+
+def _text(cell: Any) -> str:
+    return _MISSING if cell is None else str(cell)

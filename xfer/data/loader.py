@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import numpy as np
 from PIL import Image
 
-from xfer.data.batch import Batch, OnBad, Skipped
+from xfer.data.batch import Batch, Skipped
 from xfer.data.budget import Budget
 from xfer.data.cached import AugmentedFeatures
+from xfer.data.columns import Columns
 from xfer.data.dataset import Split
 from xfer.data.images.decode import BadImageError, decode
-from xfer.data.sampling import Sampling, quotas, repetitions, sample
+from xfer.data.sampling import quotas, repetitions, sample
 from xfer.data.transforms.augment import Augment
 from xfer.data.transforms.mix import Mix, one_hot
 from xfer.data.transforms.test_time import View
+from xfer.data.workers import Sample, in_order, threads
 from xfer.errors import DataError, UsageError, check_name
 from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext
+from xfer.specs.choices import OnBad, Sampling
 from xfer.specs.preprocessing import Preprocessing
 
-if TYPE_CHECKING:
-    from xfer.data.columns import Columns
-
-
-_MOST_WORKERS = 8
-
 _BATCHES_AHEAD = 2
-
-Sample = tuple[int, np.ndarray | None]
-
-Ahead = tuple[int, Future[np.ndarray | None]]
 
 
 class Loader:
@@ -259,23 +249,8 @@ class Loader:
         return Batch(images, labels, indices, number, split.after, columns, shards)
 
     def _samples(self, keys: np.ndarray, epoch: int) -> Generator[Sample, None, None]:
-        if not self.workers:
-            yield from ((index, self._read(index, epoch, nth)) for index, nth in keys.tolist())
-            return
         ahead = max(_BATCHES_AHEAD * self.batch_size, 2 * self.workers)
-        pending: deque[Ahead] = deque()
-        with ThreadPoolExecutor(self.workers, "xfer-loader") as pool:
-            try:
-                for index, nth in keys.tolist():
-                    pending.append((index, pool.submit(self._read, index, epoch, nth)))
-                    if len(pending) > ahead:
-                        yield _result(pending)
-                while pending:
-                    yield _result(pending)
-            finally:
-                # Leaving the pool waits for what runs; what only waits must not run any more.
-                for _, future in pending:
-                    future.cancel()
+        return in_order(lambda index, nth: self._read(index, epoch, nth), keys, self.workers, ahead)
 
     def _read(self, index: int, epoch: int, nth: int) -> np.ndarray | None:
         view, images = epoch % self.views if self.views else epoch, self.split.images
@@ -348,23 +323,3 @@ def _check_stage(split: Split, mix: Mix, *augments: Augment | View) -> None:
         raise UsageError(f"the data is outputs of {split.after!r}, not pictures: leave out augmentation and cutmix")
     if split.targets is not None and mix:
         raise UsageError(f"mix={mix} blends labels of one task, once: leave it out with several, or with shares")
-
-
-def _result(pending: deque[Ahead]) -> Sample:
-    index, future = pending.popleft()
-    return index, future.result()
-
-
-def threads(workers: int | None) -> int:
-    """How many threads `workers` asks for: None is one for each core, at most 8.
-
-    Raises:
-        UsageError: fewer than 0.
-    """
-    if workers is not None and workers < 0:
-        raise UsageError(f"workers={workers}: give a number of threads, 0 or more, or None")
-    if workers is not None:
-        return workers
-    # A container may own fewer cores than the machine has.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _MOST_WORKERS)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from xfer.errors import UsageError
-
-Sampling = Literal["none", "over", "under", "balanced"]
+from xfer.specs.choices import Sampling
 
 
 def quotas(labels: np.ndarray, sampling: Sampling) -> np.ndarray:

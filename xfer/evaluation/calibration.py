@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from xfer.errors import UsageError
 from xfer.evaluation.evaluation import Evaluation
+from xfer.models.base_model import BaseModel
 from xfer.specs.decision import Decision
-
-if TYPE_CHECKING:
-    from xfer.models.base_model import BaseModel
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

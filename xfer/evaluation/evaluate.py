@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from xfer.data import Loader, OnBad, load
+from xfer.data.transforms.test_time import views_of
 from xfer.errors import UsageError
 from xfer.evaluation.evaluation import Evaluation, judge, mean
 from xfer.evaluation.loaders import evaluation_loader
 from xfer.evaluation.metrics import METRICS
 from xfer.evaluation.tasks import TasksEvaluation, evaluate_tasks
-from xfer.models.finite import check_answers
+from xfer.features.cache import FeatureCache
+from xfer.models.base_model import BaseModel
+from xfer.models.finite import check_predictions
 from xfer.specs.decision import Decision
-
-if TYPE_CHECKING:
-    from xfer.data import Loader, OnBad
-    from xfer.features.cache import FeatureCache
-    from xfer.models.base_model import BaseModel
 
 
 def evaluate(
@@ -47,8 +46,6 @@ def evaluate(
         DataError: classes that the model does not know, or not one readable image; with `on_bad="raise"`, an
             image that cannot be read, by name. NumbersError: an answer is not finite, with the names of the images.
     """
-    from xfer.data import load
-    from xfer.data.transforms.test_time import views_of
 
     source = load(data)
     if tta == "none":
@@ -72,7 +69,7 @@ def run(model: BaseModel, loader: Loader, metrics: Iterable[str] = tuple(METRICS
     """
     z, y, indices = loader.collect(lambda batch: model.logits(batch.inputs))
     names, skipped = tuple(loader.split.names[i] for i in indices), tuple(loader.skipped)
-    check_answers(model, z, names)
+    check_predictions(model, z, names)
     if model.spec.tasks:
         return evaluate_tasks(model.spec.tasks, z, y, names, skipped, metrics)
     return judge(z, y, names, model.classes, model.decision, skipped, metrics)

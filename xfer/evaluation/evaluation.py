@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xfer.data import Skipped
 from xfer.errors import UsageError
 from xfer.evaluation import significance
 from xfer.evaluation.class_report import ClassScores, per_class
@@ -19,9 +19,6 @@ from xfer.evaluation.predictions import Predictions
 from xfer.evaluation.reliability import BINS, Reliability, reliability
 from xfer.evaluation.significance import Interval, McNemar
 from xfer.specs.decision import Decision, softmax
-
-if TYPE_CHECKING:
-    from xfer.data import Skipped
 
 
 @dataclass(frozen=True)

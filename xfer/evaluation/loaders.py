@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xfer.data import Budget, Data, Loader, OnBad, Split
+from xfer.data.sources.targets import check, with_targets
+from xfer.data.transforms.test_time import View
 from xfer.errors import DataError
-
-if TYPE_CHECKING:
-    from xfer.data import Budget, Data, Loader, OnBad, Split
-    from xfer.data.transforms.test_time import View
-    from xfer.features.cache import FeatureCache
-    from xfer.models.base_model import BaseModel
+from xfer.features.cache import FeatureCache
+from xfer.models.base_model import BaseModel
 
 
 def evaluation_loader(
@@ -33,8 +31,6 @@ def evaluation_loader(
     Where the cache has all rows of it, they are in the place of images. The processes of a run share it, so all of them
     must evaluate.
     """
-    from xfer.data import Loader
-    from xfer.features.cache import FeatureCache
 
     split = next(s for s in (data.val, data.test, data.train) if s is not None)
     labelled, preprocessing = relabelled(model, data, split), model.spec.preprocessing
@@ -62,7 +58,6 @@ def relabelled(model: BaseModel, data: Data, split: Split) -> Split:
     Raises:
         DataError: a class that the model does not know.
     """
-    from xfer.data.sources.targets import check, with_targets
 
     if model.spec.tasks or data.tasks:
         check(model.spec.tasks, data)

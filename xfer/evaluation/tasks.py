@@ -6,15 +6,12 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xfer.data import Skipped
 from xfer.evaluation.metrics import METRICS, classification_metrics
 from xfer.specs.tasks import Task, spans, split_outputs
-
-if TYPE_CHECKING:
-    from xfer.data import Skipped
 
 
 @dataclass(frozen=True)

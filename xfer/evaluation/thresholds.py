@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from xfer.evaluation.calibration import evaluate_one_task
 from xfer.evaluation.metrics import metric
 from xfer.evaluation.predictions import Predictions
+from xfer.models.base_model import BaseModel
 from xfer.specs.decision import Decision, softmax
-
-if TYPE_CHECKING:
-    from xfer.models.base_model import BaseModel
-
 
 _CANDIDATES = 101
 

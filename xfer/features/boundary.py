@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from xfer.models.base_model import BaseModel
+from xfer.models.base_model import BaseModel
 
 
 def boundary(model: BaseModel) -> str | None:

@@ -16,10 +16,11 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from xfer.data import Data, Split, load
 from xfer.data.cached import AugmentedFeatures, CachedFeatures, view_codes
 from xfer.data.images.decode import BadImageError, decode, resize_crop
 from xfer.errors import DataError, UnknownNameError, UsageError
@@ -27,14 +28,9 @@ from xfer.features import store
 from xfer.features.boundary import boundary
 from xfer.features.keys import Augmented, Job, digests_of, plain_job
 from xfer.features.namespace import Namespace, make_room
-from xfer.models.fingerprint import namespace_of, namespace_prefix
-from xfer.models.precision import resolve_on
+from xfer.models.base_model import BaseModel
+from xfer.models.fingerprint import prefix
 from xfer.runtime.paths import features_dir
-
-if TYPE_CHECKING:
-    from xfer.data import Data, Split
-    from xfer.models.base_model import BaseModel
-
 
 _FLUSH = 64 << 20  # bytes of rows between two writes
 
@@ -169,10 +165,10 @@ class FeatureCache:
             workers: threads that read files.
         """
         stage = after or boundary(model)
-        if stage is None or split.after is not None or not any(self.folder.glob(f"{namespace_prefix(model)}-*")):
+        if stage is None or split.after is not None or not any(self.folder.glob(f"{prefix(model.name)}-*")):
             return split
-        resolve_on(model, split)
-        folder = self.folder / namespace_of(model, stage)
+        model.resolve_precision_on(split)
+        folder = self.folder / model.fingerprint(stage)
         if not folder.is_dir():
             return split
         digests, recipe = digests_of(split, workers), model.spec.preprocessing
@@ -217,7 +213,6 @@ class FeatureCache:
             UsageError: no such shard. UnknownNameError: no such block. DataError: no pictures. OSError: rows do not
             fit into the budget, or cannot be written.
         """
-        from xfer.data import load
 
         part = shard if isinstance(shard, Shard) else Shard.parse(shard)
         if after not in model.entries:
@@ -238,8 +233,8 @@ class FeatureCache:
     ) -> tuple[dict[str, CachedFeatures], CacheUse]:
         """The rows that are asked for, those that were missing computed first; outside of the shard, none."""
         for job in jobs.values():
-            resolve_on(model, job.loader.split)
-        part, space = shard or Shard(), Namespace(self.folder / namespace_of(model, after, augmented))
+            model.resolve_precision_on(job.loader.split)
+        part, space = shard or Shard(), Namespace(self.folder / model.fingerprint(after, augmented))
         everything = {digest for job in jobs.values() for digest in job.digests}
         mine = {digest for digest in everything if part.has(digest)}
         found = before = store.find(space.folder, mine)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from xfer.data import Augment, Data, Loader, Mix, OnBad, Split, load
 from xfer.errors import DataError
-
-if TYPE_CHECKING:
-    from xfer.data import Augment, Data, Loader, Mix, OnBad, Split
-    from xfer.features.cache import FeatureCache
-    from xfer.models.base_model import BaseModel
+from xfer.features.cache import FeatureCache
+from xfer.models.base_model import BaseModel
 
 
 def extract(
@@ -50,8 +48,6 @@ def extract(
     Raises:
         DataError: no image can be read; with `on_bad="raise"`, one that cannot, by name.
     """
-    from xfer.data import Augment, Loader, Mix, load
-    from xfer.features.cache import FeatureCache
 
     source = load(data)
     if source.train.after is not None:

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from xfer.errors import NumbersError, UsageError
+from xfer.errors import BackendError, NumbersError, UsageError
+from xfer.models.backend import Backend, any_backend
 from xfer.specs.initialization import uniform
 from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.precision import Precision
+from xfer.specs.update import UpdateSpec
 
-if TYPE_CHECKING:
-    from xfer.models.backend import Backend
-
-RULE = OptimizerSpec("adam", betas=(0.5, 0.999))
+UPDATE = UpdateSpec(OptimizerSpec("adam", betas=(0.5, 0.999)))
 SLOPE = 0.2  # of leaky ReLU below zero
 
 
@@ -105,6 +105,14 @@ class Gan(ABC):
         """Features (B, D)."""
 
 
+@runtime_checkable
+class SupportsGan(Protocol):
+    """A backend that can train the GAN; an optional capability."""
+
+    def gan(self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec) -> Gan:
+        """Generator and critic with these weights, on the CPU; see `Gan`."""
+
+
 def generated(
     features: np.ndarray,
     labels: np.ndarray,
@@ -126,8 +134,6 @@ def generated(
     """
     from sklearn.linear_model import LogisticRegression
 
-    from xfer.models.factory import any_backend
-
     x = np.asarray(features, np.float64)
     mean, std = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
     x = (x - mean) / std
@@ -140,7 +146,10 @@ def generated(
     classifier = _per_class(judge.coef_), _per_class(judge.intercept_)
     shapes = spec.shapes(x.shape[1], len(classes))
     weights = {name: uniform(name, s, fan_in=shapes[_weight(name)][1], seed=seed) for name, s in shapes.items()}
-    gan = any_backend(backend).gan(weights, classifier, spec)
+    engine = any_backend(backend)
+    if not isinstance(engine, SupportsGan):
+        raise BackendError(f"backend {engine.name!r} trains no GAN: give backend='torch' or 'tensorflow'")
+    gan = engine.gan(weights, classifier, spec)
     rng = np.random.default_rng([seed, 1])
     members = [np.flatnonzero(places == k) for k in range(len(classes))]
     for update in range(spec.updates):
@@ -164,5 +173,5 @@ def _weight(name: str) -> str:
 
 
 def _per_class(learnt: np.ndarray) -> np.ndarray:
-    """CachedFeatures of every class: of two classes, scikit-learn keeps those of the second alone."""
+    """Rows of every class: of two classes, scikit-learn keeps those of the second alone."""
     return learnt if len(learnt) > 1 else np.concatenate([-learnt, learnt]) / 2

@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from xfer.data import Loader, Split
 from xfer.data.cached import view_codes, view_keys
 from xfer.data.images.decode import BadImageError, opened
-
-if TYPE_CHECKING:
-    from xfer.data import Loader, Split
-    from xfer.models.base_model import BaseModel
+from xfer.data.workers import threads
+from xfer.models.base_model import BaseModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +70,6 @@ class Job:
 
 def plain_job(model: BaseModel, split: Split, batch_size: int, workers: int | None) -> Job:
     """The job of a split whose images are taken as they are."""
-    from xfer.data import Loader
 
     alone = replace(split, columns=None, column_names=(), targets=None)
     loader = Loader(alone, model.spec.preprocessing, batch_size=batch_size, workers=workers)
@@ -82,7 +80,6 @@ def plain_job(model: BaseModel, split: Split, batch_size: int, workers: int | No
 
 def digests_of(split: Split, workers: int | None) -> list[bytes]:
     """SHA-256 of the content of each image; of a file, of its bytes; of one that is not there, of its name."""
-    from xfer.data.loader import threads
 
     if not threads(workers):
         return [_content(split.images[i]) for i in range(len(split))]

@@ -5,17 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from xfer.data import Data, Split
 from xfer.errors import UnknownNameError, UsageError, XferError
 from xfer.features.gan import GanSpec, generated
 from xfer.features.gaussian import drawn
-
-if TYPE_CHECKING:
-    from xfer.data import Data, Split
-    from xfer.models.backend import Backend
+from xfer.models.backend import Backend
 
 _IMBLEARN = {
     "random-over": "over_sampling.RandomOverSampler",

@@ -5,81 +5,56 @@ A backend is registered under the entry-point group `xfer.backends` and imported
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from xfer.errors import BackendError, UnknownNameError
-from xfer.models.spec import ModelSpec
-from xfer.runtime import devices
-from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext, launch_environment
-from xfer.specs.loss import LossSpec
-from xfer.specs.optimizer import OptimizerSpec
-
-if TYPE_CHECKING:
-    from xfer.features.gan import Gan, GanSpec
-    from xfer.models.base_model import BaseModel
-    from xfer.models.spec import Description
-    from xfer.models.stepper import Stepper
-
+from xfer.models.base_model import BaseModel
+from xfer.models.engine import Engine
+from xfer.models.spec import Description, ModelSpec
+from xfer.models.stepper import Stepper
+from xfer.specs.update import UpdateSpec
+from xfer.zoo import cards
 
 GROUP = "xfer.backends"
 
 ALIASES = {"keras": "tensorflow", "tf": "tensorflow", "pytorch": "torch"}
 
 
-class Backend(ABC):
-    """A framework behind xfer's contracts: it builds models and steppers, and says what it has."""
+class Backend(Engine):
+    """A framework that builds models and steppers.
 
-    name: str
+    Attributes:
+        families: names of the families of architectures that it builds.
+    """
 
-    @abstractmethod
-    def versions(self) -> dict[str, str]:
-        """Versions of the framework's packages by distribution name."""
+    families: Collection[str]
 
-    @abstractmethod
-    def devices(self) -> Sequence[str]:
-        """Canonical names of the devices at hand, accelerators first, always with `cpu`."""
-
-    @abstractmethod
     def architectures(self) -> Sequence[str]:
         """Names of the cards that this backend can build."""
+        return [card.name for card in cards() if card.family in self.families]
 
-    @abstractmethod
     def build(self, spec: ModelSpec) -> BaseModel:
-        """A model with undefined weights, everything trainable."""
-
-    @abstractmethod
-    def stepper(
-        self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
-    ) -> Stepper:
-        """What trains `model` by one update at a time; see `Stepper`."""
-
-    def deterministically(self, spec: ModelSpec) -> AbstractContextManager[object]:
-        """The context of every pass of a network; with `spec.deterministic` the same pass gives the same bits in it.
-
-        A backend whose passes always do keeps this one.
+        """A model with undefined weights, everything trainable.
 
         Raises:
-            DeviceError: in it, where an operation of the pass has no deterministic algorithm on the device.
+            BackendError: an architecture or a precision that this backend does not have.
         """
-        return nullcontext()
+        if spec.card.family not in self.families:
+            raise BackendError(
+                f"backend {self.name!r} has no {spec.card.name}: it has {', '.join(self.architectures())}"
+            )
+        return self.build_network(spec)
 
-    def peak_memory(self, device: str) -> int | None:
-        """The most bytes that this process has had on an accelerator; None on the CPU, whose memory is the host's."""
-        return None
+    @abstractmethod
+    def build_network(self, spec: ModelSpec) -> BaseModel:
+        """See `build`; the family is one of `families`."""
 
-    def out_of_memory(self, error: Exception) -> bool:
-        """Whether an error of the framework says that the device, or the host, has no memory left."""
-        return isinstance(error, MemoryError)
-
-    def fast_bf16(self, spec: ModelSpec) -> bool:
-        """Whether this network is faster in bfloat16 than in float32 on its device; precision "auto" asks."""
-        return False
+    @abstractmethod
+    def stepper(self, model: BaseModel, update: UpdateSpec) -> Stepper:
+        """What trains `model` by one update at a time; see `Stepper`."""
 
     def describe(self, native: Any, head: str) -> Description:
         """What `xfer.wrap` needs to know of a native network; a backend that wraps none keeps this.
@@ -93,44 +68,21 @@ class Backend(ABC):
         """A model around a native network that `describe` has described, with its weights."""
         raise BackendError(f"backend {self.name!r} wraps no networks")
 
-    def gan(self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec) -> Gan:
-        """Generator and critic with these weights, on the CPU; a backend that has none keeps this."""
-        raise BackendError(f"backend {self.name!r} trains no GAN: give backend='torch' or 'tensorflow'")
-
-    def distributed_context(self, device: str) -> DistributedContext:
-        """The processes of this run, joined if need be; a backend that trains in one process keeps this.
-
-        Args:
-            device: canonical name of that on which this process computes.
-
-        Raises:
-            BackendError: the launcher started several. DistributedError: they cannot be joined.
-        """
-        if (size := launch_environment().size) > 1:
-            raise BackendError(
-                f"backend {self.name!r} works in one process, and a launcher started {size} (WORLD_SIZE): give "
-                "backend='torch', which trains in several under torchrun, or start one process"
-            )
-        return SINGLE_PROCESS
-
-    def resolve_device(self, device: str) -> str:
-        """The canonical name of the device asked for, or an error that lists what is there."""
-        return devices.resolve(device, self.devices())
-
 
 def registered() -> dict[str, EntryPoint]:
     """Entry points of all registered backends by name, none of them imported."""
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def get_backend(backend: str | Backend) -> Backend:
+def get_backend(backend: str | Engine) -> Backend:
     """The backend of that name (`torch`, `tensorflow`, an alias, a third party's, `module:Class`), or `backend` itself.
 
     Raises:
         UnknownNameError: no backend of that name is registered.
         BackendError: it is registered, but its framework is not installed or does not import.
     """
-    if isinstance(backend, Backend):
+    if isinstance(backend, Engine):
+        assert isinstance(backend, Backend), f"{backend.name} builds no models"
         return backend
     points = registered()
     name = ALIASES.get(backend, backend)
@@ -146,6 +98,22 @@ def get_backend(backend: str | Backend) -> Backend:
         raise BackendError(f"backend {name!r} is installed but does not import: {broken}") from broken
     assert isinstance(made, Backend), f"entry point {name!r} of group {GROUP!r} is not an xfer.Backend"
     return made
+
+
+def any_backend(backend: str | Engine | None = None, preferred: str | None = None) -> Backend:
+    """The backend of that name; for None the preferred one if it is installed, else the first that is.
+
+    Raises:
+        BackendError: no framework is installed.
+    """
+    if backend is not None:
+        return get_backend(backend)
+    for name in sorted(registered(), key=lambda name: (name != preferred, name != "torch", name)):
+        try:
+            return get_backend(name)
+        except BackendError:
+            continue
+    raise BackendError('no framework is installed: pip install "xfer-learn[torch]" or "xfer-learn[tensorflow]"')
 
 
 def install_hint(name: str, missing: str) -> str:

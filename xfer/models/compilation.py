@@ -1,8 +1,8 @@
-"""`compile=True`: torch.compile or XLA where that is faster, with the batch after which it has paid for itself.
+"""`compile=True`: torch.compile or XLA where that is faster, with the number of batches after which it has paid off.
 
-Both take seconds to minutes for a network before the first result, so they are asked for, and then measured: the first
-batch is computed without and with, and the faster way is kept. Inference and training are compiled, and decided, each
-by itself. A clock decides otherwise from one run to the next, so in a deterministic run what is asked for is compiled.
+Both take seconds to minutes for a network before the first result. So the first batch is computed without and with, and
+the faster way is used from then on. Inference and training are chosen separately. Timings differ from one run to the
+next, so in a deterministic run everything that can be compiled is.
 """
 
 from __future__ import annotations
@@ -11,36 +11,34 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from xfer.models.base_model import BaseModel
+from typing import Literal
 
 Work = Literal["inference", "training"]
 
 
-def settle(model: BaseModel, work: Work, once: Callable[[], object]) -> None:
-    """Decide whether `work` goes on compiled, and say what was measured; if deterministic, it does if it can.
+def choose(work: Work, once: Callable[[], object], compiled: dict[str, bool], deterministic: bool) -> None:
+    """Choose whether `work` goes on compiled, and print what was measured.
 
     Args:
-        model: what `compiled` is set of.
-        work: the kind.
-        once: it, on a batch; it changes nothing.
+        work: the kind of work.
+        once: does it on a batch, without a lasting effect.
+        compiled: read by `once`; its entry for `work` is set.
+        deterministic: compile without comparing, if it is possible.
     """
-    model.compiled[work] = False
-    once()  # what is made once
+    compiled[work] = False
+    once()  # one-time work
     plain = _seconds(once)
-    model.compiled[work] = True
+    compiled[work] = True
     try:
         first, fast = _seconds(once), _seconds(once)
-    except Exception as error:  # no compiler, or an operation that it does not know: whatever the framework raises
-        model.compiled[work] = False
+    except Exception as error:  # no compiler, or an unknown operation: whatever the framework raises
+        compiled[work] = False
         print(f"{work} cannot be compiled, and goes on without: {_line(error)}", file=sys.stderr)
         return
-    model.compiled[work] = fast < plain
+    compiled[work] = fast < plain
     cost = f"{work} compiled in {first:.3g} s: a batch takes {fast:.3g} s, {plain:.3g} s without; "
-    if model.spec.deterministic:
-        model.compiled[work] = True
+    if deterministic:
+        compiled[work] = True
         print(f"{cost}it goes on compiled, because the run is deterministic", file=sys.stderr)
     elif fast < plain:
         print(f"{cost}it has paid after {math.ceil((first - fast) / (plain - fast))} batches", file=sys.stderr)

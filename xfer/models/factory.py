@@ -10,9 +10,10 @@ import numpy as np
 
 from xfer.checkpoints.checkpoint import Checkpoint, is_checkpoint, open_checkpoint
 from xfer.data.columns import Columns
-from xfer.errors import BackendError, CheckpointError, UnknownNameError, UsageError, WeightsError
-from xfer.models.backend import Backend, get_backend, registered
-from xfer.models.base_model import STATISTICS, BaseModel
+from xfer.errors import CheckpointError, UnknownNameError, UsageError, WeightsError
+from xfer.models.backend import Backend, any_backend
+from xfer.models.base_model import BaseModel
+from xfer.models.network import STATISTICS
 from xfer.models.spec import ModelSpec
 from xfer.runtime.devices import deterministic as settled
 from xfer.specs.head import EstimatorHead, Head
@@ -21,6 +22,7 @@ from xfer.specs.names import class_names
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Decoding, MissingPixels, Preprocessing
 from xfer.specs.tasks import Task, output_names
+from xfer.weights import read_weights, resolve
 from xfer.zoo import Card, imagenet_classes, keras_card
 from xfer.zoo import card as find_card
 
@@ -183,7 +185,7 @@ def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | No
             f"{run.path} holds {manifest.model}, a network that xfer did not build: build it yourself and give the run "
             f"to xfer.wrap(network, backend={manifest.backend!r}, head=..., weights=...)"
         )
-    engine = get_backend(backend) if backend is not None else _first_backend(manifest.backend)
+    engine = any_backend(backend, manifest.backend)
     device = engine.resolve_device(given.device)
     spec = ModelSpec(
         card=find_card(manifest.model),
@@ -272,7 +274,6 @@ def _backbone(
     """Tensors by canonical name and the preprocessing they were trained for; None to draw them."""
     if weights is None:
         return None, card.preprocessing
-    from xfer.weights import read_weights, resolve
 
     found = resolve(weights, card.weights, model=card.name)
     preprocessing = card.preprocessing_for(found.entry.name if found.entry else "")
@@ -301,18 +302,3 @@ def _precision(name: str | None) -> Precision:
     if name not in PRECISIONS:
         raise UnknownNameError("precision", name, (*PRECISIONS, "auto"))
     return name  # type: ignore[return-value]
-
-
-def any_backend(backend: str | Backend | None) -> Backend:
-    """The backend of that name, or the first that is installed."""
-    return get_backend(backend) if backend is not None else _first_backend()
-
-
-def _first_backend(preferred: str | None = None) -> Backend:
-    names = sorted(registered(), key=lambda name: (name != preferred, name != "torch", name))
-    for name in names:
-        try:
-            return get_backend(name)
-        except BackendError:
-            continue
-    raise BackendError('no framework is installed: pip install "xfer-learn[torch]" or "xfer-learn[tensorflow]"')

@@ -1,46 +1,52 @@
-"""A digest of everything that decides the outputs of a block."""
+"""A digest of everything that decides the outputs of a block, but the image: the cache namespace."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL
 
-if TYPE_CHECKING:
-    from xfer.models.base_model import BaseModel
+from xfer.models.engine import Engine
+from xfer.models.spec import ModelSpec
+
+FORMAT = 2  # to be raised when decoding, resizing or augmentation change
 
 
-FORMAT = 2  # raise it when decoding, resizing or augmentation change
+def namespace(
+    spec: ModelSpec, engine: Engine, tensors: Mapping[str, np.ndarray], after: str, augmented: str = ""
+) -> str:
+    """The name of the folder with the outputs of a stage.
 
-
-def namespace_of(model: BaseModel, after: str, augmented: str = "") -> str:
-    """The folder of what a model makes of images up to a stage: a digest of all that decides a row but the image."""
-    frozen = model.stages_after(None)[: model.stages_after(None).index(after) + 1]
-    beside = tuple(f"{branch.name}." for branch in model.card.auxiliary)  # nothing that follows reads them
-    names = [name for name in model.shapes() if model.card.block_of(name) in frozen and not name.startswith(beside)]
+    Args:
+        spec: of the network.
+        engine: its framework.
+        tensors: of all blocks up to the stage, in forward order.
+        after: the stage.
+        augmented: what decides the augmentation; empty for images as they are.
+    """
     found = hashlib.sha256()
     described = {
         "format": FORMAT,
-        "backend": model.backend.name,
-        "versions": model.backend.versions(),
-        "device": model.spec.device.partition(":")[0],  # the second of two accelerators computes what the first does
-        "precision": model.spec.precision,
-        "model": model.name,
+        "backend": engine.name,
+        "versions": engine.versions(),
+        "device": spec.device.partition(":")[0],  # two accelerators of one kind compute the same
+        "precision": spec.precision,
+        "model": spec.card.name,
         "after": after,
-        "preprocessing": asdict(model.spec.preprocessing),
+        "preprocessing": asdict(spec.preprocessing),
         "pillow": PIL.__version__,
         "augmented": augmented,
     }
     found.update(json.dumps(described, sort_keys=True).encode())
-    for name, array in model.read(names).items():
+    for name, array in tensors.items():
         found.update(name.encode() + b"\0" + np.ascontiguousarray(array).tobytes())
-    return f"{namespace_prefix(model)}-{found.hexdigest()[:24]}"
+    return f"{prefix(spec.card.name)}-{found.hexdigest()[:24]}"
 
 
-def namespace_prefix(model: BaseModel) -> str:
-    """How the folders of the features of this model begin."""
-    return model.name.replace(":", "-")
+def prefix(name: str) -> str:
+    """The beginning of the folder names of a model."""
+    return name.replace(":", "-")

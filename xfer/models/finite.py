@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xfer.errors import NumbersError
-
-if TYPE_CHECKING:
-    from xfer.models.base_model import BaseModel
-
+from xfer.models.network import Network
 
 _SHOWN = 3  # names in a line
 
 
-def check_answers(model: BaseModel, logits: np.ndarray, names: Sequence[str]) -> None:
-    """Refuse logits (N, K) of samples that have these names, if they are no numbers: no metric means anything then.
+def check_predictions(model: Network, logits: np.ndarray, names: Sequence[str]) -> None:
+    """Refuse logits (N, K) that are not finite; no metric of them means anything.
+
+    Args:
+        model: the model.
+        logits: its logits.
+        names: of the samples.
 
     Raises:
         NumbersError: NaN or infinity.
@@ -27,13 +28,13 @@ def check_answers(model: BaseModel, logits: np.ndarray, names: Sequence[str]) ->
         return
     listed = [names[index] for index in np.flatnonzero(bad).tolist()]
     block = first_bad_block(model)
-    why = f"weights of block {block!r} are not finite: load another checkpoint" if block else "look at these samples"
+    why = f"weights of block {block!r} are not finite: load another checkpoint" if block else "check these samples"
     if not block and model.spec.precision == "bf16":
         why += ", or give precision='fp32'"
     raise NumbersError(f"the logits of {model.name} are not finite {which_samples(listed, len(names))}; {why}")
 
 
-def first_bad_block(model: BaseModel) -> str | None:
+def first_bad_block(model: Network) -> str | None:
     """The first block with a tensor that is not finite."""
     for name in model.shapes():
         if not np.isfinite(model.read([name])[name]).all():

@@ -7,12 +7,9 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from xfer.errors import FrozenError, UnknownNameError, UsageError
-
-if TYPE_CHECKING:
-    from xfer.models.base_model import BaseModel
+from xfer.models.network import Network
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Freezer:
     `verify` compares digests taken when the plan was made.
     """
 
-    def __init__(self, model: BaseModel) -> None:
+    def __init__(self, model: Network) -> None:
         self._model = model
         self._digests: dict[str, bytes] = {}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +11,7 @@ from xfer.specs.head import Head
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Preprocessing
 from xfer.specs.tasks import Task
-
-if TYPE_CHECKING:
-    from xfer.zoo import Card
+from xfer.zoo import Card
 
 
 @dataclass(frozen=True)

@@ -1,51 +1,48 @@
-"""One update at a time: the only thing about training that a backend does."""
+"""One update at a time: the only part of training that a backend does."""
 
 from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from xfer.errors import CheckpointError, DeviceError, UsageError
 from xfer.models import compilation
-from xfer.models.base_model import STATISTICS
+from xfer.models.base_model import BaseModel
+from xfer.models.network import STATISTICS
 from xfer.specs.inputs import Inputs
-from xfer.specs.loss import LossSpec
-from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.update import UpdateSpec
 
-if TYPE_CHECKING:
-    from xfer.models.base_model import BaseModel
-
-_STRIDE = 0x9E3779B9  # between the seeds of micro_batches
+_STRIDE = 0x9E3779B9  # between the seeds of micro-batches
+Slots = Mapping[str, Mapping[str, np.ndarray]]
 
 
 class Stepper(ABC):
     """Loss, gradients and update rule on a backend, for the tensors that are trainable at the moment.
 
-    The state of the optimizer is kept by canonical tensor name: what stays trainable keeps its slots over a change of
-    the freeze plan, what becomes trainable starts with none.
+    The state of the optimizer belongs to canonical tensor names: what stays trainable keeps its slots over a change of
+    the freeze plan, what becomes trainable starts with zeros.
 
-    A batch that does not fit into memory is taken in micro_batches: the logits of all of them first, then the loss of the
-    whole batch, and then each micro_batch once more, with the loss's gradient at its logits. So loss and gradients are those
-    of the whole batch, whatever the loss; only live normalisation sees one micro_batch at a time.
+    A batch that does not fit into memory is computed in micro-batches: the logits of all of them first, then the loss
+    of the whole batch, and then each micro-batch once more, with the loss's gradient at its logits. So loss and
+    gradients are those of the whole batch, for any loss; only batch statistics are those of a micro-batch.
 
-    An update is made only of numbers: where the loss or the global norm of the gradients is NaN or infinite, weights,
-    slots and statistics stay as they are. A norm beyond the range of the precision counts, for its square would spoil
-    Adam's slots. To know it, each step waits once for the device, between the gradients and the update.
+    Where the loss or the global norm of the gradients is NaN or infinite, no update is made: weights, slots and
+    statistics stay as they are. A norm beyond the range of the precision counts as infinite, because its square would
+    overflow in Adam's slots. To know it, each step waits for the device once, between gradients and update.
 
     Attributes:
-        micro_batch_size: images in a micro_batch; None for the whole batch. It is halved when memory runs out, and stays so.
+        update: what a step computes.
+        micro_batch_size: images of a micro-batch; None for the whole batch. It is halved when memory runs out.
     """
 
     micro_batch_size: int | None = None
 
-    def __init__(
-        self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
-    ) -> None:
-        self.model, self.optimizer, self.loss, self.clip_norm = model, optimizer, loss, clip_norm
+    def __init__(self, model: BaseModel, update: UpdateSpec) -> None:
+        self.model, self.update = model, update
         self._built_for: object = None
         self._live: tuple[str, ...] = ()
         self._fitted: set[tuple[str | None, int]] = set()
@@ -58,7 +55,7 @@ class Stepper(ABC):
             labels: int64 (N,), class indices, -1 where there is none; or float64: shares of classes (N, K), or the
                 targets of all tasks side by side (N, M), NaN where there is none.
             rates: learning rate by block, the schedule's factor included.
-            seed: of what is random inside the network (dropout) in this step.
+            seed: seed of what is random inside the network (dropout) in this step.
 
         Returns:
             The loss before the update; NaN where it or a gradient is not finite, and then nothing has changed.
@@ -71,30 +68,6 @@ class Stepper(ABC):
         with self.model.backend.deterministically(self.model.spec):
             return self._step(accepted, targets, rates, seed)
 
-    def _step(self, accepted: Inputs, targets: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
-        if self.model.spec.compile and "training" not in self.model.compiled and accepted.after is None:
-            compilation.settle(self.model, "training", lambda: self.compute_gradients(accepted, targets, seed))
-        kind = (accepted.after, len(accepted))
-        if kind in self._fitted:
-            return self.train_step(accepted, targets, rates, seed)
-        statistics = self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
-        while True:
-            try:
-                loss = self.train_step(accepted, targets, rates, seed)
-            except Exception as error:
-                if not self.model.backend.out_of_memory(error):
-                    raise
-                if accepted.shards:  # the other processes would wait for micro_batches that they do not have
-                    raise DeviceError(
-                        f"out of memory with {len(accepted)} images in one of several processes: lower batch_size"
-                    ) from None
-            else:
-                self._fitted.add(kind)
-                return loss
-            # Outside of the handler, which holds what the failed step had allocated.
-            self._halve_micro_batches(len(accepted))
-            self.model.write(statistics)
-
     def gradients(self, inputs: np.ndarray | Inputs, labels: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
         """Gradients of the loss for every trainable tensor by canonical name, torch's layouts, unclipped.
 
@@ -103,24 +76,32 @@ class Stepper(ABC):
         self._rebuild_if_stale()
         accepted = self._accepted(inputs)
         with self.model.backend.deterministically(self.model.spec):
-            return self.compute_gradients(accepted, _typed(labels), seed)
+            return self._gradients(accepted, _typed(labels), seed)
 
     def state(self) -> dict[str, np.ndarray]:
         """Optimizer slots as `slot/tensor` (`exp_avg/fc.weight`) and `step/tensor`, an int64 count of updates."""
         self._rebuild_if_stale()
-        return self.read_state()
+        found = {f"{slot}/{name}": array for name, slots in self.read_slots().items() for slot, array in slots.items()}
+        return found | {f"step/{name}": np.array(count, np.int64) for name, count in self.read_counts().items()}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Set the slots that `state` names; the others keep what they have.
+        """Set the slots and counts that `state` names; the others stay.
 
         Raises:
             CheckpointError: a slot of another shape.
         """
         self._rebuild_if_stale()
-        for name, array in self.read_state().items():
-            if name in state and state[name].shape != array.shape:
-                raise CheckpointError(f"optimizer slot {name!r} has shape {state[name].shape}: expected {array.shape}")
-        self.write_state(state)
+        slots: dict[str, dict[str, np.ndarray]] = {}
+        for name, mine in self.read_slots().items():
+            for slot, array in mine.items():
+                given = state.get(f"{slot}/{name}")
+                if given is not None and given.shape != array.shape:
+                    raise CheckpointError(
+                        f"optimizer slot '{slot}/{name}' has shape {given.shape}: expected {array.shape}"
+                    )
+                slots.setdefault(name, {})[slot] = array if given is None else given
+        counts = {name: int(state.get(f"step/{name}", count)) for name, count in self.read_counts().items()}
+        self.write_slots(slots, counts)
 
     def trainable_by_block(self) -> dict[str, list[str]]:
         """Names of the trainable tensors in forward order, by block."""
@@ -129,6 +110,75 @@ class Stepper(ABC):
             if name in self.model.trainable:
                 found.setdefault(self.model.card.block_of(name), []).append(name)
         return found
+
+    def micro_batches(self, inputs: Inputs, seed: int) -> list[tuple[Inputs, int]]:
+        """The micro-batches of a batch, each with a seed of its own."""
+        parts = inputs.micro_batches(self.micro_batch_size)
+        return [(part, (seed + i * _STRIDE) % 2**32) for i, part in enumerate(parts)]
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Copies of what a forward pass in training changes: running statistics."""
+        return self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
+
+    def restore(self, statistics: Mapping[str, Any]) -> None:
+        """Set what `statistics` returned."""
+        self.model.write(statistics)
+
+    def _step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
+        model = self.model
+        if model.spec.compile and "training" not in model.compiled and inputs.after is None:
+            compilation.choose(
+                "training", lambda: self._gradients(inputs, labels, seed), model.compiled, model.spec.deterministic
+            )
+        kind = (inputs.after, len(inputs))
+        if kind in self._fitted:
+            return self._train(inputs, labels, rates, seed)
+        statistics = self.statistics()
+        while True:
+            try:
+                loss = self._train(inputs, labels, rates, seed)
+            except Exception as error:
+                if not model.backend.out_of_memory(error):
+                    raise
+                if inputs.shards:  # the other processes would wait for micro-batches that they do not have
+                    raise DeviceError(
+                        f"out of memory with {len(inputs)} images in one of several processes: lower batch_size"
+                    ) from None
+            else:
+                self._fitted.add(kind)
+                return loss
+            # Outside of the handler, which holds what the failed step had allocated.
+            self._halve_micro_batches(len(inputs))
+            self.restore(statistics)
+
+    def _train(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
+        micro = self.micro_batches(inputs, seed)
+        if len(micro) == 1 or inputs.shards:
+            return self.train_step(inputs, labels, rates, seed)
+        statistics = self.statistics()
+        loss, gradients = self._accumulated(micro, labels)
+        return self.apply_gradients(loss, gradients, rates, statistics)
+
+    def _gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+        statistics = self.statistics()
+        micro = self.micro_batches(inputs, seed)
+        if len(micro) == 1 or inputs.shards:
+            gradients = self.compute_gradients(inputs, labels, seed)
+        else:
+            gradients = self._accumulated(micro, labels)[1]
+        self.restore(statistics)
+        return self.read_gradients(gradients)
+
+    def _accumulated(self, micro: Sequence[tuple[Inputs, int]], labels: np.ndarray) -> tuple[Any, Any]:
+        """The loss of the whole batch and its gradients, micro-batch by micro-batch."""
+        statistics = self.statistics()
+        outputs = [self.forward(*each) for each in micro]
+        self.restore(statistics)
+        loss, at_outputs = self.loss_gradients(outputs, labels)
+        total = None
+        for (inputs, seed), at_output in zip(micro, at_outputs, strict=True):
+            total = self.backward(inputs, seed, at_output, total)
+        return loss, total
 
     def _accepted(self, inputs: np.ndarray | Inputs) -> Inputs:
         accepted = self.model.accept(inputs)
@@ -142,51 +192,85 @@ class Stepper(ABC):
         return accepted
 
     def _rebuild_if_stale(self) -> None:
-        if self._built_for is not self.model.trainable:
-            self.rebuild()
-            self._fitted.clear()
-            self._live = tuple(self.trainable_by_block())
-            self._built_for = self.model.trainable
-
-    def micro_batches(self, inputs: Inputs, seed: int) -> list[tuple[Inputs, int]]:
-        """What passes through the network at once, each with a seed of its own."""
-        parts = inputs.micro_batches(self.micro_batch_size)
-        return [(part, (seed + i * _STRIDE) % 2**32) for i, part in enumerate(parts)]
+        if self._built_for is self.model.trainable:
+            return
+        slots = {} if self._built_for is None else dict(self.read_slots())
+        counts = {} if self._built_for is None else dict(self.read_counts())
+        blocks, shapes = self.trainable_by_block(), self.model.shapes()
+        self.rebuild(blocks)
+        self._fitted.clear()
+        self._live, self._built_for = tuple(blocks), self.model.trainable
+        same = [
+            name
+            for names in blocks.values()
+            for name in names
+            if name in counts and all(array.shape == shapes[name] for array in slots.get(name, {}).values())
+        ]
+        self.write_slots({n: slots[n] for n in same if n in slots}, {n: counts[n] for n in same})
 
     def _halve_micro_batches(self, images: int) -> None:
         before = min(images, self.micro_batch_size or images)
         if before < 2:
             raise DeviceError(
                 f"{self.model.spec.device} has no memory for a training step of one image: give a smaller image_size, "
-                "unfreeze fewer blocks, or take another device"
+                "unfreeze fewer blocks, or use another device"
             )
         self.micro_batch_size = (before + 1) // 2
         live = any(name.endswith(STATISTICS) for name in self.model.live_weights())
         print(
-            f"out of memory with {before} images at once: gradients are accumulated over {self.micro_batch_size} at a time, the "
-            f"batch stays {images}" + ("; live batch statistics are of one micro_batch" if live else ""),
+            f"out of memory with {before} images: gradients are accumulated over micro-batches of "
+            f"{self.micro_batch_size}, the batch stays {images}"
+            + ("; batch statistics are those of a micro-batch" if live else ""),
             file=sys.stderr,
         )
 
+    # What a backend implements. `Any` stands for the framework's own tensors.
+
     @abstractmethod
-    def rebuild(self) -> None:
-        """Make the step for `model.trainable`, keeping the slots of tensors that stay."""
+    def rebuild(self, blocks: Mapping[str, Sequence[str]]) -> None:
+        """Make the update rule for the trainable tensors, by block, with empty slots."""
 
     @abstractmethod
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
-        """See `step`."""
+        """See `step`: a whole batch, or a process's share of it."""
 
     @abstractmethod
-    def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-        """See `gradients`."""
+    def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> Any:
+        """Gradients of a whole batch; statistics may change."""
 
     @abstractmethod
-    def read_state(self) -> dict[str, np.ndarray]:
-        """See `state`."""
+    def forward(self, inputs: Inputs, seed: int) -> Any:
+        """The outputs of a micro-batch in training, without gradients: logits, and those of auxiliary classifiers."""
 
     @abstractmethod
-    def write_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """See `load_state`."""
+    def loss_gradients(self, outputs: Sequence[Any], labels: np.ndarray) -> tuple[Any, list[Any]]:
+        """The loss of a batch from the outputs of its micro-batches, and its gradient at the outputs of each."""
+
+    @abstractmethod
+    def backward(self, inputs: Inputs, seed: int, at_outputs: Any, total: Any) -> Any:
+        """Gradients of a micro-batch from that at its outputs, added to `total`, which is None for the first."""
+
+    @abstractmethod
+    def apply_gradients(
+        self, loss: Any, gradients: Any, rates: Mapping[str, float], statistics: Mapping[str, Any]
+    ) -> float:
+        """Clip and update; where loss or norm are not finite, restore `statistics` and return NaN."""
+
+    @abstractmethod
+    def read_gradients(self, gradients: Any) -> dict[str, np.ndarray]:
+        """Gradients by canonical name in torch's layouts."""
+
+    @abstractmethod
+    def read_slots(self) -> Slots:
+        """Copies of the slots of each trainable tensor, zeros where there was no update yet."""
+
+    @abstractmethod
+    def read_counts(self) -> Mapping[str, int]:
+        """The number of updates of each trainable tensor."""
+
+    @abstractmethod
+    def write_slots(self, slots: Slots, counts: Mapping[str, int]) -> None:
+        """Set the slots and counts of the tensors named."""
 
 
 def _typed(labels: np.ndarray) -> np.ndarray:

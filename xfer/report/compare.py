@@ -11,6 +11,8 @@ from typing import Any
 
 from xfer.errors import CheckpointError, UnknownNameError, UsageError, XferError
 from xfer.models.backend import ALIASES, registered
+from xfer.report.page import render
+from xfer.report.thumbnails import MOST, thumbnails
 from xfer.runtime.files import write_atomically
 from xfer.specs.settings import TrainConfig
 from xfer.workflows.comparison.comparison import Comparison
@@ -85,8 +87,6 @@ def summarise(folders: Iterable[str | os.PathLike[str]], out: str | os.PathLike[
         UsageError: fewer than two backends. CheckpointError: a run that is missing or damaged, or an `out` that cannot
         be written. InconsistentRunsError: runs that were not judged by the same images.
     """
-    from xfer.report.page import render
-    from xfer.report.thumbnails import MOST, thumbnails
 
     require_libraries()
     runs = [read_run(Path(folder)) for folder in folders]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xfer.errors import CheckpointError
-from xfer.runtime.files import within
+from xfer.runtime.files import read_inside
 from xfer.runtime.strict_json import parse
 
 LIMIT = 8 << 20  # bytes; a manifest of 20,000 classes has less than one million
@@ -72,7 +72,7 @@ def read(path: Path, newest: int) -> dict[str, Any]:
         CheckpointError: no file, or one that is damaged, too large, or of a newer format.
     """
     try:
-        content = within(path.parent, path.name, LIMIT)
+        content = read_inside(path.parent, path.name, LIMIT)
         document = without_checksum(content)
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 
-def lock(folder: Path) -> FileLock:
+def folder_lock(folder: Path) -> FileLock:
     """The lock of a folder that is written into; a process may take it again while it has it.
 
     The kernel lets go of it when the process ends, however it ends.
@@ -41,7 +41,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def digest(weights: Mapping[str, np.ndarray]) -> str:
+def tensors_digest(weights: Mapping[str, np.ndarray]) -> str:
     """SHA-256 over the names and bytes of tensors, in order: equal if and only if they are."""
     found = hashlib.sha256()
     for name, array in weights.items():
@@ -60,7 +60,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def within(folder: Path, name: str, limit: int | None = None) -> bytes:
+def read_inside(folder: Path, name: str, limit: int | None = None) -> bytes:
     """The bytes of a file that lies in a folder itself, and not elsewhere by way of its name or of a link.
 
     Raises:

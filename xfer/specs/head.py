@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from xfer.errors import UsageError
+from xfer.specs.estimator import check_estimator
 from xfer.specs.initialization import uniform
 
 Norm = Literal["batch", "layer"]
@@ -84,7 +85,6 @@ class EstimatorHead:
     estimator: Any
 
     def __post_init__(self) -> None:
-        from xfer.specs.estimator import check_estimator
 
         check_estimator(self.estimator)
 

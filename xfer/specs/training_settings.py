@@ -14,6 +14,7 @@ from xfer.specs.loss import LossSpec
 from xfer.specs.optimizer import OptimizerName, OptimizerSpec
 from xfer.specs.option import Settings, option
 from xfer.specs.schedule import Schedule, ScheduleName
+from xfer.specs.update import UpdateSpec
 
 Rate = Annotated[float, Field(gt=0)]
 LossName = Literal["cross-entropy", "focal", "logit-adjusted"]
@@ -145,6 +146,10 @@ class TrainingSettings(Settings):
     def optimizer_spec(self) -> OptimizerSpec:
         """The update rule with its constants."""
         return OptimizerSpec(self.optimizer, self.momentum, self.nesterov, self.betas, self.eps, self.weight_decay)
+
+    def update_spec(self, loss: LossSpec) -> UpdateSpec:
+        """What a stepper computes with this loss."""
+        return UpdateSpec(self.optimizer_spec, loss, self.clip_norm)
 
     @property
     def schedule_spec(self) -> Schedule:

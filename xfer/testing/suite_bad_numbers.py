@@ -141,7 +141,7 @@ class BadNumbers(Suite):
         assert str(error.value) == (
             "bad numbers in epoch 1, batch 1: outputs of block 'layer1' are not finite in 2 of 6 samples: "
             f"{self.in_order(trainer, [2, 4])}; the update was not made; "
-            "look at these samples, lower lr or set clip_norm=1.0"
+            "check these samples, lower lr or set clip_norm=1.0"
         )
         assert state(trainer.stepper) == before
 
@@ -185,7 +185,7 @@ class BadNumbers(Suite):
         """No metric is computed of them, and no prediction made."""
         model = self.model()
         data = self.data(overflowing(model))
-        message = r"the logits of tiny are not finite in 2 of 6 samples: cat/2\.png, bee/4\.png; look at these samples"
+        message = r"the logits of tiny are not finite in 2 of 6 samples: cat/2\.png, bee/4\.png; check these samples"
         with pytest.raises(NumbersError, match=message):
             model.evaluate(data)
         with pytest.raises(NumbersError, match=message):
@@ -200,7 +200,7 @@ class BadNumbers(Suite):
         values = np.array(model.stage(images(6), "features"))
         train, values[4, 0] = self.data(values.copy(), "features").train, np.nan
         val = self.data(values, "features").train
-        with pytest.raises(NumbersError, match=r"are not finite in 1 of 6 samples: bee/4\.png; look at these samples"):
+        with pytest.raises(NumbersError, match=r"are not finite in 1 of 6 samples: bee/4\.png; check these samples"):
             self.trainer(model).fit(Data(train, val, None, CLASSES, "features"), 1)
 
     def trainer(self, model: BaseModel, **options: Any) -> xfer.Trainer:

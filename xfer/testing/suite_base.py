@@ -14,6 +14,7 @@ from xfer.models.stepper import Stepper
 from xfer.specs.loss import LossSpec
 from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.rates import Rates, block_rates
+from xfer.specs.update import UpdateSpec
 from xfer.testing.numpy_backend import NumpyBackend
 
 SIZE = 16
@@ -69,8 +70,8 @@ class Suite:
         clip_norm: float | None = None,
     ) -> Stepper:
         """A stepper of the model's own backend; plain SGD if nothing is said."""
-        spec = optimizer or OptimizerSpec("sgd", momentum=0.0)
-        return model.backend.stepper(model, spec, loss or LossSpec(), clip_norm)
+        spec = UpdateSpec(optimizer or OptimizerSpec("sgd", momentum=0.0), loss or LossSpec(), clip_norm)
+        return get_backend(model.backend).stepper(model, spec)
 
     def train(self, model: BaseModel, steps: int = 3, rates: Rates = 0.1, **options: Any) -> Stepper:
         """A few updates on seeded images."""

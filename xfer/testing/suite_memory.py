@@ -101,7 +101,7 @@ class Memory(Suite):
         assert steppers[1].micro_batch_size == 2
         said = capsys.readouterr().err
         assert said.count("out of memory") == 2, "once at 7 images, once at 4"
-        assert "over 2 at a time, the batch stays 7" in said
+        assert "over micro-batches of 2, the batch stays 7" in said
 
     def test_no_room_for_one_image_is_an_error_and_the_model_is_as_it_was(
         self, monkeypatch: pytest.MonkeyPatch

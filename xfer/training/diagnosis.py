@@ -7,19 +7,16 @@ while all is well. The forward pass is looked at in inference mode, in which sam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from xfer.data import Batch
+from xfer.models.base_model import BaseModel
 from xfer.models.finite import first_bad_block, which_samples
-
-if TYPE_CHECKING:
-    from xfer.data import Batch
-    from xfer.models.base_model import BaseModel
-    from xfer.models.stepper import Stepper
-    from xfer.runtime.distributed import DistributedContext
-    from xfer.specs.inputs import Inputs
-
+from xfer.models.stepper import Stepper
+from xfer.runtime.distributed import DistributedContext
+from xfer.specs.inputs import Inputs
 
 _AT_ONCE = 32  # samples of which the outputs of all blocks are held
 
@@ -112,7 +109,7 @@ def _outputs_of(stage: str) -> str:
 
 
 def _remedy(stepper: Stepper, *, whole: bool) -> str:
-    found = ["lower lr"] if whole else ["look at these samples", "lower lr"]
-    found += ["set clip_norm=1.0"] if stepper.clip_norm is None else []
+    found = ["lower lr"] if whole else ["check these samples", "lower lr"]
+    found += ["set clip_norm=1.0"] if stepper.update.clip_norm is None else []
     found += ["give precision='fp32'"] if stepper.model.spec.precision == "bf16" else []
     return f"{', '.join(found[:-1])} or {found[-1]}" if len(found) > 1 else found[0]

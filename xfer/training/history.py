@@ -37,7 +37,7 @@ class History(list[Row]):
         if not path.exists():
             return
         try:
-            rows = json.loads(files.within(folder, path.name))
+            rows = json.loads(files.read_inside(folder, path.name))
         except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path} is damaged, remove it to go on without: {error}") from None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

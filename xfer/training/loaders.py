@@ -14,7 +14,6 @@ from xfer.errors import DataError, UsageError
 from xfer.evaluation.loaders import evaluation_loader, relabelled
 from xfer.features.boundary import boundary
 from xfer.features.keys import Augmented
-from xfer.models.precision import resolve_on
 from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from xfer.training.batch_size import largest_batch
 from xfer.training.callback import TrainerView
@@ -47,7 +46,7 @@ def _refuse_unlike(trainer: TrainerView, data: Data) -> None:
     if trainer.distributed.size == 1:
         return
     if data.train is not None:
-        resolve_on(trainer.model, data.train)  # on the same images in all processes
+        trainer.model.resolve_precision_on(data.train)  # on the same images in all processes
     if trainer.model.estimator is not None:  # the first process fits it, for all
         return
     if trainer.settings.batch_size == "auto":

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from xfer.errors import UsageError
+from xfer.models.base_model import BaseModel
 from xfer.runtime.distributed import DistributedContext
-from xfer.runtime.files import digest
-
-if TYPE_CHECKING:
-    from xfer.models.base_model import BaseModel
+from xfer.runtime.files import tensors_digest
 
 
 def check_alike(distributed: DistributedContext, model: BaseModel, described: Mapping[str, str]) -> None:
@@ -35,7 +32,7 @@ def check_alike(distributed: DistributedContext, model: BaseModel, described: Ma
                 f"batch normalisation {layer!r} is trained, and each of {distributed.size} processes would see its own share "
                 f"of the batch alone: {remedy}"
             )
-    mine = {"weights": digest(model.weights()), **described}
+    mine = {"weights": tensors_digest(model.weights()), **described}
     for rank, theirs in enumerate(distributed.gather(mine, "beginning of a fit")):
         for name in mine:
             if theirs[name] != mine[name]:

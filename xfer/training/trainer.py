@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from xfer.checkpoints.checkpoint import open_checkpoint
-from xfer.checkpoints.checkpoint import save as save_checkpoint
 from xfer.checkpoints.fit_progress import FitProgress
 from xfer.checkpoints.manifest import FitPlan, TrainingState
 from xfer.checkpoints.rotation import Checkpoints, latest_checkpoint
+from xfer.checkpoints.saving import save as save_checkpoint
 from xfer.data import Augment, Budget, Mix, Skipped
 from xfer.data import load as load_data
 from xfer.errors import CheckpointError, UsageError
@@ -337,7 +337,7 @@ class Trainer:
         """The settings and the position, as a checkpoint stores them."""
         return TrainingState(
             settings=self.settings.document(),
-            loss=self.stepper.loss,
+            loss=self.stepper.update.loss,
             rates=self.rates,
             batch_size=self.batch_size,
             epoch=self.epoch,
@@ -348,11 +348,11 @@ class Trainer:
 
     def _build_stepper(self, loss: LossSpec) -> None:
         backend = get_backend(self.model.backend)
-        self._stepper = backend.stepper(self.model, self.settings.optimizer_spec, loss, self.settings.clip_norm)
+        self._stepper = backend.stepper(self.model, self.settings.update_spec(loss))
 
     def _write(self, folder: Path) -> None:
         slots, progress = self.stepper.state(), replace(self._progress(), extra=self.extra)
-        save_checkpoint(self.model, folder, training=self.state(), optimizer_state=slots, progress=progress)
+        save_checkpoint(self.model.snapshot(), folder, training=self.state(), optimizer_state=slots, progress=progress)
 
     def _progress(self) -> FitProgress:
         if self._fit is not None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from xfer.data import Data
 from xfer.errors import UsageError
 from xfer.features.extract import extract
 from xfer.models.base_model import BaseModel
+from xfer.specs.head import Head
+from xfer.training.trainer import Trainer
 from xfer.workflows.ensemble import Ensemble, Member
-
-if TYPE_CHECKING:
-    from xfer.data import Data
-    from xfer.specs.head import Head
 
 
 def bag(
@@ -40,7 +39,6 @@ def bag(
         seed: of draws, order and initial weights; each head has its own.
         options: of `Trainer`, such as `lr`.
     """
-    from xfer.training.trainer import Trainer
 
     if members < 1:
         raise UsageError(f"members={members}: give at least 1")

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
 from xfer.checkpoints import checkpoint, stored
+from xfer.data import Batch, Data, OnBad
+from xfer.data import load as load_data
 from xfer.errors import CheckpointError, UsageError
 from xfer.evaluation.evaluation import Evaluation, judge, mean
 from xfer.evaluation.loaders import evaluation_loader
+from xfer.features.cache import FeatureCache
 from xfer.models.base_model import BaseModel
-from xfer.models.finite import check_answers
+from xfer.models.factory import load
+from xfer.models.finite import check_predictions
 from xfer.models.predictions import Prediction, rank
 from xfer.runtime import checksums, files
 from xfer.specs.decision import Decision, softmax
 from xfer.specs.inputs import Inputs
 from xfer.workflows.ensemble_files import FORMAT, MANIFEST, MOST, read_document
-
-if TYPE_CHECKING:
-    from xfer.data import Batch, Data, OnBad
-    from xfer.features.cache import FeatureCache
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +110,8 @@ class Ensemble:
 
     def evaluations(self, data: Any, **options: Any) -> list[Evaluation]:
         """Each member's own answers, on one pass for all heads of a backbone."""
-        from xfer.data import load
 
-        source = load(data)
+        source = load_data(data)
         found: dict[int, Evaluation] = {}
         for model in {id(member.model): member.model for member in self.members}.values():
             mine = [i for i, member in enumerate(self.members) if member.model is model]
@@ -185,7 +184,6 @@ class Ensemble:
 
 def load_members(runs: Sequence[str | Path], *, device: str = "auto") -> tuple[Member, ...]:
     """The models of runs, each on the backend that it was trained on."""
-    from xfer.models.factory import load
 
     backends = {run: checkpoint.open_checkpoint(run).manifest.backend for run in runs}
     # torch first: after TensorFlow it would crash the process.
@@ -205,5 +203,5 @@ def _heads(model: BaseModel, members: Sequence[Member], data: Data, options: Map
 
     z, y, indices = loader.collect(logits)
     names, skipped = [loader.split.names[i] for i in indices], tuple(loader.skipped)
-    check_answers(model, z.reshape(len(z), -1), names)
+    check_predictions(model, z.reshape(len(z), -1), names)
     return [judge(z[:, i], y, names, model.classes, model.decision, skipped) for i in range(len(members))]

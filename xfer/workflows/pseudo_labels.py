@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xfer.data import Data, Loader, Split
 from xfer.errors import UsageError
-from xfer.models.finite import check_answers
+from xfer.features.cache import FeatureCache
+from xfer.models.base_model import BaseModel
+from xfer.models.finite import check_predictions
 from xfer.specs.decision import softmax
-
-if TYPE_CHECKING:
-    from xfer.data import Data, Split
-    from xfer.features.cache import FeatureCache
-    from xfer.models.base_model import BaseModel
 
 
 @dataclass(frozen=True)
@@ -79,14 +76,12 @@ def _answers(
     model: BaseModel, split: Split, batch_size: int, cache: bool | str | Path | FeatureCache
 ) -> Iterable[tuple[int, int, float]]:
     """Index, class named and its probability, of every image that can be read."""
-    from xfer.data import Loader
-    from xfer.features.cache import FeatureCache
 
     kept = FeatureCache.of(cache)
     known = split if kept is None else kept.look_up(model, split)
     loader = Loader(known, model.spec.preprocessing, batch_size=batch_size, workers=None, columns=model.columns)
     logits, _, indices = loader.collect(lambda batch: model.logits(batch.inputs))
-    check_answers(model, logits, [split.names[i] for i in indices])
+    check_predictions(model, logits, [split.names[i] for i in indices])
     probabilities = softmax(model.decision.scaled(logits))
     chosen = model.decision.choose(probabilities)
     sure = probabilities[np.arange(len(chosen)), chosen]

@@ -10,6 +10,7 @@ from typing import Any
 
 from xfer.errors import UsageError, XferError
 from xfer.specs.settings import RunSettings
+from xfer.workflows.run import train
 
 
 def train_on_ray(config: RunSettings, processes: int, *, resume: bool = False) -> Path:
@@ -64,8 +65,6 @@ def _work(job: dict[str, Any]) -> None:
     """One process of the run: what torchrun says in the environment is said there, then it is a run like any other."""
     from ray.train import get_context
     from ray.train.collective import broadcast_from_rank_zero
-
-    from xfer.workflows.run import train
 
     context = get_context()
     host, port = broadcast_from_rank_zero(_meeting_point())

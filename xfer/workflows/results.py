@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xfer.checkpoints.rotation import FOLDER, checkpoints_in
+from xfer.data import Data
 from xfer.errors import CheckpointError, UsageError
 from xfer.evaluation.evaluation import Evaluation
 from xfer.evaluation.tasks import TasksEvaluation
+from xfer.models.base_model import BaseModel
 from xfer.runtime.profiling import Phases
 from xfer.specs.settings import RunSettings
-
-if TYPE_CHECKING:
-    from xfer.data import Data
-    from xfer.models.base_model import BaseModel
-    from xfer.training.trainer import Trainer
-
+from xfer.training.trainer import Trainer
 
 METRICS = "metrics.json"
 

@@ -15,7 +15,7 @@ from xfer.evaluation.evaluation import Evaluation
 from xfer.evaluation.tasks import TasksEvaluation
 from xfer.evaluation.thresholds import tune_thresholds
 from xfer.models.base_model import BaseModel
-from xfer.runtime.files import digest, write_atomically
+from xfer.runtime.files import tensors_digest, write_atomically
 from xfer.runtime.profiling import Phases
 from xfer.specs.option import about
 from xfer.specs.settings import RunSettings
@@ -83,7 +83,7 @@ def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkp
 
 def _begin(config: RunSettings, data: Data, progress: bool) -> Trainer:
     model = model_of(config, data)
-    initial = digest(model.weights())
+    initial = tensors_digest(model.weights())
     settings = TrainingSettings.of(config.part(TrainingSettings))
     loss = None if data.tasks else config.loss_spec(data.train.counts())
     trainer = Trainer(model, settings=settings, loss=loss, callbacks=_callbacks(config), progress=progress)

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from xfer.data import Data, digits, manifest
+from xfer.data import load as load_data
 from xfer.data.columns import Columns
 from xfer.errors import UsageError
 from xfer.features.extract import extract
 from xfer.features.resample import resample
+from xfer.models.backend import get_backend
+from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
 from xfer.specs.estimator import by_name
 from xfer.specs.head import EstimatorHead, Head
 from xfer.specs.loss import LossSpec
 from xfer.specs.settings import RunSettings
 
-if TYPE_CHECKING:
-    from xfer.data import Data
-    from xfer.models.base_model import BaseModel
-
 
 def read_data(config: RunSettings) -> Data:
     """The data set that a configuration names, split and limited as it says."""
-    from xfer.data import digits, load, manifest
 
     if config.data == "digits":
         data = digits(val=config.val, seed=config.seed)
@@ -31,7 +30,7 @@ def read_data(config: RunSettings) -> Data:
             config.data, columns=config.columns, tasks=config.tasks or None, val=config.val, seed=config.seed
         )
     else:
-        data = load(config.data, val=config.val, seed=config.seed)
+        data = load_data(config.data, val=config.val, seed=config.seed)
     if config.limit is None:
         return data
     splits: dict[str, Any] = {name: split.limit(config.limit, config.seed) for name, split in data.splits.items()}
@@ -73,7 +72,7 @@ def head_data(config: RunSettings, model: BaseModel, data: Data) -> Data:
     features = extract(
         model, data, batch_size=config.images_per_pass, workers=config.workers, on_bad=config.on_bad, cache=config.cache
     )
-    return resample(features, config.resample, seed=config.seed, backend=model.backend)
+    return resample(features, config.resample, seed=config.seed, backend=get_backend(model.backend))
 
 
 def loss_of(config: RunSettings, data: Data) -> LossSpec:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from xfer.data import load as load_data
 from xfer.errors import UsageError
 from xfer.evaluation.metrics import metric
+from xfer.models.base_model import BaseModel
+from xfer.models.factory import load
 from xfer.training.weight_averaging import mean_weights
-
-if TYPE_CHECKING:
-    from xfer.models.base_model import BaseModel
 
 
 def soup(
@@ -39,8 +39,6 @@ def soup(
     Returns:
         The soup, which is the best model with other weights, and which models are in it, in the order of adding.
     """
-    from xfer.data import load as load_data
-    from xfer.models.factory import load
 
     if not models:
         raise UsageError("a soup has no models: give at least one")

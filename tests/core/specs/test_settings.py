@@ -22,7 +22,7 @@ from xfer.testing import NumpyBackend
 from xfer.workflows.config import read_toml, run_settings
 from xfer.workflows.setup import model_of
 
-FIELDS = {name: field for name, field in RunSettings.options()}
+FIELDS = dict(RunSettings.options())
 # Another valid value of each option: as Python has it, and as the command line writes it where that differs.
 OTHERS = {
     "data": ("photos", None),
@@ -230,7 +230,7 @@ def test_a_stored_setting_that_cannot_be_is_a_damaged_run(model, tmp_path):
         for file in tmp_path.glob("*-*"):
             (folder / file.name).write_bytes(file.read_bytes())
         (folder / "manifest.json").write_bytes(checksums.with_checksum(document))
-        with pytest.raises(xfer.XferError, match="is damaged: (unknown )?option") as error:
+        with pytest.raises(xfer.XferError, match=r"is damaged: (unknown )?option") as error:
             xfer.Trainer.resume(folder, backend=NumpyBackend())
         assert "\n" not in str(error.value)
 
@@ -266,7 +266,7 @@ def test_what_cannot_be_is_one_line():
 def test_constants_are_given_once(model):
     spec = xfer.OptimizerSpec("sgd", momentum=0.5)
     assert xfer.Trainer(model, optimizer=spec, progress=False).settings.momentum == 0.5
-    assert xfer.Trainer(model, optimizer="sgd", momentum=0.5, progress=False).stepper.optimizer == spec
+    assert xfer.Trainer(model, optimizer="sgd", momentum=0.5, progress=False).stepper.update.optimizer == spec
     assert xfer.Trainer(model, schedule=xfer.Schedule("step", 2, (0.5,), 0.2), progress=False).settings.gamma == 0.2
     with pytest.raises(UsageError, match="momentum is given beside optimizer="):
         xfer.Trainer(model, optimizer=spec, momentum=0.9)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from xfer.data.audit.duplicates import Duplicates
-    from xfer.data.audit.inspection import Inspection, SplitInspection
+from xfer.data.audit.duplicates import Duplicates
+from xfer.data.audit.result import Inspection, SplitInspection
 
 IMBALANCED = 3.0  # a ratio from which on it is worth a word
 _NAMED = 5

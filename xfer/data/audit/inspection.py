@@ -7,86 +7,26 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from xfer.data.audit.advice import advice
-from xfer.data.audit.duplicates import Conflicts, Duplicates, Place, conflicts, duplicates, same_pictures
+from xfer.data.audit.duplicates import Place, conflicts, duplicates, same_pictures
+from xfer.data.audit.result import Inspection, Range, SplitInspection
 from xfer.data.batch import Skipped
 from xfer.data.dataset import Split
 from xfer.data.images.decode import BadImageError, Source
 from xfer.data.images.isolation import isolated
 from xfer.data.images.probe import ImageInfo, look
-from xfer.data.loader import threads
 from xfer.data.sources.load import load
+from xfer.data.workers import threads
 from xfer.errors import UsageError
 
 _AT_ONCE = 1024
 Look = Callable[[Source], ImageInfo | str]
-
-
-@dataclass(frozen=True)
-class Range:
-    """Smallest, median and largest of some pixel counts."""
-
-    min: int
-    median: float
-    max: int
-
-
-@dataclass(frozen=True)
-class SplitInspection:
-    """One split. `listed` is `readable` and `unreadable` together; `counts` and `unlabelled` add up to `readable`.
-
-    Args:
-        listed: images that the split names.
-        readable: those whose pixels can be had.
-        counts: readable images of each class.
-        unlabelled: readable images without a label.
-        imbalance: the largest class over the smallest, of those that have images; None without any.
-        width: of the upright images; None if none can be read.
-        height: likewise.
-        formats: readable images by file format, such as "JPEG"; "pixels" if they are no file.
-        modes: readable images by Pillow's mode, such as "RGB" or "CMYK", as stored.
-        unreadable: the others, each with the reason.
-    """
-
-    listed: int
-    readable: int
-    counts: dict[str, int]
-    unlabelled: int
-    imbalance: float | None
-    width: Range | None
-    height: Range | None
-    formats: dict[str, int]
-    modes: dict[str, int]
-    unreadable: tuple[Skipped, ...]
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What `inspect` finds.
-
-    Args:
-        source: where the data came from.
-        classes: class names.
-        splits: by "train", "val" and "test", as far as there are any.
-        duplicates: equal pictures inside splits and across them.
-        conflicts: equal pictures with different labels.
-        notes: what was done or left out while listing.
-        suggestions: what to do about it, a line each.
-    """
-
-    source: str
-    classes: tuple[str, ...]
-    splits: dict[str, SplitInspection]
-    duplicates: tuple[Duplicates, ...]
-    conflicts: Conflicts
-    notes: tuple[str, ...]
-    suggestions: tuple[str, ...] = ()
 
 
 def inspect(

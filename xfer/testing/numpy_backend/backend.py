@@ -10,8 +10,7 @@ from xfer.errors import BackendError
 from xfer.models.backend import Backend
 from xfer.models.base_model import BaseModel
 from xfer.models.spec import ModelSpec
-from xfer.specs.loss import LossSpec
-from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.update import UpdateSpec
 from xfer.testing.numpy_backend.model import NumpyModel
 from xfer.testing.numpy_backend.stepper import NumpyStepper
 
@@ -20,6 +19,7 @@ class NumpyBackend(Backend):
     """The tiny network on the CPU, in float32 or float64."""
 
     name = "numpy"
+    families = ("tiny",)
 
     def versions(self) -> dict[str, str]:
         return {"numpy": np.__version__}
@@ -27,18 +27,11 @@ class NumpyBackend(Backend):
     def devices(self) -> Sequence[str]:
         return ["cpu"]
 
-    def architectures(self) -> Sequence[str]:
-        return ["tiny"]
-
-    def build(self, spec: ModelSpec) -> NumpyModel:
-        if spec.card.family != "tiny":
-            raise BackendError(f"backend 'numpy' has no {spec.card.name}: it has tiny")
+    def build_network(self, spec: ModelSpec) -> NumpyModel:
         if spec.precision == "bf16":
             raise BackendError("backend 'numpy' has no bf16: give precision='fp32' or 'fp64'")
         return NumpyModel(self, spec)
 
-    def stepper(
-        self, model: BaseModel, optimizer: OptimizerSpec, loss: LossSpec, clip_norm: float | None = None
-    ) -> NumpyStepper:
+    def stepper(self, model: BaseModel, update: UpdateSpec) -> NumpyStepper:
         assert isinstance(model, NumpyModel)
-        return NumpyStepper(model, optimizer, loss, clip_norm)
+        return NumpyStepper(model, update)

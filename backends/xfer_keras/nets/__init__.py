@@ -1,0 +1,1 @@
+"""The networks of the zoo in Keras alone, for any engine of Keras."""

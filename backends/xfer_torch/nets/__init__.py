@@ -1,0 +1,1 @@
+"""The networks of the zoo as torch modules, torchvision's own where it has them."""

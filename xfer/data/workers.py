@@ -1,0 +1,64 @@
+"""Threads that read samples ahead, and return them in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from xfer.errors import UsageError
+
+Sample = tuple[int, np.ndarray | None]
+_MOST = 8
+
+
+def in_order(
+    read: Callable[[int, int], np.ndarray | None], keys: np.ndarray, workers: int, ahead: int
+) -> Generator[Sample, None, None]:
+    """Samples with their indices in the order of `keys`.
+
+    Args:
+        read: reads a sample, by index and by how often it came before; None where it cannot be read.
+        keys: int64 (N, 2), the arguments of `read`.
+        workers: threads; 0 reads in the caller's.
+        ahead: how many samples are read ahead.
+    """
+    if not workers:
+        yield from ((index, read(index, nth)) for index, nth in keys.tolist())
+        return
+    pending: deque[tuple[int, Future[np.ndarray | None]]] = deque()
+    with ThreadPoolExecutor(workers, "xfer-loader") as pool:
+        try:
+            for index, nth in keys.tolist():
+                pending.append((index, pool.submit(read, index, nth)))
+                if len(pending) > ahead:
+                    yield _first(pending)
+            while pending:
+                yield _first(pending)
+        finally:
+            # Leaving the pool waits for what runs; what only waits must not run any more.
+            for _, future in pending:
+                future.cancel()
+
+
+def threads(workers: int | None) -> int:
+    """How many threads `workers` asks for: None is one for each core, at most 8.
+
+    Raises:
+        UsageError: fewer than 0.
+    """
+    if workers is not None and workers < 0:
+        raise UsageError(f"workers={workers}: give a number of threads, 0 or more, or None")
+    if workers is not None:
+        return workers
+    # A container may own fewer cores than the machine has.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST)
+
+
+def _first(pending: deque[tuple[int, Future[np.ndarray | None]]]) -> Sample:
+    index, future = pending.popleft()
+    return index, future.result()

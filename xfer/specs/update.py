@@ -1,0 +1,28 @@
+"""One update: the loss, the clipping of its gradients, and the rule by which they change the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from xfer.errors import UsageError
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
+
+
+@dataclass(frozen=True)
+class UpdateSpec:
+    """What a stepper computes.
+
+    Args:
+        optimizer: the update rule.
+        loss: the loss.
+        clip_norm: bound of the gradients' global norm, as `torch.nn.utils.clip_grad_norm_` applies it; None for none.
+    """
+
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    loss: LossSpec = field(default_factory=LossSpec)
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise UsageError(f"clip_norm={self.clip_norm}: give a positive number, or None not to clip")
