@@ -9,7 +9,7 @@ import xfer
 
 
 def main(backend: str = "torch", epochs: int = 3, **options) -> list[dict]:
-    data = xfer.data.sources.digits()
+    data = xfer.data.digits()
     head = xfer.Head(hidden=(128,), dropout=0.2, norm="batch")
     model = xfer.load("efficientnet_lite0", backend=backend, classes=data.classes, head=head, image_size=64, **options)
 

@@ -9,7 +9,7 @@ import xfer
 
 
 def main(backend: str = "torch", **options) -> float:
-    data = xfer.data.sources.digits()  # your own photos: xfer.data.folder("photos")
+    data = xfer.data.digits()  # your own photos: xfer.data.folder("photos")
     model = xfer.load("efficientnet_lite0", backend=backend, classes=data.classes, image_size=64, **options)
     print(model.freeze())
     xfer.Trainer(model, lr=3e-3).fit(data, epochs=3)

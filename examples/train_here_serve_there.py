@@ -14,7 +14,7 @@ import xfer
 
 
 def train(backend: str, run: str = "run", **options) -> np.ndarray:
-    data = xfer.data.sources.digits()
+    data = xfer.data.digits()
     model = xfer.load("efficientnet_lite0", backend=backend, classes=data.classes, image_size=64, **options)
     model.freeze()
     trainer = xfer.Trainer(model, lr=3e-3)
@@ -25,7 +25,7 @@ def train(backend: str, run: str = "run", **options) -> np.ndarray:
 
 def serve(backend: str, run: str = "run") -> np.ndarray:
     model = xfer.load(run, backend=backend)  # classes, preprocessing and head come with the run
-    pictures = xfer.data.sources.digits().val
+    pictures = xfer.data.digits().val
     for name, prediction in zip(pictures.names[:5], model.predict(pictures.images[:5]), strict=True):
         print(f"{name}: {prediction.label} ({prediction.probability:.1%})")
     return model.predict_proba(pictures)

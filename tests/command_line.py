@@ -62,7 +62,7 @@ class CommandLine:
         assert found["loss"] == pytest.approx(metrics["loss"], rel=1e-5)
 
     def test_predict(self, run, tmp_path):
-        pixels = np.asarray(xfer.data.sources.digits().val.images[0])
+        pixels = np.asarray(xfer.data.digits().val.images[0])
         for name in ("one.png", "two.png"):
             Image.fromarray(pixels).save(tmp_path / name)
         options = ("--backend", self.backend, "--top", 3)

@@ -35,7 +35,7 @@ class Examples:
     def _small(self, tmp_path, monkeypatch):
         """In a folder of its own, with 100 digits and the tiny network under every name."""
         monkeypatch.chdir(tmp_path)
-        digits, load = xfer.data.sources.digits(), xfer.load
+        digits, load = xfer.data.digits(), xfer.load
         few = xfer.data.Data(digits.train.limit(80), digits.val.limit(20), None, digits.classes, "digits")
         monkeypatch.setattr(xfer.data, "digits", lambda: few)
         monkeypatch.setattr(
@@ -69,7 +69,7 @@ class Examples:
 
     def test_imbalance(self, monkeypatch, tmp_path):
         """On a folder of digits, three classes, with fewer epochs and remedies."""
-        digits = xfer.data.sources.digits()
+        digits = xfer.data.digits()
         for name, split in (("train", digits.train), ("val", digits.val)):
             for i in np.flatnonzero(split.labels < 3)[:60]:
                 folder = tmp_path / "digits" / name / f"class{split.labels[i]}"

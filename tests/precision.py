@@ -49,7 +49,7 @@ class Precision:
 
     def test_the_verdict_is_remembered_for_these_weights_alone(self):
         self.model().features(IMAGES)
-        self.monkeypatch.setattr(precision, "_agrees", lambda model, images: pytest.fail("computed again"))
+        self.monkeypatch.setattr(precision, "_agree", lambda name, features: pytest.fail("computed again"))
         model = self.model(classes=5)  # another head on the same backbone
         model.features(IMAGES)
         assert model.spec.precision == "bf16"

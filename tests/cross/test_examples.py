@@ -10,7 +10,7 @@ from tests.examples import example
 STEP = """
 import sys, numpy as np, xfer
 from tests.examples import example
-load, digits = xfer.load, xfer.data.sources.digits()
+load, digits = xfer.load, xfer.data.digits()
 few = xfer.data.Data(digits.train.limit(80), digits.val.limit(20), None, digits.classes, "digits")
 xfer.data.sources.digits = lambda: few
 xfer.load = lambda name, **options: load("tiny" if name == "efficientnet_lite0" else name, **options)

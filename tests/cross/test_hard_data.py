@@ -116,7 +116,7 @@ def test_an_ensemble_of_both_frameworks_from_its_checkpoint(tmp_path):
     for member in members:
         code = (
             "import sys, numpy as np, xfer\n"
-            "data = xfer.data.sources.digits()\n"
+            "data = xfer.data.digits()\n"
             "np.savez(sys.argv[2], p=xfer.load(sys.argv[1]).predict_proba(data.val.limit(60, 0)),"
             " y=data.val.limit(60, 0).labels)"
         )

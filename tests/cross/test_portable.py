@@ -39,7 +39,7 @@ def test_the_other_framework_gives_the_same_figures(run, tmp_path):
 def test_the_other_framework_gives_the_same_probabilities(run, tmp_path):
     code = (
         "import sys, numpy as np, xfer\n"
-        "data = xfer.data.sources.digits()\n"
+        "data = xfer.data.digits()\n"
         "model = xfer.load(sys.argv[1], backend=sys.argv[2])\n"
         "np.save(sys.argv[3], model.predict_proba(data.val.limit(60, 0)))"
     )
@@ -66,7 +66,7 @@ def test_both_in_one_process():
         "try:\n"
         "    for name in sys.argv[1:]:\n"
         "        model = xfer.load('tiny', backend=name, weights=None, classes=10)\n"
-        "        xfer.Trainer(model, progress=False).fit(xfer.data.sources.digits(), 1)\n"
+        "        xfer.Trainer(model, progress=False).fit(xfer.data.digits(), 1)\n"
         "        print('trained', name)\n"
         "except xfer.XferError as error:\n"
         "    print(error)"
