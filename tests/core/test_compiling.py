@@ -5,7 +5,7 @@ import pytest
 
 import xfer
 from xfer.models import compilation
-from xfer.runtime.devices import deterministic as settled
+from xfer.runtime.devices import deterministic as resolve_deterministic
 from xfer.specs.update import UpdateSpec
 from xfer.testing import NumpyBackend
 
@@ -97,5 +97,5 @@ def test_what_is_deterministic_if_nobody_says():
     for asked, compiled, expected in ((None, False, True), (None, True, False), (False, False, False)):
         network = xfer.load("tiny", backend=NumpyBackend(), deterministic=asked, compile=compiled, **options)
         assert network.spec.deterministic == expected
-    assert not settled(None, "cuda:0")
-    assert settled(True, "cuda:0")
+    assert not resolve_deterministic(None, "cuda:0")
+    assert resolve_deterministic(True, "cuda:0")

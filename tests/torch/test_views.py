@@ -17,7 +17,7 @@ PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 55, 3))
 
 @pytest.mark.parametrize(("tta", "crops"), [("five-crop", FiveCrop(20)), ("ten-crop", TenCrop(20))])
 def test_crops_are_torchvisions(tta, crops):
-    ours = [np.asarray(view.settle(PICTURE, RECIPE)).tobytes() for view in views_of(tta)]
+    ours = [np.asarray(view.prepare(PICTURE, RECIPE)).tobytes() for view in views_of(tta)]
     theirs = [np.asarray(crop).tobytes() for crop in crops(Resize(24)(PICTURE))]
     assert sorted(ours) == sorted(theirs)
 

@@ -1,4 +1,4 @@
-"""How much memory images may take that are kept from epoch to epoch."""
+"""How much memory the decoded images take that are held from epoch to epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from xfer.runtime.profiling import available_memory
 
 GIB = 1 << 30
 _MOST = 2 * GIB
-_UNKNOWN = GIB // 2
 _BYTES_A_PIXEL = 4  # Pillow pads RGB
 
 
@@ -32,14 +31,13 @@ class Budget:
 
     @classmethod
     def of(cls, gib: float | None) -> Budget:
-        """So many GiB; None is a quarter of the memory that is free, at most 2 GiB, or half a GiB if nobody knows.
+        """So many GiB; None is a quarter of the free memory, at most 2 GiB.
 
         Raises:
             UsageError: fewer than 0.
         """
         if gib is None:
-            free = available_memory()
-            return cls(_UNKNOWN if free is None else min(free // 4, _MOST))
+            return cls(min(available_memory() // 4, _MOST))
         if not gib >= 0:
             raise UsageError(f"image_memory={gib}: give GiB for decoded images, 0 to keep none, or None")
         return cls(int(gib * GIB))

@@ -86,7 +86,7 @@ class Split:
         chosen = np.asarray(indices, np.int64)
         return replace(
             self,
-            images=self.images[chosen] if self._in_memory else _View(self.images, chosen),  # type: ignore[index]
+            images=self.images[chosen] if self._in_memory else _Subset(self.images, chosen),  # type: ignore[index]
             labels=self.labels[chosen],
             names=[self.names[i] for i in chosen],
             columns=None if self.columns is None else self.columns[chosen],
@@ -170,7 +170,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class _View:
+class _Subset:
     images: Images
     indices: np.ndarray
 

@@ -21,7 +21,7 @@ from xfer.data.images.decode import BadImageError, decode
 from xfer.data.sampling import quotas, repetitions, sample
 from xfer.data.transforms.augment import Augment
 from xfer.data.transforms.mix import Mix, one_hot
-from xfer.data.transforms.test_time import View
+from xfer.data.transforms.test_time import TestTimeView
 from xfer.data.workers import Sample, in_order, threads
 from xfer.errors import DataError, UsageError, check_name
 from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext
@@ -49,7 +49,7 @@ class Loader:
         sampling: which images make an epoch. "none": each once. "over": as many of each class as the largest has, by
             repeating images. "under": as many as the smallest has, others each epoch. "balanced": equally many of each
             class in an epoch of the usual length. See `xfer.data.sampling.quotas`.
-        augment: see `Augment.parse`; or a fixed `View`.
+        augment: see `Augment.parse`; or a fixed `TestTimeView`.
         augment_minority: takes its place for classes with fewer images than the mean class has.
         mix: see `Mix.parse`; labels become shares of the classes.
         columns: makes numbers of the split's columns.
@@ -80,7 +80,7 @@ class Loader:
         seed: int = 0,
         shuffle: bool = False,
         sampling: Sampling = "none",
-        augment: Augment | View | str | Iterable[str] | None = None,
+        augment: Augment | TestTimeView | str | Iterable[str] | None = None,
         augment_minority: Augment | str | Iterable[str] | None = None,
         mix: Mix | str | None = None,
         columns: Columns | None = None,
@@ -104,7 +104,7 @@ class Loader:
         self.split, self.preprocessing, self.batch_size = split, preprocessing, batch_size
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
         self.sampling, self.size = sampling, size
-        self.augment = augment if isinstance(augment, View) else Augment.parse(augment)
+        self.augment = augment if isinstance(augment, TestTimeView) else Augment.parse(augment)
         self.on_bad, self.views = on_bad, views
         self.mix = Mix.parse(mix)
         self._minor = _minor(split.labels) if augment_minority is not None else np.zeros(len(split), bool)
@@ -260,25 +260,25 @@ class Loader:
                 return np.asarray(
                     images.at(view, index, nth) if isinstance(images, AugmentedFeatures) else images[index]
                 )
-            settled = self._settled(index, augment)
+            prepared = self._prepared(index, augment)
         except BadImageError as bad:
             if self.on_bad == "raise":
                 raise DataError(f"cannot read {self.split.names[index]}: {bad.reason}; repair or remove it") from None
             with self._lock:
                 self._bad[index] = bad.reason
             return self._blank() if self.on_bad == "impute" else None
-        if isinstance(settled, np.ndarray):
-            return settled
+        if isinstance(prepared, np.ndarray):
+            return prepared
         assert isinstance(augment, Augment)  # a view leaves nothing to chance
         rng = np.random.default_rng([self.seed, view, index, *([nth] if nth else [])])
-        return augment.vary(settled, self.preprocessing, rng)
+        return augment.randomise(prepared, self.preprocessing, rng)
 
-    def _settled(self, index: int, augment: Augment | View) -> Image.Image | np.ndarray:
+    def _prepared(self, index: int, augment: Augment | TestTimeView) -> Image.Image | np.ndarray:
         """An image up to where chance begins, kept if there is room."""
         if index in self._kept:
             return self._kept[index]
         recipe, source = self.preprocessing, self.split.images[index]
-        found = augment.settle(decode(source, recipe.missing, recipe.kept), recipe)
+        found = augment.prepare(decode(source, recipe.missing, recipe.kept), recipe)
         if self.memory is not None and isinstance(source, (Path, bytes)):
             with self._lock:  # sampling may have another thread decode the same image at once
                 if index not in self._kept and self.memory.take(found):
@@ -289,7 +289,7 @@ class Loader:
         """No sample, in the shape of the one at `index`: (0, ...)."""
         return np.asarray(self._read(index, epoch, 0))[None][:0]
 
-    def augmentation(self, index: int) -> Augment | View:
+    def augmentation(self, index: int) -> Augment | TestTimeView:
         """What is done to a sample."""
         return self.augment_minority if self._minor[index] else self.augment
 
@@ -313,7 +313,7 @@ def _numbers(split: Split, columns: Columns) -> np.ndarray:
     return columns.transform(split.columns)
 
 
-def _check_stage(split: Split, mix: Mix, *augments: Augment | View) -> None:
+def _check_stage(split: Split, mix: Mix, *augments: Augment | TestTimeView) -> None:
     """What is changed in pictures cannot be in features, nor can targets of several tasks be mixed.
 
     Raises:

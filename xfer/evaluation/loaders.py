@@ -9,7 +9,7 @@ import numpy as np
 
 from xfer.data import Budget, Data, Loader, OnBad, Split
 from xfer.data.sources.targets import check, with_targets
-from xfer.data.transforms.test_time import View
+from xfer.data.transforms.test_time import TestTimeView
 from xfer.errors import DataError
 from xfer.features.cache import FeatureCache
 from xfer.models.base_model import BaseModel
@@ -22,7 +22,7 @@ def evaluation_loader(
     batch_size: int,
     workers: int | None,
     on_bad: OnBad = "report",
-    view: View | None = None,
+    view: TestTimeView | None = None,
     memory: Budget | None = None,
     cache: bool | str | Path | FeatureCache = False,
 ) -> Loader:

@@ -16,7 +16,7 @@ from xfer.data.columns import Columns
 from xfer.data.dataset import Split
 from xfer.data.loader import Loader
 from xfer.data.sources.load import pictures
-from xfer.data.transforms.test_time import View, views_of
+from xfer.data.transforms.test_time import TestTimeView, views_of
 from xfer.errors import UnknownNameError, UsageError
 from xfer.models.engine import Engine
 from xfer.models.finite import check_predictions
@@ -181,7 +181,7 @@ class BaseModel(Network):
             estimator=self.estimator if isinstance(self.estimator, FittedEstimator) else None,
         )
 
-    def _logits_of(self, images: Any, columns: Any, batch_size: int, view: View | None = None) -> np.ndarray:
+    def _logits_of(self, images: Any, columns: Any, batch_size: int, view: TestTimeView | None = None) -> np.ndarray:
         split = _split(images, columns, self.columns)
         found = [self.logits(batch.inputs) for batch in self._batches(split, batch_size, self.columns, view)]
         z = np.concatenate(found) if found else np.zeros((0, len(self.classes)), np.float32)
@@ -189,7 +189,7 @@ class BaseModel(Network):
         return z
 
     def _batches(
-        self, split: Split, batch_size: int, columns: Columns | None, view: View | None = None
+        self, split: Split, batch_size: int, columns: Columns | None, view: TestTimeView | None = None
     ) -> Iterator[Batch]:
         recipe = self.spec.preprocessing
         loader = Loader(

@@ -15,7 +15,7 @@ from xfer.models.backend import Backend, any_backend
 from xfer.models.base_model import BaseModel
 from xfer.models.network import STATISTICS
 from xfer.models.spec import ModelSpec
-from xfer.runtime.devices import deterministic as settled
+from xfer.runtime.devices import deterministic as resolve_deterministic
 from xfer.specs.head import EstimatorHead, Head
 from xfer.specs.initialization import initial_weights
 from xfer.specs.names import class_names
@@ -109,7 +109,7 @@ def load(
         device=on,
         dropout=dropout,
         compile=compile,
-        deterministic=settled(deterministic, on, compile),
+        deterministic=resolve_deterministic(deterministic, on, compile),
     )
     if arrays is None and new is not None:
         spec = new.on(spec)
@@ -196,7 +196,7 @@ def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | No
         device=device,
         dropout=given.dropout and manifest.dropout,
         compile=given.compile,
-        deterministic=settled(given.deterministic, device, given.compile),
+        deterministic=resolve_deterministic(given.deterministic, device, given.compile),
         columns=manifest.columns,
         tasks=manifest.tasks,
     )

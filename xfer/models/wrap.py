@@ -13,7 +13,7 @@ from xfer.models.backend import Backend, get_backend
 from xfer.models.base_model import BaseModel
 from xfer.models.factory import check_heads, known_classes
 from xfer.models.spec import ModelSpec
-from xfer.runtime.devices import deterministic as settled
+from xfer.runtime.devices import deterministic as resolve_deterministic
 from xfer.specs.head import Head
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Preprocessing
@@ -81,7 +81,7 @@ def wrap(
         preprocessing=recipe.at(size) if size else recipe,
         precision=precision or found.precision,
         device=on,
-        deterministic=settled(deterministic, on),
+        deterministic=resolve_deterministic(deterministic, on),
     )
     model = engine.wrap(native, spec)
     model.set_trainable(frozenset(model.parameters))

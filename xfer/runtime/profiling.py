@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
-_FREE = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 _CONTAINERS = (
     (_CGROUP / "memory.max", _CGROUP / "memory.current"),
@@ -48,24 +49,21 @@ def peak_memory() -> int:
     if _STATUS.exists():
         line = next(x for x in _STATUS.read_text().splitlines() if x.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
-    try:
-        import resource
-    except ImportError:  # Windows has neither
-        return 0
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def available_memory() -> int | None:
-    """Bytes of the host's memory that this process may still take, by the system and by its container; None unknown."""
-    found = []
-    with suppress(OSError, StopIteration):
-        line = next(x for x in _FREE.read_text().splitlines() if x.startswith("MemAvailable:"))
-        found.append(int(line.split()[1]) * 1024)
+def available_memory() -> int:
+    """Bytes of the host's memory that this process may still use, as the system and its container allow."""
+    found = [int(psutil.virtual_memory().available)]
     for limit, used in _CONTAINERS:
         with suppress(OSError, ValueError):  # no such container, or "max"
             found.append(int(limit.read_text()) - int(used.read_text()))
-    return min(found) if found else None
+    return min(found)
 
 
 def reset_peak() -> None:

@@ -9,7 +9,7 @@ from xfer.runtime.profiling import available_memory, peak_memory, reset_peak
 
 MOST = 256
 UPDATES = 16  # that an epoch shall have: a batch that takes in half of the data set learns nothing
-_KEPT_FREE = 0.25
+_SPARE = 0.25
 
 
 def largest_batch(
@@ -36,7 +36,7 @@ def largest_batch(
 def _by_measure(step: Callable[[int], object], wanted: int) -> int:
     few, more = 2, 8
     room = available_memory()
-    if wanted <= few or room is None:
+    if wanted <= few:
         return wanted
     step(few)  # what is made once, such as compiled functions and workspaces
     peaks = []
@@ -45,7 +45,7 @@ def _by_measure(step: Callable[[int], object], wanted: int) -> int:
         step(number)
         peaks.append(peak_memory())
     of_image = max((peaks[1] - peaks[0]) / (more - few), 1.0)
-    return min(wanted, _power_of_two(max(1, int(room * (1 - _KEPT_FREE) / of_image))))
+    return min(wanted, _power_of_two(max(1, int(room * (1 - _SPARE) / of_image))))
 
 
 def _by_trial(step: Callable[[int], object], wanted: int, out_of_memory: Callable[[Exception], bool]) -> int:

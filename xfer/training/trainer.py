@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from xfer.checkpoints.checkpoint import open_checkpoint
 from xfer.checkpoints.fit_progress import FitProgress
 from xfer.checkpoints.manifest import FitPlan, TrainingState
-from xfer.checkpoints.rotation import Checkpoints, latest_checkpoint
+from xfer.checkpoints.rotation import Checkpoints
 from xfer.checkpoints.saving import save as save_checkpoint
-from xfer.data import Augment, Budget, Mix, Skipped
+from xfer.data import Skipped
 from xfer.data import load as load_data
-from xfer.errors import CheckpointError, UsageError
+from xfer.errors import UsageError
 from xfer.features.cache import CacheUse, FeatureCache
 from xfer.models.backend import Backend, get_backend
 from xfer.models.base_model import BaseModel
@@ -23,7 +22,7 @@ from xfer.models.factory import load
 from xfer.models.stepper import Stepper
 from xfer.runtime.signals import Watch
 from xfer.specs.loss import LossSpec
-from xfer.specs.option import about, takes_settings
+from xfer.specs.option import takes_settings
 from xfer.specs.rates import Rates, block_rates
 from xfer.specs.tasks import losses
 from xfer.specs.training_settings import TrainingSettings
@@ -33,6 +32,7 @@ from xfer.training.estimator_fit import fit_estimator
 from xfer.training.fit_state import Fit
 from xfer.training.history import History
 from xfer.training.monitor import BestWeights, EarlyStopping
+from xfer.training.opening import check_settings, open_run
 from xfer.training.progress import Progress
 from xfer.training.weight_averaging import WeightAverage
 
@@ -100,7 +100,7 @@ class Trainer:
         self.settings = self.settings_type.from_arguments(given, options)
         if model.spec.tasks and loss is not None:
             raise UsageError("loss is given for a model with several tasks: give each Task its own")
-        _check(self.settings)
+        check_settings(self.settings)
         self.model, self.distributed = model, model.backend.distributed_context(model.spec.device)
         self.rates = block_rates(self.settings.lr, model.blocks)
         self.schedule = self.settings.schedule_spec
@@ -159,17 +159,7 @@ class Trainer:
         Raises:
             CheckpointError: the run is damaged, or has no training state. UsageError: a setting that a run keeps.
         """
-        opened = latest_checkpoint(run) or open_checkpoint(run)
-        state = opened.manifest.training
-        if state is None:
-            raise CheckpointError(f"{run} holds a model but no training state: save it with trainer.save()")
-        try:
-            stored = cls.settings_type.of(state.settings)
-        except UsageError as error:
-            raise CheckpointError(f"{opened.path} is damaged: {error}") from None
-        for name in options.keys() & cls.settings_type.model_fields.keys():
-            if not about(cls.settings_type.model_fields[name]).on_resume:
-                raise UsageError(f"{name} of a resumed run is that of the run: leave it out")
+        opened, state, stored = open_run(run, cls.settings_type, options)
         trainer = cls(
             load(opened.path, backend=backend, device=device, compile=compile, deterministic=deterministic),
             settings=stored,
@@ -370,14 +360,3 @@ class Trainer:
         if self.settings.restore_best and self.settings.swa is None:
             found.append(BestWeights(monitor))
         return found
-
-
-def _check(settings: TrainingSettings) -> None:
-    """Refuse augmentations, mixing and sizes that are invalid, before anything is read."""
-    Augment.parse(settings.augment)
-    Augment.parse(settings.augment_minority)
-    Budget.of(settings.image_memory)
-    if Mix.parse(settings.mix) and settings.cache_views is not None:
-        raise UsageError(
-            f"cache_views={settings.cache_views}: mix={settings.mix} blends other images each epoch; leave one out"
-        )

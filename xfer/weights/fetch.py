@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
+
 from xfer.errors import WeightsError
 from xfer.runtime.version import __version__
 
@@ -59,7 +61,7 @@ def fetch(
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder / f"{name}.lock"):
+        with FileLock(folder / f"{name}.lock"):
             if not (target.exists() and matches(target, digest)):
                 with _shown(name, progress) as report:
                     _download(url, target, digest, report, timeout, retries)
@@ -143,23 +145,6 @@ def _read_note(note: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """One process at a time; the lock goes with the process that holds it."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        with path.open("a+b") as file:
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-            yield
-        return
-    import fcntl
-
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

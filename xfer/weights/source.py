@@ -55,7 +55,7 @@ def resolve(weights: str | Path, entries: Sequence[WeightsEntry], *, model: str)
 
 def torch_cache() -> Path:
     """The folder in which torch.hub keeps downloaded weights."""
-    base = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("TORCH_HOME", Path(base, "torch"))).expanduser() / "hub" / "checkpoints"
 
 

@@ -137,10 +137,6 @@ class Card:
             named.setdefault(bias, np.zeros(len(named[weight]), named[weight].dtype))
         return named
 
-    def with_weights(self, *weights: WeightsEntry) -> Card:
-        """The same architecture with other published weights."""
-        return replace(self, weights=weights)
-
 
 @cache
 def imagenet_classes() -> tuple[str, ...]:

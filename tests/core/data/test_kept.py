@@ -11,7 +11,7 @@ import xfer
 from xfer.data import Budget, Data, Loader, OnBad, Split
 from xfer.data import loader as loader_module
 from xfer.data.images.decode import decode
-from xfer.data.transforms.test_time import View
+from xfer.data.transforms.test_time import TestTimeView
 from xfer.errors import DataError, UsageError
 from xfer.runtime.profiling import available_memory
 from xfer.testing import NumpyBackend
@@ -65,7 +65,7 @@ def epochs(split, preprocessing, memory, **options):
         {},
         {"shuffle": True, "augment": "strong"},
         {"augment": "flip,rotate=10,color=0.3,erase=1"},
-        {"augment": View(flip=True, corner=(1.0, 0.0))},
+        {"augment": TestTimeView(flip=True, corner=(1.0, 0.0))},
         {"shuffle": True, "sampling": "over", "augment": "light"},
         {"shuffle": True, "sampling": "under", "augment": "flip", "augment_minority": "strong"},
         {"shuffle": True, "mix": "mixup,cutmix"},

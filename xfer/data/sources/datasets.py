@@ -23,7 +23,7 @@ _INFINITE = -1
 
 
 @dataclass(frozen=True)
-class Columns:
+class _Features:
     """Which columns of a row hold the image and the label; None finds the usual names."""
 
     image: str | None = None
@@ -65,7 +65,7 @@ def wrap(
     """
     given = {"train": train, "val": val, "test": test}
     there = {key: value for key, value in given.items() if value is not None}
-    columns = Columns(image, label)
+    columns = _Features(image, label)
     parts = {key: _part(value, key, columns) for key, value in there.items()}
     names = list(classes) if classes is not None else _class_names(train, columns)
     source = f"{type(train).__module__}.{type(train).__qualname__}".removeprefix("builtins.")
@@ -79,7 +79,7 @@ def is_array_pair(value: Any) -> bool:
     return len(getattr(value[0], "shape", ())) >= 3 and np.ndim(value[1]) >= 1
 
 
-def _part(dataset: Any, what: str, columns: Columns) -> Part:
+def _part(dataset: Any, what: str, columns: _Features) -> Part:
     if is_array_pair(dataset):
         x, y = dataset
         return array_part(x, y, what)
@@ -94,7 +94,7 @@ def _part(dataset: Any, what: str, columns: Columns) -> Part:
     raise DataError(f"{what} is a {type(dataset).__name__}: give something that yields (image, label)")
 
 
-def _lazy(dataset: Any, what: str, columns: Columns) -> Part:
+def _lazy(dataset: Any, what: str, columns: _Features) -> Part:
     labels = _labels(dataset, what, columns)
     names = [str(i) for i in range(len(labels))]
     return Part(_Lazy(dataset, what, columns), labels, names)
@@ -104,7 +104,7 @@ def _lazy(dataset: Any, what: str, columns: Columns) -> Part:
 class _Lazy:
     dataset: Any
     what: str
-    columns: Columns
+    columns: _Features
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -119,7 +119,7 @@ class _Lazy:
         return as_picture(_pair(item, where, self.columns)[0], where)
 
 
-def _materialised(items: Iterable[Any], what: str, columns: Columns) -> Part:
+def _materialised(items: Iterable[Any], what: str, columns: _Features) -> Part:
     images: list[Any] = []
     labels: list[Label] = []
     for item in items:
@@ -135,7 +135,7 @@ def _is_batch(x: Any, y: Any) -> bool:
     return np.ndim(x) == 4 or (np.ndim(x) == 3 and np.ndim(y) == 1 and len(x) == len(y))
 
 
-def _pair(item: Any, where: str, columns: Columns) -> tuple[Any, Any]:
+def _pair(item: Any, where: str, columns: _Features) -> tuple[Any, Any]:
     if isinstance(item, Mapping):
         image = _column(item, columns.image, IMAGE_COLUMNS, where)
         return item[image], item[_column(item, columns.label, LABEL_COLUMNS, where)]
@@ -155,7 +155,7 @@ def _column(row: Mapping[str, Any], name: str | None, usual: Sequence[str], wher
     return found
 
 
-def _labels(dataset: Any, what: str, columns: Columns) -> list[Label]:
+def _labels(dataset: Any, what: str, columns: _Features) -> list[Label]:
     features = getattr(dataset, "features", None)
     if isinstance(features, Mapping):
         column = dataset[_column(features, columns.label, LABEL_COLUMNS, what)]
@@ -166,7 +166,7 @@ def _labels(dataset: Any, what: str, columns: Columns) -> list[Label]:
     return [_read_label(dataset, i, f"{what}[{i}]", columns) for i in range(len(dataset))]
 
 
-def _read_label(dataset: Any, index: int, where: str, columns: Columns) -> Label:
+def _read_label(dataset: Any, index: int, where: str, columns: _Features) -> Label:
     try:
         item = dataset[index]
     except OSError as error:
@@ -184,7 +184,7 @@ def _targets(dataset: Any) -> Sequence[Any] | None:
     return getattr(dataset, "targets", None)
 
 
-def _class_names(dataset: Any, columns: Columns) -> list[str] | None:
+def _class_names(dataset: Any, columns: _Features) -> list[str] | None:
     features = getattr(dataset, "features", None)
     if isinstance(features, Mapping):
         feature = features[_column(features, columns.label, LABEL_COLUMNS, "train")]

@@ -105,18 +105,18 @@ class Augment:
 
     def __call__(self, image: Image.Image, preprocessing: Preprocessing, rng: np.random.Generator) -> np.ndarray:
         """The network's view of an RGB image, uint8 (S, S, 3); the same for the same state of `rng`."""
-        settled = self.settle(image, preprocessing)
-        return settled if isinstance(settled, np.ndarray) else self.vary(settled, preprocessing, rng)
+        prepared = self.prepare(image, preprocessing)
+        return prepared if isinstance(prepared, np.ndarray) else self.randomise(prepared, preprocessing, rng)
 
-    def settle(self, image: Image.Image, preprocessing: Preprocessing) -> Image.Image | np.ndarray:
-        """What is the same every time: the network's view if nothing is random, else the image that `vary` takes."""
+    def prepare(self, image: Image.Image, preprocessing: Preprocessing) -> Image.Image | np.ndarray:
+        """What is the same every time: the network's view if nothing is random, else the image that `randomise` takes."""
         if self.crop is not None:
             return image
         pixels = resize_crop(image, preprocessing)
         return pixels if self == Augment() else Image.fromarray(pixels)
 
-    def vary(self, image: Image.Image, preprocessing: Preprocessing, rng: np.random.Generator) -> np.ndarray:
-        """What is random, done to an image that `settle` returned, which stays as it is: uint8 (S, S, 3)."""
+    def randomise(self, image: Image.Image, preprocessing: Preprocessing, rng: np.random.Generator) -> np.ndarray:
+        """What is random, done to an image that `prepare` returned, which stays as it is: uint8 (S, S, 3)."""
         if self.crop is not None:
             image = _resized_crop(image, self.crop, preprocessing, rng)
         if self.flip and rng.random() < 0.5:

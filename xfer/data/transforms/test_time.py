@@ -18,7 +18,7 @@ _CORNERS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
 
 
 @dataclass(frozen=True)
-class View:
+class TestTimeView:
     """One way to look at an image, with the face of an augmentation.
 
     Args:
@@ -29,7 +29,7 @@ class View:
     flip: bool = False
     corner: tuple[float, float] | None = None
 
-    def settle(self, image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+    def prepare(self, image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
         """The network's view of an image, uint8 (S, S, 3): nothing is left to chance."""
         picture = image.transpose(Transpose.FLIP_LEFT_RIGHT) if self.flip else image
         if self.corner is None:
@@ -40,10 +40,10 @@ class View:
         return np.asarray(resize(picture, (width, height), preprocessing).crop((left, top, left + size, top + size)))
 
     def __str__(self) -> str:
-        return "none" if self == View() else "view"
+        return "none" if self == TestTimeView() else "view"
 
 
-def views_of(tta: str) -> Sequence[View]:
+def views_of(tta: str) -> Sequence[TestTimeView]:
     """The views that a word stands for.
 
     Args:
@@ -56,8 +56,10 @@ def views_of(tta: str) -> Sequence[View]:
     if tta not in _KINDS:
         raise UnknownNameError("test-time augmentation", tta, _KINDS)
     if tta == "none":
-        return [View()]
+        return [TestTimeView()]
     if tta == "flip":
-        return [View(), View(flip=True)]
-    crops = [View(), *(View(corner=corner) for corner in _CORNERS)]
-    return crops if tta == "five-crop" else [View(flip, view.corner) for flip in (False, True) for view in crops]
+        return [TestTimeView(), TestTimeView(flip=True)]
+    crops = [TestTimeView(), *(TestTimeView(corner=corner) for corner in _CORNERS)]
+    return (
+        crops if tta == "five-crop" else [TestTimeView(flip, view.corner) for flip in (False, True) for view in crops]
+    )

@@ -1,0 +1,53 @@
+"""The settings of a trainer, checked: those that are given, and those of a run that is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from xfer.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from xfer.checkpoints.manifest import TrainingState
+from xfer.checkpoints.rotation import latest_checkpoint
+from xfer.data import Augment, Budget, Mix
+from xfer.errors import CheckpointError, UsageError
+from xfer.specs.option import about
+from xfer.specs.training_settings import TrainingSettings
+
+S = TypeVar("S", bound=TrainingSettings)
+
+
+def open_run(run: str | Path, settings: type[S], options: Mapping[str, Any]) -> tuple[Checkpoint, TrainingState, S]:
+    """The checkpoint of a run, its training state and its settings.
+
+    Args:
+        run: a folder that `Trainer.save` wrote; or one with checkpoints, of which the newest undamaged one is taken.
+        settings: their class.
+        options: settings that are to replace those of the run.
+
+    Raises:
+        CheckpointError: the run is damaged, or has no training state. UsageError: an option that must stay.
+    """
+    opened = latest_checkpoint(run) or open_checkpoint(run)
+    state = opened.manifest.training
+    if state is None:
+        raise CheckpointError(f"{run} holds a model but no training state: save it with trainer.save()")
+    try:
+        stored = settings.of(state.settings)
+    except UsageError as error:
+        raise CheckpointError(f"{opened.path} is damaged: {error}") from None
+    for name in options.keys() & settings.model_fields.keys():
+        if not about(settings.model_fields[name]).on_resume:
+            raise UsageError(f"{name} of a resumed run is that of the run: leave it out")
+    return opened, state, stored
+
+
+def check_settings(settings: TrainingSettings) -> None:
+    """Refuse augmentations, mixing and sizes that are invalid, before anything is read."""
+    Augment.parse(settings.augment)
+    Augment.parse(settings.augment_minority)
+    Budget.of(settings.image_memory)
+    if Mix.parse(settings.mix) and settings.cache_views is not None:
+        raise UsageError(
+            f"cache_views={settings.cache_views}: mix={settings.mix} blends other images each epoch; leave one out"
+        )
