@@ -1,4 +1,4 @@
-"""What xfer says when something is wrong: one line, with what was given, expected and to be done."""
+"""Errors: one line that says what was given, what was expected, and what to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LONGEST = 2000  # characters of a message; of a longer one, its beginning and i
 
 
 class XferError(Exception):
-    """Base of every error that xfer raises on purpose; the command line prints it without a traceback.
+    """Base class of the errors of xfer; the command line prints it without a traceback.
 
     Whatever a file put into the message, it is shown as one line, without control characters and not without end.
     """
@@ -70,7 +70,7 @@ class DistributedError(XferError):
 
 
 class NumbersError(XferError):
-    """Results that are no numbers: NaN or infinity."""
+    """Results that are not finite."""
 
 
 class TrainingError(XferError):

@@ -129,7 +129,7 @@ def test_a_disk_that_is_full(tmp_path, plain):
 
 
 def test_a_folder_that_may_only_be_read(tmp_path, plain):
-    """CachedFeatures that are there are read; where some are missing, training goes on without a cache."""
+    """Features that are there are read; where some are missing, training goes on without a cache."""
     cache = tmp_path / "cache"
     run(cache, shard="0/2")
     close(cache)

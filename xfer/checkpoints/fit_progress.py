@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class FitProgress:
-    """What a run has gathered on its way, so that it can go on as if it had never stopped.
+    """What a fit has recorded so far, so that it can be continued exactly.
 
     Args:
         history: a row for each epoch that is over.

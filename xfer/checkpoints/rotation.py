@@ -1,4 +1,4 @@
-"""Checkpoints of a run under way: a folder each, whole or not there, the last ones kept."""
+"""Checkpoints during a run: a folder each, complete or absent, of which the last ones stay."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def features(
     ] = "0/1",
     json: Json = False,
 ) -> None:
-    """Fill the feature cache: compute the outputs of a block for all images before training, in any number of processes.
+    """Fill the feature cache before training: outputs of a block for all images, in any number of processes.
 
     --model also takes the folder of a run.
     """

@@ -37,9 +37,9 @@ class Split:
             are what a head reads.
         columns: what a table says beside each image, objects (N, C), None or NaN where it says nothing.
         column_names: of the columns.
-        targets: of several tasks side by side, float64 (N, M), NaN where there is none; see `xfer.specs.tasks`. `labels` are
-            then those of the first single-label task, for whatever balances classes. Of one task, shares of the
-            classes (N, K), as mixing makes them.
+        targets: of several tasks side by side, float64 (N, M), NaN where there is none; `labels` are then those of the
+            first single-label task, by which classes are balanced. Of one task, shares of the classes (N, K), as mixing
+            makes them.
     """
 
     images: Images

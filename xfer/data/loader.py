@@ -57,7 +57,7 @@ class Loader:
             for each core, at most 8. Threads, because Pillow releases the GIL: on two cores they decode as many images
             a second as a pool of processes does, which `benchmarks/loader.py` measures.
         drop_last: leave out a last batch that is not full.
-        distributed: the processes that share each batch; each decodes its own part, and all know what could not be read.
+        distributed: the processes that share each batch; each decodes its part, and all know what could not be read.
         on_bad: "report" leaves an unreadable image out and lists it; "raise" stops at the first of the epoch's order;
             "impute" lists it and puts an image of the mean colour in its place, so that its row stays.
         memory: for what became of files and encoded bytes, from epoch to epoch, as far as it fits: the final pixels, or

@@ -1,4 +1,4 @@
-"""What is chosen on validation after training: the temperature, thresholds, and labels that are guessed."""
+"""Temperature scaling, on validation data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a classifier is worth class by class."""
+"""Metrics class by class."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class ClassScores:
     average_precision: float | None
 
 
-def per_class(answers: Predictions, classes: Sequence[str]) -> tuple[ClassScores, ...]:
+def per_class(predictions: Predictions, classes: Sequence[str]) -> tuple[ClassScores, ...]:
     """One row a class of the model, in its order, those without images included."""
     from sklearn.metrics import precision_recall_fscore_support
 
-    count, probabilities = len(classes), answers.probabilities
+    count, probabilities = len(classes), predictions.probabilities
     precision, recall, f1, images = precision_recall_fscore_support(
-        answers.labels, answers.predicted, labels=np.arange(count), zero_division=0.0
+        predictions.labels, predictions.predicted, labels=np.arange(count), zero_division=0.0
     )
-    predicted = np.bincount(answers.predicted, minlength=count)
-    aucs, averages = roc_aucs(probabilities, answers.labels), average_precisions(probabilities, answers.labels)
+    predicted = np.bincount(predictions.predicted, minlength=count)
+    aucs, averages = roc_aucs(probabilities, predictions.labels), average_precisions(probabilities, predictions.labels)
     return tuple(
         ClassScores(
             name=name,

@@ -1,4 +1,4 @@
-"""A model's answers on labelled data, and what they are worth."""
+"""Evaluating a model on labelled data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from xfer.data import Loader, OnBad, load
 from xfer.data.transforms.test_time import views_of
 from xfer.errors import UsageError
-from xfer.evaluation.evaluation import Evaluation, judge, mean
+from xfer.evaluation.evaluation import Evaluation, evaluate_logits, mean
 from xfer.evaluation.loaders import evaluation_loader
 from xfer.evaluation.metrics import METRICS
 from xfer.evaluation.tasks import TasksEvaluation, evaluate_tasks
@@ -72,4 +72,4 @@ def run(model: BaseModel, loader: Loader, metrics: Iterable[str] = tuple(METRICS
     check_predictions(model, z, names)
     if model.spec.tasks:
         return evaluate_tasks(model.spec.tasks, z, y, names, skipped, metrics)
-    return judge(z, y, names, model.classes, model.decision, skipped, metrics)
+    return evaluate_logits(z, y, names, model.classes, model.decision, skipped, metrics)

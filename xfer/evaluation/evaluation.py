@@ -26,7 +26,7 @@ class Evaluation:
     """Predictions on N labelled images.
 
     Args:
-        metrics: those of `xfer.evaluation.metrics.METRICS` by name: loss, accuracy, top5_accuracy, macro_f1 and more. What the
+        metrics: those of `xfer.metrics.METRICS` by name: loss, accuracy, top5_accuracy, macro_f1 and more. What the
             images leave undefined is not in it: roc_auc and average_precision where a class of the model has no image
             (`per_class` has those of the others), cohen_kappa and mcc where only one class occurs and is predicted.
         probabilities: float32 (N, K).
@@ -48,7 +48,7 @@ class Evaluation:
     decision: Decision = field(default_factory=Decision)
 
     @cached_property
-    def answers(self) -> Predictions:
+    def predictions(self) -> Predictions:
         """What the metrics are computed from."""
         return Predictions.of(self.probabilities, self.labels, self.logits, self.predicted)
 
@@ -68,18 +68,18 @@ class Evaluation:
         Raises:
             UnknownNameError: there is no such metric. UsageError: it is undefined on these images.
         """
-        value = metric(name).compute(self.answers)
+        value = metric(name).compute(self.predictions)
         if value is None:
             raise UsageError(f"{name} is undefined on these images: {self._why_undefined()}")
         return value
 
     def per_class(self) -> tuple[ClassScores, ...]:
         """Precision, recall, F1, ROC-AUC and average precision of each class, in the model's order."""
-        return per_class(self.answers, self.classes)
+        return per_class(self.predictions, self.classes)
 
     def reliability(self, bins: int = BINS) -> Reliability:
         """Confidence and accuracy in bins of confidence, which `ece` sums up."""
-        return reliability(self.answers.confidence, self.answers.correct, bins)
+        return reliability(self.predictions.confidence, self.predictions.correct, bins)
 
     def interval(self, name: str, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
         """A percentile bootstrap confidence interval of a metric, over images.
@@ -99,7 +99,7 @@ class Evaluation:
         self.metric(name)
         score = metric(name).compute
         return significance.bootstrap(
-            lambda chosen: score(self.answers.take(chosen)),
+            lambda chosen: score(self.predictions.take(chosen)),
             len(self.labels),
             level=level,
             resamples=resamples,
@@ -120,7 +120,7 @@ class Evaluation:
         for name, mine, theirs in zip(self.names, self._true_classes(), other._true_classes(), strict=True):
             if mine != theirs:
                 raise UsageError(f"different labels: {name!r} is {mine!r} in one evaluation, {theirs!r} in the other")
-        return significance.mcnemar(self.answers.correct, other.answers.correct)
+        return significance.mcnemar(self.predictions.correct, other.predictions.correct)
 
     def _true_classes(self) -> list[str]:
         return [self.classes[label] for label in self.labels]
@@ -164,10 +164,12 @@ def mean(
     share = share / share.sum()
     total = sum(w * softmax(e.logits) for w, e in zip(share, evaluations, strict=True) if e.logits is not None)
     least = np.finfo(np.float64).tiny
-    return judge(np.log(np.maximum(total, least)), first.labels, first.names, first.classes, decision, first.skipped)
+    return evaluate_logits(
+        np.log(np.maximum(total, least)), first.labels, first.names, first.classes, decision, first.skipped
+    )
 
 
-def judge(
+def evaluate_logits(
     logits: np.ndarray,
     labels: np.ndarray,
     names: Sequence[str],
@@ -176,9 +178,9 @@ def judge(
     skipped: tuple[Skipped, ...] = (),
     metrics: Iterable[str] = tuple(METRICS),
 ) -> Evaluation:
-    """What logits (N, K) are worth against labels int64 (N,), after the temperature and thresholds of a decision."""
+    """The evaluation of logits (N, K) against labels int64 (N,), with the temperature and thresholds of a decision."""
     rule = decision or Decision()
     z = rule.scaled(logits)
     probabilities = softmax(z).astype(np.float32)
-    answers = Predictions.of(probabilities, labels, z, rule.choose(probabilities))
-    return Evaluation(compute(answers, metrics), probabilities, labels, tuple(names), classes, skipped, z, rule)
+    predictions = Predictions.of(probabilities, labels, z, rule.choose(probabilities))
+    return Evaluation(compute(predictions, metrics), probabilities, labels, tuple(names), classes, skipped, z, rule)

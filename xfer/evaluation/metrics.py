@@ -1,6 +1,6 @@
-"""Figures of merit of a classifier, on the host, the same for every backend.
+"""Metrics of a classifier, computed on the host, the same for every backend.
 
-A metric that the answers do not define, such as the ROC-AUC of a class without images, is None and left out of
+A metric that the predictions do not define, such as the ROC-AUC of a class without images, is None and left out of
 dictionaries; it is never a number made up.
 """
 
@@ -25,7 +25,7 @@ EPOCH_METRICS = ("loss", "accuracy", "top5_accuracy", "macro_f1")
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of merit: how it is computed, None where it is undefined, and whether higher is better."""
+    """A metric: how it is computed, None where it is undefined, and whether higher is better."""
 
     compute: Callable[[Predictions], float | None]
     higher: bool = True
@@ -47,9 +47,9 @@ def classification_metrics(
     return compute(Predictions.of(softmax(logits).astype(np.float32), labels, logits), names)
 
 
-def compute(answers: Predictions, names: Iterable[str]) -> dict[str, float]:
+def compute(predictions: Predictions, names: Iterable[str]) -> dict[str, float]:
     """Metrics by name, in that order, undefined ones left out; see `classification_metrics`."""
-    values = {name: metric(name).compute(answers) for name in names}
+    values = {name: metric(name).compute(predictions) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -82,71 +82,75 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
     return np.asarray(count(labels, predicted, labels=np.arange(classes)), np.int64)
 
 
-def _loss(answers: Predictions) -> float:
-    return float(answers.losses.mean())
+def _loss(predictions: Predictions) -> float:
+    return float(predictions.losses.mean())
 
 
-def _top_accuracy(answers: Predictions, k: int) -> float:
-    return float((answers.better < k).mean())
+def _top_accuracy(predictions: Predictions, k: int) -> float:
+    return float((predictions.better < k).mean())
 
 
-def _accuracy(answers: Predictions) -> float:
-    return float(answers.correct.mean())
+def _accuracy(predictions: Predictions) -> float:
+    return float(predictions.correct.mean())
 
 
-def _balanced_accuracy(answers: Predictions) -> float:
+def _balanced_accuracy(predictions: Predictions) -> float:
     """Mean recall over the classes that occur, which is `sklearn.metrics.balanced_accuracy_score` without a warning."""
     from sklearn.metrics import recall_score
 
-    occurring = np.unique(answers.labels)
-    return float(recall_score(answers.labels, answers.predicted, labels=occurring, average="macro", zero_division=0.0))
+    occurring = np.unique(predictions.labels)
+    return float(
+        recall_score(predictions.labels, predictions.predicted, labels=occurring, average="macro", zero_division=0.0)
+    )
 
 
-def _precision_recall_f1(answers: Predictions, which: int, average: str) -> float:
+def _precision_recall_f1(predictions: Predictions, which: int, average: str) -> float:
     """Over the classes that occur or are predicted; 0 / 0 counts as 0."""
     from sklearn.metrics import precision_recall_fscore_support
 
-    scores = precision_recall_fscore_support(answers.labels, answers.predicted, average=average, zero_division=0.0)
+    scores = precision_recall_fscore_support(
+        predictions.labels, predictions.predicted, average=average, zero_division=0.0
+    )
     return float(scores[which])
 
 
-def _roc_auc(answers: Predictions) -> float | None:
-    return _mean_over_all(roc_aucs, answers)
+def _roc_auc(predictions: Predictions) -> float | None:
+    return _mean_over_all(roc_aucs, predictions)
 
 
-def _average_precision(answers: Predictions) -> float | None:
-    return _mean_over_all(average_precisions, answers)
+def _average_precision(predictions: Predictions) -> float | None:
+    return _mean_over_all(average_precisions, predictions)
 
 
-def _mean_over_all(scores: Callable[[np.ndarray, np.ndarray], np.ndarray], answers: Predictions) -> float | None:
+def _mean_over_all(scores: Callable[[np.ndarray, np.ndarray], np.ndarray], predictions: Predictions) -> float | None:
     """Mean over all K classes of the model; undefined where one of them has no image, or all."""
-    present = len(np.unique(answers.labels))
-    if present < answers.table.shape[1] or present == 1:
+    present = len(np.unique(predictions.labels))
+    if present < predictions.table.shape[1] or present == 1:
         return None
-    return _defined(scores(answers.probabilities, answers.labels).mean())
+    return _defined(scores(predictions.probabilities, predictions.labels).mean())
 
 
-def _cohen_kappa(answers: Predictions) -> float | None:
+def _cohen_kappa(predictions: Predictions) -> float | None:
     from sklearn.metrics import cohen_kappa_score
 
-    return None if _one_class(answers) else float(cohen_kappa_score(answers.labels, answers.predicted))
+    return None if _one_class(predictions) else float(cohen_kappa_score(predictions.labels, predictions.predicted))
 
 
-def _mcc(answers: Predictions) -> float | None:
+def _mcc(predictions: Predictions) -> float | None:
     from sklearn.metrics import matthews_corrcoef
 
-    return None if _one_class(answers) else float(matthews_corrcoef(answers.labels, answers.predicted))
+    return None if _one_class(predictions) else float(matthews_corrcoef(predictions.labels, predictions.predicted))
 
 
-def _one_class(answers: Predictions) -> bool:
+def _one_class(predictions: Predictions) -> bool:
     """Whether all labels and all predictions are one class, so that chance would be right as well."""
-    first = answers.labels[0]
-    return bool((answers.labels == first).all() and (answers.predicted == first).all())
+    first = predictions.labels[0]
+    return bool((predictions.labels == first).all() and (predictions.predicted == first).all())
 
 
-def _ece(answers: Predictions) -> float | None:
-    confidence = answers.confidence
-    return reliability(confidence, answers.correct).error if np.isfinite(confidence).all() else None
+def _ece(predictions: Predictions) -> float | None:
+    confidence = predictions.confidence
+    return reliability(confidence, predictions.correct).error if np.isfinite(confidence).all() else None
 
 
 def _defined(value: float) -> float | None:

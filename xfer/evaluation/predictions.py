@@ -1,4 +1,4 @@
-"""What a classifier said about labelled images: the one thing that every metric is computed from."""
+"""Predictions on labelled images, from which every metric is computed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Predictions:
         )
 
     def take(self, chosen: np.ndarray) -> Predictions:
-        """The answers on some of the images, any of them more than once; `chosen` holds their places, int64."""
+        """The predictions on some of the images, any of them more than once; `chosen` holds their places, int64."""
         return Predictions(
             self.table,
             self.rows[chosen],

@@ -1,4 +1,4 @@
-"""Whether a classifier is right as often as it says: the reliability diagram and its one number.
+"""The reliability diagram and the expected calibration error.
 
 Guo, Pleiss, Sun, Weinberger: On calibration of modern neural networks, 2017 (arXiv:1706.04599).
 """
@@ -19,7 +19,7 @@ class Reliability:
     Args:
         images: int64 (B,), how many each bin holds.
         confidence: float64 (B,), mean confidence of a bin, 0 where it is empty.
-        accuracy: float64 (B,), share of right answers in a bin, 0 where it is empty.
+        accuracy: float64 (B,), share of right predictions in a bin, 0 where it is empty.
     """
 
     images: np.ndarray
@@ -34,7 +34,7 @@ class Reliability:
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:
-    """Sort answers into bins by confidence.
+    """Sort predictions into bins by confidence.
 
     Args:
         confidence: (N,), probability of the predicted class, N at least 1.

@@ -1,4 +1,4 @@
-"""How far a figure can be trusted: bootstrap intervals, and McNemar's test of two classifiers."""
+"""Bootstrap confidence intervals, and McNemar's test of two classifiers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the answers to several tasks are worth, each by the metrics of its kind, on the images that have its target."""
+"""Metrics of several tasks, each of its kind, on the images that have its target."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TasksEvaluation:
 
     Args:
         metrics: "loss", the weighted sum, and each task's own as "task_metric". Of a single-label task those of
-            `xfer.evaluation.metrics`; of a multi-label task accuracy (over all labels), exact_match, macro_f1, micro_f1, roc_auc
+            `xfer.metrics`; of a multi-label task accuracy (over all labels), exact_match, macro_f1, micro_f1, roc_auc
             and average_precision (means over the labels that have both values); of a regression mae, rmse and r2, in
             the units of the data. What the images leave undefined is not in it.
         outputs: of each task, (N, K): probabilities, or numbers in the units of the data.
@@ -69,7 +69,7 @@ def evaluate_tasks(
     skipped: tuple[Skipped, ...] = (),
     metrics: Iterable[str] = tuple(METRICS),
 ) -> TasksEvaluation:
-    """Judge outputs (N, all classes) against targets (N, M), both in the network's units."""
+    """Evaluate outputs (N, all classes) against targets (N, M), both in the network's units."""
     chosen = [name for name in metrics if name != "loss"]
     found: dict[str, float] = {"loss": 0.0}
     outputs, truths = split_outputs(tasks, logits), {}

@@ -1,4 +1,4 @@
-"""Outputs of frozen blocks on disk: computed once for each image, read ever after.
+"""The feature cache: outputs of frozen blocks on disk, computed once for each image.
 
 A space holds the rows of one network up to one block: its folder is named by a digest of the backend and its
 versions, the tensors of those blocks, the preprocessing and the precision. In it a row belongs to the digest of an

@@ -55,7 +55,7 @@ class Augmented:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """CachedFeatures to find or to make.
+    """Cached features to find or to compute.
 
     Args:
         loader: reads the images.

@@ -1,4 +1,4 @@
-"""CachedFeatures on disk, found by digests: files that only grow, each by one writer, read as if they were one.
+"""Cached features on disk, found by digests: files that only grow, each by one writer, read as if they were one.
 
 A segment begins with a header, which says the shape and dtype of its rows. Then come records: a digest, a CRC-32 of
 header, digest and row, zeros up to 64 bytes, and the row. A writer begins a segment of its own and touches no other. So
@@ -31,7 +31,7 @@ _AT_ONCE = 1 << 16  # records
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """CachedFeatures that were found.
+    """Cached features that were found.
 
     Args:
         stores: one (n, *shape) for each segment, mapped into memory.

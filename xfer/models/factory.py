@@ -65,7 +65,7 @@ def load(
             many there are.
         device: "auto", "cpu", "cuda", "cuda:1", "gpu:0" or "mps".
         precision: "fp32", "fp64", "bf16", or "auto": bfloat16 where the device is fast at it and the features of the
-            first images agree with those of float32 (`xfer.models.precision`), else float32. By default that of a run, if
+            first images agree with those of float32, else float32. By default that of a run, if
             the device is fast at it, and "auto" otherwise.
         image_size: input size in pixels, by default that of the weights.
         missing_pixels: what pixels of alpha 0 become: "keep", "mean", "neighbours" or "inpaint", see

@@ -1,4 +1,4 @@
-"""What is trained and what is kept: freeze plans by block, layer, glob or regular expression, and their proof."""
+"""Freeze plans by block, layer, glob or regular expression, and their verification."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xfer.models.network import Network
 
 @dataclass(frozen=True)
 class FreezeReport:
-    """How many numbers are trained and how many are kept, for each block in order."""
+    """Numbers of trainable and frozen parameters, for each block in order."""
 
     blocks: dict[str, tuple[int, int]]
 
@@ -113,7 +113,7 @@ class Freezer:
         self._digests = self._digest()
 
     def verify(self) -> int:
-        """Prove that every frozen tensor has the bytes it had when the plan was made.
+        """Verify that every frozen tensor has the bytes it had when the plan was made.
 
         Returns:
             The number of tensors compared.

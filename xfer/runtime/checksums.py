@@ -1,7 +1,7 @@
-"""JSON documents that say what their own bytes must be, and are read as if a stranger had written them.
+"""JSON documents that contain a checksum of their own bytes, and are not trusted before they were checked.
 
 The first key holds the SHA-256 of the document's bytes, its own 64 digits counted as zeros. So one flipped bit
-anywhere, in a rate or in a space, is seen. It is no signature: whoever changes a document can seal it again.
+anywhere is detected. It is no signature: anyone who changes a document can compute the checksum again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _START, _END = len(_OPENING), len(_OPENING) + len(_BLANK)
 
 
 def with_checksum(document: Mapping[str, Any]) -> bytes:
-    """The JSON of a document, beginning with its seal.
+    """The JSON of a document, beginning with its checksum.
 
     Raises:
         ValueError: a number that JSON does not have, such as infinity.
@@ -36,33 +36,33 @@ def with_checksum(document: Mapping[str, Any]) -> bytes:
 
 
 def without_checksum(content: bytes) -> dict[str, Any]:
-    """The document of bytes that `sealed` made, without the seal; of bytes without one, what they say.
+    """The document of bytes that `with_checksum` made, without the checksum; bytes without one are parsed as they are.
 
     Raises:
-        ValueError: bytes that are not those that were sealed, or no JSON object; see `parse`.
+        ValueError: bytes that do not match their checksum, or no JSON object; see `parse`.
     """
     if content.startswith(_OPENING):
         blank = content[:_START] + _BLANK + content[_END:]
         if hashlib.sha256(blank).hexdigest().encode() != content[_START:_END]:
-            raise ValueError("its bytes are not those that were sealed")
+            raise ValueError("its bytes do not match its checksum")
     document = parse(content)
     if not isinstance(document, dict):
         raise ValueError("it is no JSON object")
     if document.pop("sha256", None) is not None and not content.startswith(_OPENING):
-        raise ValueError("its seal is broken")
+        raise ValueError("its checksum is broken")
     return document
 
 
 def has_checksum(content: bytes) -> bool:
-    """Whether bytes begin as `sealed` writes them."""
+    """Whether bytes begin with a checksum."""
     return content.startswith(_OPENING)
 
 
 def read(path: Path, newest: int) -> dict[str, Any]:
-    """A document of format 2 or later with its seal, or of format 1, which had none.
+    """A document of format 2 or later with its checksum, or of format 1, which had none.
 
-    A byte that changes cannot turn one into the other: where the seal is whole it covers the format, and where it is
-    not, the format still says 2, which is not read without a seal.
+    A changed byte cannot turn one into the other: an intact checksum covers the format, and without one the format
+    still says 2 or more, which is not read without a checksum.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""One run in several processes that a launcher such as torchrun started: who is who, and what they tell each other."""
+"""A run in several processes that a launcher such as torchrun started."""
 
 from __future__ import annotations
 

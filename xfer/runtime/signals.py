@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while training: noted at once, raised where the state of the run is whole."""
+"""Ctrl-C and SIGTERM while training: noted when they come, raised where the state of the run is consistent."""
 
 from __future__ import annotations
 

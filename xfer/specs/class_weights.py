@@ -1,4 +1,4 @@
-"""What the loss can do about classes of unequal size."""
+"""Class weights and priors for classes of unequal size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From logits to probabilities and to the class that is named: temperature and thresholds, chosen on validation."""
+"""From logits to probabilities and to the predicted class: temperature and thresholds."""
 
 from __future__ import annotations
 

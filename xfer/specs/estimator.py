@@ -1,4 +1,4 @@
-"""A scikit-learn classifier as head: what it says of features, as logits; and how it is stored without pickle."""
+"""A scikit-learn classifier as head: its probabilities or decision function as logits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What crosses the border to a backend: images, or what a block made of them, and columns beside them."""
+"""What a backend is given: images or outputs of a block, and columns beside them."""
 
 from __future__ import annotations
 

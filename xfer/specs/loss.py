@@ -23,8 +23,8 @@ class LossSpec:
     (torch.nn.CrossEntropyLoss). Given logits `z` (N, K), labels `y` (N,), smoothing `s` and weights `w` (K,):
     `loss = [(1 - s) * sum_i w[y_i] * nll_i + s / K * sum_i sum_k w_k * -log p_ik] / sum_i w[y_i]`.
 
-    CachedFeatures whose label is negative have none: they leave the loss, its gradient and its divisor as they are without them;
-    a batch in which no row has one has loss 0.
+    A negative label means that there is none: such rows count neither in the loss nor in its divisor. The loss of a
+    batch without labels is 0.
 
     Labels may be soft, shares `t` (N, K) of the classes, as Mixup makes them, NaN in rows without: then, as in torch,
     `t` takes the place of the one-hot label, `w_k` weighs class k's term, and the mean is over the rows.

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from xfer.errors import UnknownNameError, UsageError
 
+DECAY_PER_BLOCK = 2.6  # Howard & Ruder 2018 (arXiv:1801.06146): each lower layer's rate is the one above over 2.6
+
 Rates = float | Mapping[str, float]
 
 
@@ -35,3 +37,8 @@ def block_rates(rates: Rates, blocks: Sequence[str]) -> dict[str, float]:
         current = named.get(block, current)
         result[block] = float(current)
     return {block: result[block] for block in blocks}
+
+
+def lower_rates(head: float, blocks: Sequence[str]) -> dict[str, float]:
+    """A rate for the head, and `DECAY_PER_BLOCK` times less for each block below."""
+    return {block: head / DECAY_PER_BLOCK**depth for depth, block in enumerate(reversed(blocks))}

@@ -1,4 +1,4 @@
-"""Several tasks on one backbone: what each asks, its head, and its part of the loss."""
+"""Several tasks on one backbone: the kind, the head and the loss of each."""
 
 from __future__ import annotations
 

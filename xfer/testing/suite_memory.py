@@ -40,7 +40,7 @@ class Memory(Suite):
     )
     @pytest.mark.parametrize("micro_batch_size", [1, 3])
     def test_pieces_make_the_same_updates(self, spec: LossSpec, targets: np.ndarray, micro_batch_size: int) -> None:
-        """Losses, weights and slots of three clipped steps, whole and in micro_batches; the last micro_batch is smaller."""
+        """Losses, weights and slots of three clipped steps, whole and in micro-batches of two sizes."""
         runs = []
         for micro_batches in (None, micro_batch_size):
             model = self.pair()[0]

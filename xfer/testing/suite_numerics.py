@@ -207,7 +207,7 @@ class Numerics(Suite):
             mine.step(images(6), targets, dict.fromkeys(ours.blocks, 0.01))
 
     def test_a_missing_target_is_as_if_the_task_had_not_been_asked(self) -> None:
-        """CachedFeatures with all targets have the gradients that they have alone, whatever else is in the batch is missing."""
+        """Rows with all targets have the gradients that they have alone, whatever else is in the batch is missing."""
         model = self.pair(classes=None, tasks=TASKS[1:])[0]
         model.freeze()
         stepper = self.stepper(model, loss=losses(TASKS[1:]))

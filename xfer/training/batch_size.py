@@ -1,4 +1,4 @@
-"""How large a batch memory holds."""
+"""The largest batch size that fits into memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where numbers went bad: the first block, the samples, and what to do about it, in one line.
+"""Diagnosis of numbers that are not finite: the first block, the samples, and what to do, in one line.
 
 Looked for when a step has refused its update (`Stepper.step`), or when answers are not finite, so it costs nothing
 while all is well. The forward pass is looked at in inference mode, in which samples do not mix.

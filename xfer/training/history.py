@@ -1,4 +1,4 @@
-"""What happened in each epoch, as JSON and CSV."""
+"""The history of training, one row for each epoch, as JSON and CSV."""
 
 from __future__ import annotations
 

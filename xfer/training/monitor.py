@@ -19,7 +19,7 @@ class MetricMonitor(Callback):
     """Knows whether a metric has improved in this fit.
 
     Args:
-        monitor: a key of the epoch's row: "loss", or "val_" and any metric of `xfer.evaluation.metrics`, which the trainer then
+        monitor: a key of the epoch's row: "loss", or "val_" and any metric of `xfer.metrics`, which the trainer then
             computes; of several tasks "val_<task>_<metric>". Lower is better of losses and errors, higher of the rest.
     """
 

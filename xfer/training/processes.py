@@ -29,7 +29,7 @@ def check_alike(distributed: DistributedContext, model: BaseModel, described: Ma
             of_head = model.card.block_of(name) == "head"
             remedy = "give the head norm='layer'" if of_head else "call model.freezer.freeze_norm(), or --no-train-norm"
             raise UsageError(
-                f"batch normalisation {layer!r} is trained, and each of {distributed.size} processes would see its own share "
+                f"batch normalisation {layer!r} is trained, and each of {distributed.size} processes sees its share "
                 f"of the batch alone: {remedy}"
             )
     mine = {"weights": tensors_digest(model.weights()), **described}
@@ -37,5 +37,5 @@ def check_alike(distributed: DistributedContext, model: BaseModel, described: Ma
         for name in mine:
             if theirs[name] != mine[name]:
                 raise UsageError(
-                    f"processes {distributed.rank} and {rank} of this run have different {name}: begin with the same in all"
+                    f"processes {distributed.rank} and {rank} have different {name}: begin with the same in all"
                 )

@@ -1,4 +1,4 @@
-"""How training shows itself: a bar in a terminal, plain lines in a log; always on stderr."""
+"""Progress on stderr: a bar in a terminal, plain lines in a log."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from xfer.models.stepper import Stepper
 from xfer.runtime.signals import Watch
 from xfer.specs.loss import LossSpec
 from xfer.specs.option import takes_settings
-from xfer.specs.rates import Rates, block_rates
+from xfer.specs.rates import Rates, block_rates, lower_rates
 from xfer.specs.tasks import losses
 from xfer.specs.training_settings import TrainingSettings
 from xfer.training import loaders, loop
@@ -36,16 +36,13 @@ from xfer.training.opening import check_settings, open_run
 from xfer.training.progress import Progress
 from xfer.training.weight_averaging import WeightAverage
 
-DECAY_PER_BLOCK = 2.6  # Howard & Ruder 2018 (arXiv:1801.06146): each lower layer's rate is the one above over 2.6
-
 
 @takes_settings(TrainingSettings)
 class Trainer:
     """Trains a model; the state of the optimizer lasts from fit to fit.
 
-    In a run of several processes, which torchrun starts, each makes, trains and saves the same as a single process
-    would: they share every batch, compute one loss, and end with one set of weights. The main process alone writes and
-    shows progress. Losses are those of a single process except for dropout, which each process draws for its own images.
+    In a run of several processes, which torchrun starts, all share every batch and end with the weights of a run in one
+    process, except for dropout, which each draws for its own images. The main process alone writes and shows progress.
 
     A last batch of one image is left out if the epoch has others, because batch statistics of one image are undefined.
 
@@ -67,15 +64,14 @@ class Trainer:
     Attributes:
         settings: the settings.
         history: one row for each epoch of all fits.
-        skipped: training images that could not be read in the last fit, each with the reason.
+        skipped: training images of the last fit that could not be read.
         rates: learning rate of each block, before the schedule.
         epoch, batch: the position: the next batch to train on.
         distributed: the processes of the run; `distributed.rank` is 0 in the main process.
         plan: the fit that is under way, or was interrupted; None otherwise.
         cached: what the cache was used for in the last fit.
         saved: the checkpoint that was written or resumed from last.
-        extra: further JSON values that each checkpoint stores.
-        stop: set it in a callback to end the fit after the epoch.
+        extra: further JSON values that each checkpoint stores. stop: end the fit after the epoch.
     """
 
     settings_type: ClassVar[type[TrainingSettings]] = TrainingSettings
@@ -197,15 +193,14 @@ class Trainer:
     def fit(self, data: Any, epochs: int | None = None, *, lr: Rates | None = None, phase: str = "") -> History:
         """Train for `epochs` more epochs and validate after each.
 
-        The schedule runs over the updates of this fit. Sampling, order and augmentation depend on (seed, epoch, index)
-        alone, so a fit that was interrupted continues exactly.
+        The schedule runs over the updates of this fit. An interrupted fit continues exactly, for sampling, order and
+        augmentation depend on (seed, epoch, index) alone.
 
         Args:
             data: a `Data`, or whatever `xfer.data.load` takes; its classes must be the model's, matched by name.
             epochs: how many, at least 1; None finishes the fit that was interrupted. A head that is an estimator is
                 fitted once, whatever is given.
-            lr: replaces the trainer's rates from now on.
-            phase: a word for the history.
+            lr: replaces the trainer's rates from now on. phase: a word for the history.
 
         Returns:
             The rows of these epochs; `history` has all.
@@ -263,23 +258,19 @@ class Trainer:
 
         Args:
             data: see `fit`.
-            head_epochs: of the first phase; 0 leaves it out.
-            epochs: of the second phase.
+            head_epochs, epochs: of the first phase, 0 to leave it out, and of the second.
             unfreeze: how many blocks below the head to train in the second phase.
-            lr: rates of the second phase; by default a tenth of the head's for the head, and 2.6 times less for each
-                block below (Howard & Ruder 2018).
-            train_norm: train the backbone's batch normalisation as well. By default it keeps the statistics of the
-                pretraining, which those of a few small batches would replace.
+            lr: rates of the second phase; see `lower_rates` for the default (Howard & Ruder 2018).
+            train_norm: train the backbone's batch normalisation as well, instead of keeping its statistics.
 
         Returns:
             The rows of both phases.
         """
         if self.model.estimator is not None:
-            raise UsageError("the head is an estimator, through which no gradient passes: fine-tune a Head instead")
-        rows = History()
+            raise UsageError("the head is an estimator, which has no gradient: fine-tune a Head instead")
         if head_epochs:
             self.model.freeze()
-            rows += self.fit(data, head_epochs, phase="head")
+        rows = self.fit(data, head_epochs, phase="head") if head_epochs else History()
         self.model.unfreeze(last=unfreeze)
         if not train_norm:
             self.model.freezer.freeze_norm()
@@ -287,9 +278,8 @@ class Trainer:
         return rows
 
     def lower_rates(self) -> dict[str, float]:
-        """A tenth of the head's rate for the head, and `DECAY_PER_BLOCK` times less for each block below."""
-        head = self.rates["head"] / 10
-        return {block: head / DECAY_PER_BLOCK**depth for depth, block in enumerate(reversed(self.model.blocks))}
+        """A tenth of the head's rate for the head, and 2.6 times less for each block below."""
+        return lower_rates(self.rates["head"] / 10, self.model.blocks)
 
     def rates_at(self, update: int, updates: int) -> dict[str, float]:
         """Learning rates by block at an update (0-based) of a fit of so many updates."""
@@ -341,8 +331,9 @@ class Trainer:
         self._stepper = backend.stepper(self.model, self.settings.update_spec(loss))
 
     def _write(self, folder: Path) -> None:
-        slots, progress = self.stepper.state(), replace(self._progress(), extra=self.extra)
-        save_checkpoint(self.model.snapshot(), folder, training=self.state(), optimizer_state=slots, progress=progress)
+        snapshot, slots = self.model.snapshot(), self.stepper.state()
+        progress = replace(self._progress(), extra=self.extra)
+        save_checkpoint(snapshot, folder, training=self.state(), optimizer_state=slots, progress=progress)
 
     def _progress(self) -> FitProgress:
         if self._fit is not None:
@@ -353,10 +344,7 @@ class Trainer:
 
     def _callbacks(self, *, validated: bool) -> list[Callback]:
         """The callbacks of one fit; without validation, metrics are those of training."""
-        monitor = self.settings.monitor if validated else "loss"
-        found = list(self.callbacks)
-        if self.settings.early_stopping is not None:
-            found.append(EarlyStopping(self.settings.early_stopping, monitor))
-        if self.settings.restore_best and self.settings.swa is None:
-            found.append(BestWeights(monitor))
-        return found
+        settings, monitor = self.settings, self.settings.monitor if validated else "loss"
+        stopping = [] if settings.early_stopping is None else [EarlyStopping(settings.early_stopping, monitor)]
+        best = [BestWeights(monitor)] if settings.restore_best and settings.swa is None else []
+        return [*self.callbacks, *stopping, *best]

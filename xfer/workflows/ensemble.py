@@ -13,7 +13,7 @@ from xfer.checkpoints import checkpoint, stored
 from xfer.data import Batch, Data, OnBad
 from xfer.data import load as load_data
 from xfer.errors import CheckpointError, UsageError
-from xfer.evaluation.evaluation import Evaluation, judge, mean
+from xfer.evaluation.evaluation import Evaluation, evaluate_logits, mean
 from xfer.evaluation.loaders import evaluation_loader
 from xfer.features.cache import FeatureCache
 from xfer.models.base_model import BaseModel
@@ -204,4 +204,4 @@ def _heads(model: BaseModel, members: Sequence[Member], data: Data, options: Map
     z, y, indices = loader.collect(logits)
     names, skipped = [loader.split.names[i] for i in indices], tuple(loader.skipped)
     check_predictions(model, z.reshape(len(z), -1), names)
-    return [judge(z[:, i], y, names, model.classes, model.decision, skipped) for i in range(len(members))]
+    return [evaluate_logits(z[:, i], y, names, model.classes, model.decision, skipped) for i in range(len(members))]

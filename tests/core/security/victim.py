@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import xfer
-from tests.core.security import runs
+from tests.core.security import caches
 from xfer.data.images.decode import BadImageError, decode
 from xfer.errors import XferError
 from xfer.testing import NumpyBackend
@@ -57,7 +57,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "table": xfer.data.manifest,
     "config": lambda path: train_config(read_toml(path)),
     "run": use_run,
-    "cache": runs.use_space,
+    "cache": caches.use_space,
     "image": lambda path: decode(Path(path)),
 }
 
@@ -141,7 +141,7 @@ def main(folder: str) -> None:
     """Read the list, warm up, attack."""
     warnings.simplefilter("ignore")
     listed = json.load(sys.stdin)
-    runs.warm_up(Path(folder), READERS)
+    caches.warm_up(Path(folder), READERS)
     room = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + (16 << 30)
     resource.setrlimit(resource.RLIMIT_AS, (room, room))  # so that a bomb hurts no one else
     watch = Watch(folder)

@@ -50,8 +50,7 @@ def inspect(
         pairs: how many pairs of duplicates to name for each two splits; all are counted.
         workers: threads; None for one a core, at most 8.
         isolate: read files in other processes, one for each thread. The same is found, and a file that ends its
-            decoder, takes it longer than 10 s or more memory than `xfer.data.images.isolation.MEMORY` is unreadable, with that
-            reason, where otherwise it would end this process, hold it up or fill its memory.
+            decoder, or takes longer than 10 s or more than 6 GiB of memory, is listed as unreadable with that reason.
 
     Raises:
         DataError: what `load` refuses. UsageError: a number below 0.

@@ -109,7 +109,7 @@ class Augment:
         return prepared if isinstance(prepared, np.ndarray) else self.randomise(prepared, preprocessing, rng)
 
     def prepare(self, image: Image.Image, preprocessing: Preprocessing) -> Image.Image | np.ndarray:
-        """What is the same every time: the network's view if nothing is random, else the image that `randomise` takes."""
+        """The part that is not random: the network's input, or the image that `randomise` takes."""
         if self.crop is not None:
             return image
         pixels = resize_crop(image, preprocessing)

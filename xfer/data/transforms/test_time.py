@@ -1,4 +1,4 @@
-"""AugmentedFeatures of an image for test-time augmentation: the answer is the mean over them."""
+"""Views of an image for test-time augmentation: the prediction is the mean over them."""
 
 from __future__ import annotations
 
