@@ -53,7 +53,8 @@ def bare_pass(data: str, epochs: int, device: str) -> Callable[[], Times]:
     import torchvision
     from PIL import Image
     from torchvision.transforms.v2 import functional as f
-    from xfer_torch.allocator import keep_pages
+
+    from xfer.runtime.malloc import keep_pages
 
     keep_pages()
     network = torchvision.models.resnet50().eval().to(device, memory_format=torch.channels_last)

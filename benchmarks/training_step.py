@@ -58,7 +58,8 @@ def by_hand_torch(model: str, precision: str, number: int, device: str) -> Step:
     """What an engineer would write in torch."""
     import torch
     import torchvision
-    from xfer_torch.allocator import keep_pages
+
+    from xfer.runtime.malloc import keep_pages
 
     keep_pages()
     images, labels = batch(number, 224, 10)

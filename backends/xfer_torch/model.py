@@ -16,7 +16,6 @@ from xfer.models.engine import Engine
 from xfer.models.network import STATISTICS
 from xfer.models.spec import ModelSpec
 from xfer.specs.inputs import Inputs
-from xfer_torch.allocator import keep_pages
 from xfer_torch.nets.families import FAMILIES
 from xfer_torch.nets.head import build_heads
 from xfer_torch.nets.layers import MeanPlace, Undrawn
@@ -28,8 +27,6 @@ class TorchModel(BaseModel):
     def __init__(self, backend: Engine, spec: ModelSpec) -> None:
         super().__init__(backend, spec)
         self.device = torch.device(spec.device)
-        if self.device.type == "cpu":
-            keep_pages()
         self.dtype = torch.float64 if spec.precision == "fp64" else torch.float32
         self._mean = torch.tensor(spec.preprocessing.mean, dtype=self.dtype, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(spec.preprocessing.std, dtype=self.dtype, device=self.device).view(3, 1, 1)

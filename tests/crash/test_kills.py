@@ -152,7 +152,7 @@ def finish(server, where, options):
     return outcome(where)
 
 
-@pytest.mark.parametrize("name", ["cached", "uncached"])
+@pytest.mark.parametrize("name", ["cached", pytest.param("uncached", marks=pytest.mark.long)])
 def test_a_kill_in_mid_run_changes_nothing(server, name):
     options, reference = SCENARIOS[name], server.new()
     _, text = server.run(reference, options)

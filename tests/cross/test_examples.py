@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from tests.examples import example
 
@@ -18,6 +19,7 @@ np.save(sys.argv[3], getattr(example("train_here_serve_there"), sys.argv[1])(sys
 """
 
 
+@pytest.mark.long
 def test_compare_frameworks(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     example("compare_frameworks").main(model="tiny", weights="none", limit=40, epochs=1)

@@ -59,8 +59,14 @@ def test_two_tasks_with_missing_targets_and_a_column(table, tmp_path):
     "remedy",
     [
         ("--mix", "mixup=0.4,cutmix", "--augment-minority", "strong", "--sampling", "balanced"),
-        ("--loss", "focal", "--class-weights", "effective", "--sampling", "over", "--swa", "2"),
-        ("--resample", "smote", "--loss", "logit-adjusted", "--calibrate", "--thresholds", "macro_f1"),
+        pytest.param(
+            ("--loss", "focal", "--class-weights", "effective", "--sampling", "over", "--swa", "2"),
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            ("--resample", "smote", "--loss", "logit-adjusted", "--calibrate", "--thresholds", "macro_f1"),
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["mixed", "focal", "smote"],
 )
@@ -98,6 +104,7 @@ def test_the_gan_makes_the_same_features_on_both(tmp_path):
     assert distance < 0.5 * np.linalg.norm(2 * np.ones(12)), "nearer to its class than to the next one's"
 
 
+@pytest.mark.long
 def test_an_ensemble_of_both_frameworks_from_its_checkpoint(tmp_path):
     """Made by one process, judged by another; its probabilities are the mean of its members'."""
     members = []

@@ -17,6 +17,7 @@ NETWORKS = {
 }
 LAYOUTS = ("h5", "weights.h5")
 CASES = [(n, layout) for n in NETWORKS for layout in LAYOUTS if (n, layout) != ("VGG16", "weights.h5")]  # half a GB
+SMALL = ("MobileNet", "MobileNetV2")
 LOAD = """
 import sys, numpy as np, xfer
 backend, folder, *models = sys.argv[1:]
@@ -29,20 +30,40 @@ for model in models:
 """
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    out = tmp_path_factory.mktemp("keras")
-    wanted = [f"{network}:{size}" for network, (_, size) in NETWORKS.items()]
+def saved(out, networks):
+    """Files that Keras saves, and the logits of each network by Keras and by both backends."""
+    wanted = [f"{network}:{NETWORKS[network][1]}" for network in networks]
     subprocess.run([sys.executable, str(Path(__file__).with_name("applications.py")), str(out), *wanted], check=True)
-    models = [f"{n}:{NETWORKS[n][0]}:{NETWORKS[n][1]}:{layout}" for n, layout in CASES]
+    models = [f"{n}:{NETWORKS[n][0]}:{NETWORKS[n][1]}:{layout}" for n, layout in CASES if n in networks]
     for backend in ("torch", "tensorflow"):
         subprocess.run([sys.executable, "-c", LOAD, backend, str(out), *models], check=True)
     return out
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return saved(tmp_path_factory.mktemp("small"), SMALL)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    return saved(tmp_path_factory.mktemp("large"), [network for network in NETWORKS if network not in SMALL])
+
+
 @pytest.mark.parametrize("backend", ["torch", "tensorflow"])
-@pytest.mark.parametrize(("network", "layout"), CASES)
+@pytest.mark.parametrize(("network", "layout"), [case for case in CASES if case[0] in SMALL])
 def test_logits_are_keras(folder, network, layout, backend):
+    same_logits(folder, network, layout, backend)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["torch", "tensorflow"])
+@pytest.mark.parametrize(("network", "layout"), [case for case in CASES if case[0] not in SMALL])
+def test_logits_of_large_networks_are_keras(large, network, layout, backend):
+    same_logits(large, network, layout, backend)
+
+
+def same_logits(folder, network, layout, backend):
     theirs = np.load(folder / f"{network}.npy")
     ours = np.load(folder / f"{network}.{layout}.{backend}.npy")
     assert theirs.std() > 0
@@ -52,8 +73,8 @@ def test_logits_are_keras(folder, network, layout, backend):
 def test_torch_reads_them_without_keras(folder):
     code = (
         "import sys, xfer\n"
-        f"net = xfer.load('resnet50', backend='torch', weights=r'{folder / 'ResNet50.h5'}', classes=['a', 'b'])\n"
-        "assert net.name == 'keras_resnet50' and net.classes == ('a', 'b')\n"
+        f"net = xfer.load('mobilenet_v2', backend='torch', weights=r'{folder / 'MobileNetV2.h5'}', classes=['a', 'b'])\n"
+        "assert net.name == 'keras_mobilenet_v2' and net.classes == ('a', 'b')\n"
         "assert not {'keras', 'tensorflow'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

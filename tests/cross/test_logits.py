@@ -52,7 +52,12 @@ def forward(folder: Path, sizes: dict[str, int]) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
-    return forward(tmp_path_factory.mktemp("small"), {model: smallest(model) for model in MODELS})
+    return forward(tmp_path_factory.mktemp("small"), {model: smallest(model) for model in sorted(SMALLEST)})
+
+
+@pytest.fixture(scope="session")
+def variants(tmp_path_factory):
+    return forward(tmp_path_factory.mktemp("variants"), {model: smallest(model) for model in VARIANTS})
 
 
 @pytest.fixture(scope="session")
@@ -74,15 +79,32 @@ def check(folders: dict[str, Path], model: str, precision: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp64", "fp32"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", sorted(SMALLEST))
 def test_parity(small, model, precision):
     check(small, model, precision)
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_tensors_have_torchvisions_names_and_shapes(small, model):
-    ours, theirs = (json.loads((small[b] / f"{model}.json").read_text()) for b in ("torch", "tensorflow"))
+@pytest.mark.long
+@pytest.mark.parametrize("precision", ["fp64", "fp32"])
+@pytest.mark.parametrize("model", VARIANTS)
+def test_parity_of_variants(variants, model, precision):
+    check(variants, model, precision)
+
+
+def same_tensors(folders, model):
+    ours, theirs = (json.loads((folders[b] / f"{model}.json").read_text()) for b in ("torch", "tensorflow"))
     assert ours == theirs
+
+
+@pytest.mark.parametrize("model", sorted(SMALLEST))
+def test_tensors_have_torchvisions_names_and_shapes(small, model):
+    same_tensors(small, model)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("model", VARIANTS)
+def test_tensors_of_variants_have_torchvisions_names_and_shapes(variants, model):
+    same_tensors(variants, model)
 
 
 @pytest.mark.long

@@ -52,6 +52,7 @@ def test_begun_here_finished_there(whole, begun, phase, tmp_path):
 
 
 @pytest.mark.parametrize("backend", sorted(OTHER))
+@pytest.mark.long
 def test_begun_and_finished_here_is_bitwise(whole, backend, tmp_path):
     model, runs = whole
     journey("leave", backend, model, tmp_path, "none", "tail")

@@ -1,10 +1,12 @@
 """torch.compile."""
 
+import pytest
 import torch
 
 from tests.compiling import Compiling
 
 
+@pytest.mark.long
 class TestTorch(Compiling):
     backend = "torch"
 

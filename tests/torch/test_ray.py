@@ -32,6 +32,7 @@ def train(photos, out, *options):
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 
+@pytest.mark.long
 def test_two_workers_make_the_run_of_one_process(photos, tmp_path):
     alone = train(photos, tmp_path / "alone", "--backend", "torch")
     two = train(photos, tmp_path / "two", "--backend", "torch", "--launcher", "ray", "--processes", "2")

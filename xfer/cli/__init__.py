@@ -10,9 +10,11 @@ def main() -> None:
     """The entry point `xfer`."""
     from xfer.cli.app import app
     from xfer.runtime.distributed import launch_environment
+    from xfer.runtime.malloc import keep_pages
 
     if launch_environment().rank:  # of several processes of one run, the first speaks
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    keep_pages()
     app(args=with_default_epochs(sys.argv[1:]), prog_name="xfer")
 
 

@@ -76,7 +76,7 @@ def load(
             many batches it has paid.
         deterministic: True for the same bits from each run on this machine with these versions and as many threads; by
             default on the CPU alone, and not with `compile`. On an accelerator it is slower, and what has no such
-            algorithm there is refused (see docs/reproducibility.md). With `compile` it means compiled, without comparing.
+            algorithm there is refused (docs/reproducibility.md). With `compile` it means compiled, without comparing.
         dropout: False leaves out the network's own dropout and stochastic depth (the head's is its own matter).
         seed: of the weights that are drawn.
 

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from xfer.errors import UnknownNameError, XferError
 from xfer.models.backend import get_backend
+from xfer.runtime.malloc import keep_pages
 from xfer.specs.settings import RunSettings
 from xfer.workflows.run import train
 from xfer.zoo import card
@@ -16,6 +17,7 @@ from xfer.zoo import card
 
 def main() -> int:
     """Do the job; an `XferError` becomes the answer, anything else a traceback on stderr."""
+    keep_pages()
     answers = _take_stdout()
     job = json.load(sys.stdin)
     config = RunSettings.model_validate(job["config"])

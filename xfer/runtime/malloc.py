@@ -1,8 +1,8 @@
-"""Memory of the CPU that is not given back to the system after every layer.
+"""glibc's malloc set up for large arrays, in the processes of the command line.
 
 glibc maps blocks of 32 MiB and more from the system at each allocation and returns them when they are freed. Outputs of
-a convolution are of that size, so every layer of every batch pays for fresh pages: about 40 % of the time of a
-ResNet-50 in inference on two cores. Kept in the heap, they are used again.
+a convolution are of that size, so every layer of every batch pays for fresh pages. Kept in the heap, they are used
+again; docs/performance.md has the figures. It changes malloc for the whole process, so a library call never does it.
 """
 
 import ctypes
