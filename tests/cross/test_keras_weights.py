@@ -73,7 +73,8 @@ def same_logits(folder, network, layout, backend):
 def test_torch_reads_them_without_keras(folder):
     code = (
         "import sys, xfer\n"
-        f"net = xfer.load('mobilenet_v2', backend='torch', weights=r'{folder / 'MobileNetV2.h5'}', classes=['a', 'b'])\n"
+        f"path = r'{folder / 'MobileNetV2.h5'}'\n"
+        "net = xfer.load('mobilenet_v2', backend='torch', weights=path, classes=['a', 'b'])\n"
         "assert net.name == 'keras_mobilenet_v2' and net.classes == ('a', 'b')\n"
         "assert not {'keras', 'tensorflow'} & set(sys.modules)\n"
     )

@@ -16,21 +16,21 @@ from xfer_keras.nets.families import FAMILIES
 from xfer_keras.nets.layout import forward_order, tensors
 from xfer.zoo import card, cards
 
-assert keras.backend.backend() == "torch"
+assert keras.backend.backend() == "jax"
 for module in pkgutil.walk_packages(xfer_keras.nets.__path__, "xfer_keras.nets."):
     importlib.import_module(module.name)
 assert {card.family for card in cards()} == set(FAMILIES)
 from xfer_torch.nets.families import FAMILIES as TORCH
-keras.config.set_dtype_policy("float64")
-x = np.random.default_rng(0).standard_normal((2, 64, 64, 3))
+keras.config.set_dtype_policy("float32")
+x = np.random.default_rng(0).standard_normal((2, 64, 64, 3)).astype(np.float32)
 for name in ("tiny", "resnet18", "mobilenet_v3_small", "vit_b_32"):
     at = card(name).at(64)
-    image = keras.Input((64, 64, 3), dtype="float64")
+    image = keras.Input((64, 64, 3), dtype="float32")
     ends = dict(FAMILIES[at.family](image, at))
     net = keras.Model(image, ends["features"])
     with torch.device("cpu"):
         native, stages = TORCH[at.family](at)
-    native.double().eval()
+    native.eval()
     state = native.state_dict()
     for key, tensor in tensors(forward_order(ends["features"], image)).items():
         tensor.variable.assign(tensor.to_keras(state[key].numpy()))
@@ -40,15 +40,15 @@ for name in ("tiny", "resnet18", "mobilenet_v3_small", "vit_b_32"):
             y = module(y)
             if stage == "features":
                 break
-    found = net(x, training=False).detach().numpy()
+    found = np.asarray(net(x, training=False))
     worst = np.abs(found - y.numpy()).max() / np.abs(y.numpy()).max()
-    assert worst < 1e-9, (name, worst)
+    assert worst < 1e-5, (name, worst)
 assert not [name for name in sys.modules if name.startswith("tensorflow.")]
 print("same")
 """
 
 
 def test_the_nets_run_on_another_engine_without_tensorflow():
-    environment = os.environ | {"KERAS_BACKEND": "torch"}
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "same", done.stderr[-2000:]
