@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from tests import corpus
-from tests.command_line import xfer_command
+from tests.suites.command_line import xfer_command
 from xfer.data.images.canvas import canvas
 from xfer.data.images.decode import MAX_PIXELS
 from xfer.data.images.formats import EXTENSIONS, FORMATS

@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from tests.examples import example
+from tests.suites.examples import example
 
 STEP = """
 import sys, numpy as np, xfer
-from tests.examples import example
+from tests.suites.examples import example
 load, digits = xfer.load, xfer.data.digits()
 few = xfer.data.Data(digits.train.limit(80), digits.val.limit(20), None, digits.classes, "digits")
 xfer.data.sources.digits = lambda: few

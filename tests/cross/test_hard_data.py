@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tests.command_line import SMALL, document, xfer_command
+from tests.suites.command_line import SMALL, document, xfer_command
 
 BACKENDS = ("torch", "tensorflow")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import xfer
-from tests.command_line import xfer_command
+from tests.suites.command_line import xfer_command
 from xfer.certify.certificate import Stage, Trial, compare
 from xfer.certify.scenario import SCENARIOS
 from xfer.errors import UnknownNameError, UsageError, XferError

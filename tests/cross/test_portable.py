@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.command_line import SMALL, document, xfer_command
+from tests.suites.command_line import SMALL, document, xfer_command
 
 OTHER = {"torch": "tensorflow", "tensorflow": "torch"}
 

@@ -1,6 +1,6 @@
 """XLA."""
 
-from tests.compiling import Compiling
+from tests.suites.compiling import Compiling
 
 
 class TestKeras(Compiling):

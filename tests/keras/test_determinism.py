@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import xfer
-from tests.determinism import Determinism
+from tests.suites.determinism import Determinism
 from xfer.errors import DeviceError
 
 

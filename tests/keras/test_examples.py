@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.examples import Examples
+from tests.suites.examples import Examples
 
 
 class TestKeras(Examples):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.hostile import HostileSuite, refused
+from tests.suites.hostile import HostileSuite, refused
 from xfer.weights import read_weights
 
 

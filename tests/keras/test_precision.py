@@ -1,6 +1,6 @@
 """Precision "auto" and bfloat16 on TensorFlow."""
 
-from tests.precision import Precision
+from tests.suites.precision import Precision
 
 
 class TestKeras(Precision):

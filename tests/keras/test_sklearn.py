@@ -1,6 +1,6 @@
 """scikit-learn's machinery on TensorFlow."""
 
-from tests.scikit import Scikit
+from tests.suites.scikit import Scikit
 
 
 class TestKeras(Scikit):

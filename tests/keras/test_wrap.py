@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import xfer
-from tests.wrapping import IMAGES, Wrapping
+from tests.suites.wrapping import IMAGES, Wrapping
 from xfer.errors import UsageError
 from xfer.specs.decision import softmax
 

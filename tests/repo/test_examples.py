@@ -1,6 +1,6 @@
 """No example goes untested."""
 
-from tests.examples import EXAMPLES, TESTED
+from tests.suites.examples import EXAMPLES, TESTED
 
 
 def test_every_example_is_run():

@@ -1,6 +1,6 @@
 """The command line on backend 'torch'."""
 
-from tests.command_line import CommandLine
+from tests.suites.command_line import CommandLine
 
 
 class TestTorch(CommandLine):

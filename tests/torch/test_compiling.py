@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.compiling import Compiling
+from tests.suites.compiling import Compiling
 
 
 @pytest.mark.long

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import xfer
-from tests.determinism import Determinism
+from tests.suites.determinism import Determinism
 from xfer.errors import DeviceError
 from xfer.specs.loss import LossSpec
 from xfer.specs.optimizer import OptimizerSpec

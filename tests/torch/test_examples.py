@@ -2,7 +2,7 @@
 
 from torchvision.datasets import FakeData
 
-from tests.examples import Examples
+from tests.suites.examples import Examples
 
 
 class TestTorch(Examples):

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from tests.hostile import HostileSuite, refused
+from tests.suites.hostile import HostileSuite, refused
 
 
 class TestHostile(HostileSuite):

@@ -1,6 +1,6 @@
 """scikit-learn's machinery on PyTorch."""
 
-from tests.scikit import Scikit
+from tests.suites.scikit import Scikit
 
 
 class TestTorch(Scikit):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import xfer
-from tests.wrapping import IMAGES, Wrapping
+from tests.suites.wrapping import IMAGES, Wrapping
 
 
 class Own(nn.Module):

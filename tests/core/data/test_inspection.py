@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.command_line import document, xfer_command
+from tests.suites.command_line import document, xfer_command
 from xfer.data import Data, Loader, Split, folder, inspect
 from xfer.data.dataset import UNLABELLED
 from xfer.errors import UsageError

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.command_line import document, xfer_command
+from tests.suites.command_line import document, xfer_command
 from xfer.data import folder, inspect
 from xfer.data.images import isolation
 from xfer.data.images.isolation import isolated

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import xfer
-from tests.command_line import xfer_command
+from tests.suites.command_line import xfer_command
 from xfer.cli import predict as predict_command
 from xfer.cli.app import app
 from xfer.data import folder, inspect, load, manifest, pictures

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xfer
-from tests.command_line import xfer_command
+from tests.suites.command_line import xfer_command
 from xfer.data import Data, Loader, OnBad, Skipped, Split
 from xfer.errors import DataError, UnknownNameError
 from xfer.specs.settings import TrainConfig

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chisquare
 
 import xfer
-from tests.command_line import xfer_command
+from tests.suites.command_line import xfer_command
 from xfer.data import Augment, Data, Loader, Sampling, Split
 from xfer.data.images.decode import decode
 from xfer.data.sampling import quotas, repetitions, sample

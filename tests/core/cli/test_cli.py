@@ -5,7 +5,7 @@ import json
 import pytest
 
 import xfer
-from tests.command_line import document, xfer_command
+from tests.suites.command_line import document, xfer_command
 from xfer.cli import with_default_epochs
 from xfer.errors import UnknownNameError, UsageError
 from xfer.specs.settings import TrainConfig

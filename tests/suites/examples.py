@@ -9,7 +9,7 @@ from PIL import Image
 
 import xfer
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = {"weights": None}
 TESTED = {
     "quickstart", "fine_tuning", "cifar10", "train_here_serve_there", "one_config", "compare_frameworks", "imbalance"

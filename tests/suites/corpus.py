@@ -1,6 +1,6 @@
 """The files that Pillow and libpng test their decoders with: fetched, and looked at in a process of its own.
 
-usage: python tests/corpus.py FOLDER plain|torch|tensorflow|isolated|loader
+usage: python -m tests.suites.corpus FOLDER plain|torch|tensorflow|isolated|loader
 """
 
 import importlib
