@@ -1,4 +1,4 @@
-"""TensorFlow's start-up, without the lines that no log level silences."""
+"""Importing TensorFlow without its start-up messages, which no log level silences."""
 
 from __future__ import annotations
 

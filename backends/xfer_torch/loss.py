@@ -1,4 +1,4 @@
-"""The loss of `LossSpec` in torch, where it is the framework's own."""
+"""The loss of `LossSpec` in torch, by the framework's own function where it has one."""
 
 from __future__ import annotations
 

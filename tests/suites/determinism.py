@@ -1,6 +1,6 @@
 """One hash: the same run, each time in a process of its own; tests/torch and tests/keras subclass it.
 
-`python -m tests.suites.determinism torch 20` makes 20 repeats of the long runs, and prints how often each hash was found.
+`python -m tests.suites.determinism torch 20` makes 20 repeats of the long runs, and counts the hashes that were found.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What was compared, how far apart it was, and whether that is near enough."""
+"""The certificate: what was compared, the differences, and their bounds."""
 
 from __future__ import annotations
 

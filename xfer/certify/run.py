@@ -1,4 +1,4 @@
-"""Two processes in step, and what they disagree on."""
+"""Two backends in two processes, run in lockstep and compared."""
 
 from __future__ import annotations
 

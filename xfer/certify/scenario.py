@@ -1,4 +1,4 @@
-"""What a certificate covers: a training run in a few words, and the runs that together cover everything."""
+"""The training runs that a certificate covers."""
 
 from __future__ import annotations
 

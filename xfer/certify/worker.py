@@ -1,4 +1,4 @@
-"""One backend in a process of its own: does what it is told and leaves the arrays in files.
+"""One backend in a process of its own: executes requests, and returns arrays in files.
 
 usage: python -P -m xfer.certify.worker BACKEND FOLDER SETTINGS
 

@@ -1,4 +1,4 @@
-"""Manifests that earlier versions have written, as this version writes them."""
+"""Converting manifests of earlier versions to the newest format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands, put together."""
+"""The commands, in one application."""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ def features(
 
     --model also takes the folder of a run.
     """
-    from xfer.features.cache import FeatureCache, Shard
+    from xfer.features.cache import FeatureCache
+    from xfer.features.shard import Shard
     from xfer.workflows.setup import model_of, read_data
 
     with quiet_stdout():

@@ -1,4 +1,4 @@
-"""What every command does alike: errors in one line, exit codes, and one JSON document on stdout."""
+"""What all commands share: errors in one line, exit codes, and one JSON document on stdout."""
 
 from __future__ import annotations
 

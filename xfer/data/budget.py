@@ -1,4 +1,4 @@
-"""How much memory the decoded images take that are held from epoch to epoch."""
+"""The memory budget of decoded images that are held from epoch to epoch."""
 
 from __future__ import annotations
 

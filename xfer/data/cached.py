@@ -1,4 +1,4 @@
-"""Outputs of a block in the place of images, or of augmented views of them, mapped into memory."""
+"""Cached features in place of images, or of augmented views of images, memory-mapped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data: labelled images in up to three splits, whatever they came from."""
+"""Data: labelled images in up to three splits, from any source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rankings of each class against all others, from probabilities."""
+"""ROC-AUC and average precision of each class against all others."""
 
 from __future__ import annotations
 

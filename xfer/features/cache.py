@@ -10,9 +10,7 @@ into the folder of the same name. Where the cache cannot be written, training go
 from __future__ import annotations
 
 import os
-import re
-import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,18 +21,16 @@ import numpy as np
 from xfer.data import Data, Split, load
 from xfer.data.cached import AugmentedFeatures, CachedFeatures, view_codes
 from xfer.data.images.decode import BadImageError, decode, resize_crop
-from xfer.errors import DataError, UnknownNameError, UsageError
+from xfer.errors import DataError, UnknownNameError
 from xfer.features import store
 from xfer.features.boundary import boundary
+from xfer.features.compute import compute
 from xfer.features.keys import Augmented, Job, digests_of, plain_job
 from xfer.features.namespace import Namespace, make_room
+from xfer.features.shard import Shard
 from xfer.models.base_model import BaseModel
 from xfer.models.fingerprint import prefix
 from xfer.runtime.paths import features_dir
-
-_FLUSH = 64 << 20  # bytes of rows between two writes
-
-_SECONDS = 10.0  # at the most between two writes: what a kill costs on a slow machine
 
 BUDGET = 20 << 30
 
@@ -67,34 +63,6 @@ class CacheUse:
             self.unreadable + other.unreadable,
             self.folder or other.folder,
         )
-
-
-@dataclass(frozen=True)
-class Shard:
-    """The part `index` of `count` of all images, by their content: 0 <= index < count.
-
-    Raises:
-        UsageError: there is no such part.
-    """
-
-    index: int = 0
-    count: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.index < self.count:
-            raise UsageError(f"shard {self.index}/{self.count}: give i/n with 0 <= i < n, such as 0/4")
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """A shard from "i/n"."""
-        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
-        if match is None:
-            raise UsageError(f"shard {text!r}: give i/n with 0 <= i < n, such as 0/4")
-        return cls(int(match[1]), int(match[2]))
-
-    def has(self, digest: bytes) -> bool:
-        """Whether an image of this digest is in it."""
-        return int.from_bytes(digest, "big") % self.count == self.index
 
 
 @dataclass(frozen=True)
@@ -252,62 +220,17 @@ class FeatureCache:
                     make_room(space, here, len(everything), row_bytes, self.budget)
                 with store.Writer(space.folder) as out:
                     for job in jobs.values():
-                        reasons |= _compute(model, job, missing, after, out)
+                        reasons |= compute(model, job, missing, after, out)
                         missing = missing.difference(job.digests)
                 found = store.find(space.folder, mine) if out.written else before
         if lost := len(mine - found.places.keys() - reasons.keys()):
-            raise OSError(f"{lost} rows went missing while they were written: does another run clear {space.folder}?")
+            raise OSError(
+                f"{lost} cached features disappeared while they were written: does another run remove {space.folder}?"
+            )
         listed = [digest for job in jobs.values() for digest in job.digests if digest in mine]
         there, bad = (sum(digest in known for digest in listed) for known in (before.places, reasons))
         used = CacheUse(there, len(listed) - there - bad, found.row_bytes, bad, space.folder)
         return {name: _rows(found, job.digests, reasons) for name, job in jobs.items()}, used
-
-
-def _compute(model: BaseModel, job: Job, missing: Collection[bytes], after: str, out: store.Writer) -> dict[bytes, str]:
-    """Write the rows that are missing, each digest once; the reasons of the unreadable, by digest.
-
-    An engine may round otherwise in batches of another size, but does not mix images. So each row is computed in a
-    batch of the size that it has when all are computed: of `batch_size`, or what is left over at the end. What a kill
-    has left undone gets the same bits later.
-    """
-    first: dict[bytes, int] = {}
-    for place, digest in enumerate(job.digests):
-        first.setdefault(digest, place)
-    rows: list[np.ndarray] = []
-    made: list[bytes] = []
-    written = time.monotonic()
-    places = np.array(list(first.values()), np.int64)
-    for asked, size in _passes(job, places, missing):
-        view = int(job.keys[asked[0], 0])
-        for batch in job.loader.epoch(view, keys=job.keys[asked, 1:], allow_nothing=True):
-            blank = np.zeros((size - len(batch), *batch.images.shape[1:]), batch.images.dtype)
-            found = model.stage(np.concatenate([batch.images, blank]), after)[: len(batch)]
-            here = asked[batch.number * job.loader.batch_size :][: job.loader.batch_size]
-            named = [job.digests[place] for place in here[np.isin(job.keys[here, 1], batch.indices)]]
-            new = np.array([digest in missing for digest in named])
-            rows.append(found[new])
-            made += [digest for digest, is_new in zip(named, new, strict=True) if is_new]
-            if sum(row.nbytes for row in rows) >= _FLUSH or time.monotonic() - written >= _SECONDS:
-                out.append(made, np.concatenate(rows))
-                rows, made, written = [], [], time.monotonic()
-    if made:
-        out.append(made, np.concatenate(rows))
-    bad = job.loader.unreadable
-    return {job.digests[place]: bad[int(index)] for place in places if (index := job.keys[place, 1]) in bad}
-
-
-def _passes(job: Job, places: np.ndarray, missing: Collection[bytes]) -> Iterator[tuple[np.ndarray, int]]:
-    """What to read to make the rows that are missing, and the size of its batches, for each view."""
-    size = job.loader.batch_size
-    lacking = np.array([job.digests[place] in missing for place in places], bool)
-    for view in np.unique(job.keys[places, 0]).tolist():
-        of_view = job.keys[places, 0] == view
-        mine, needed = places[of_view], lacking[of_view]
-        whole = len(mine) // size * size
-        if needed[:whole].any():
-            yield mine[:whole][needed[:whole]], size
-        if needed[whole:].any():
-            yield mine[whole:], len(mine) - whole
 
 
 def _rows(found: store.Found, digests: Sequence[bytes], reasons: dict[bytes, str]) -> CachedFeatures:

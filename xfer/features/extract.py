@@ -1,4 +1,4 @@
-"""Features instead of pictures: one pass over the images, after which a head costs next to nothing to train."""
+"""Features in place of images: one pass over the images, after which training a head is cheap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A conditional Wasserstein GAN that makes features: f-CLSWGAN, its loop written once for all backends.
+"""A conditional Wasserstein GAN that generates features (f-CLSWGAN), with one training loop for all backends.
 
 Xian, Lorenz, Schiele, Akata: Feature generating networks for zero-shot learning, 2018 (arXiv:1712.00981), with the
 gradient penalty of Gulrajani et al. 2017 (arXiv:1704.00028). Weights, order, noise and interpolation are drawn in

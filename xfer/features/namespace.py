@@ -1,4 +1,4 @@
-"""The namespaces of the feature cache: locking one that is filled, and removing old ones when the budget is used up.
+"""The namespaces of the feature cache: locking one that is filled, and removing old ones to stay within the budget.
 
 A lock is `flock`'s, which the kernel takes back when its process ends, however it ends: there are no stale locks, and
 the file that stays behind means nothing.

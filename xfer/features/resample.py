@@ -1,4 +1,4 @@
-"""Classes of equal size by making or leaving out features: imbalanced-learn's samplers, a Gaussian, a GAN."""
+"""Resampling features to balance classes: imbalanced-learn's samplers, a Gaussian, a GAN."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a backend is, and how one is found.
+"""The contract of a backend, and finding one by name.
 
 A backend is registered under the entry-point group `xfer.backends` and imported only when it is asked for.
 """

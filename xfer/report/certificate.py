@@ -1,4 +1,4 @@
-"""The certificate as files: `parity.json`, and `parity.html` that needs nothing but itself."""
+"""The certificate as files: `parity.json`, and the self-contained page `parity.html`."""
 
 from __future__ import annotations
 

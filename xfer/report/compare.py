@@ -1,4 +1,4 @@
-"""`xfer.compare`: the same run on every backend, one after the other, and what to make of it."""
+"""`xfer.compare`: the same run on every backend, one after the other, and a report."""
 
 from __future__ import annotations
 

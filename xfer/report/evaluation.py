@@ -1,4 +1,4 @@
-"""One evaluation as files: its figures, the table of classes, the confusion matrix, and two plots."""
+"""An evaluation as files: metrics, the table of classes, the confusion matrix, and two plots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report: one HTML page that needs nothing but itself."""
+"""The comparison report: one self-contained HTML page."""
 
 from __future__ import annotations
 

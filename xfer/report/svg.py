@@ -1,4 +1,4 @@
-"""Matplotlib figures as SVG that belongs into a page: its colours, its font, its width."""
+"""Matplotlib figures as SVG in the style of the page."""
 
 from __future__ import annotations
 

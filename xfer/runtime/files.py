@@ -1,4 +1,4 @@
-"""Writing files atomically, locking folders, and reading files that a stranger may have put there."""
+"""Writing files atomically, locking folders, and reading files safely from folders that are not trusted."""
 
 from __future__ import annotations
 

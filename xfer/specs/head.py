@@ -1,4 +1,4 @@
-"""The head: what turns features into class scores, and its initial weights, equal on every backend."""
+"""Heads: from features to class scores, with initial weights that are equal on every backend."""
 
 from __future__ import annotations
 

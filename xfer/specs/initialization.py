@@ -1,4 +1,4 @@
-"""Initial weights, drawn in NumPy by canonical name, so that every backend starts from the same bytes."""
+"""Initial weights, drawn in NumPy by canonical name, equal on every backend."""
 
 from __future__ import annotations
 

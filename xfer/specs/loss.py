@@ -1,4 +1,4 @@
-"""One set of semantics for every backend: what is computed, said without a framework.
+"""Losses, with the semantics of PyTorch.
 
 The rules are PyTorch's where the frameworks differ. A backend implements them or refuses by name; it never
 silently does something else. Everything here is plain data or a pure function of plain numbers.

@@ -1,4 +1,4 @@
-"""For whoever writes a backend: a conformance suite, and a NumPy backend to read and to compare with.
+"""For authors of backends: a conformance suite, and a NumPy backend as reference.
 
 >>> class TestMine(BackendSuite):
 ...     backend = "mine"

@@ -1,4 +1,4 @@
-"""The conformance suite: what xfer expects of a backend, as tests that a third party subclasses in three lines."""
+"""The conformance suite of backends, as tests that a third party subclasses in three lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers that go bad: no update is made of them, and the error says where they went bad and in what."""
+"""NaN and infinity: no update is made, and the error says where they first occur."""
 
 from __future__ import annotations
 

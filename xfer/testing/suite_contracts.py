@@ -1,4 +1,4 @@
-"""Names, shapes, types, the border, and what is refused."""
+"""Names, shapes, types, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory that runs out: a batch in micro_batches is the batch, and nothing is half done."""
+"""Running out of memory: micro-batches give the result of the whole batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training: what is frozen stays, what is asked is obeyed, and the same seed gives the same run."""
+"""Training: frozen tensors stay, the freeze plan is followed, and the same seed gives the same run."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Progress(Callback):
         self._last = trainer.epoch + epochs
         if (used := trainer.cached) is not None:
             size = (used.there + used.computed) * used.row_bytes / 2**20
-            made = f"{used.computed:,} images made once, {used.there:,} found"
+            made = f"{used.computed:,} images computed, {used.there:,} read from the cache"
             print(f"frozen blocks: {made} ({size:.1f} MiB)", file=sys.stderr, flush=True)
 
     def on_epoch_begin(self, trainer: TrainerView, epoch: int, steps: int) -> None:

@@ -1,4 +1,4 @@
-"""Zip archives of whose records each lies in the file once, and as it is where it is read."""
+"""Reading zip archives whose records are stored uncompressed and do not overlap."""
 
 from __future__ import annotations
 

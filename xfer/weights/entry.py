@@ -1,4 +1,4 @@
-"""Where published weights are and what they are known by."""
+"""A published set of weights: its source, its hash, its accuracy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads that are resumed, verified, and never mistaken for whole when they are not.
+"""Downloads that are resumed and verified.
 
 Bytes go into `<name>.part`; only a file whose SHA-256 is right gets its name. A lock keeps two processes from writing
 the same part.

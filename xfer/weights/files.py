@@ -1,4 +1,4 @@
-"""Weight files by their content, whatever they are called."""
+"""Reading weight files of any kind, recognised by their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a file's tensors are those of a network."""
+"""Checking the tensors of a file against those of a network."""
 
 from __future__ import annotations
 

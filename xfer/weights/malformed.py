@@ -1,4 +1,4 @@
-"""What the readers of this package raise among themselves."""
+"""The error of the readers of this package."""
 
 
 class MalformedError(Exception):

@@ -1,4 +1,4 @@
-"""Runs the pickles in torch's files, and no others: a machine of its own, without Python's `pickle`.
+"""An interpreter for the pickles in torch's files, and for no others, without Python's `pickle`.
 
 A pickle is a program for a stack. Python's machine imports what a program names, calls what it likes, takes memory for
 lengths that it only claims, and hashes whatever it has nested into a key. This one knows the instructions that torch

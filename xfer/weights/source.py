@@ -1,4 +1,4 @@
-"""From what a user says about weights to a file on this machine."""
+"""From the argument `weights` to a file on this machine."""
 
 from __future__ import annotations
 

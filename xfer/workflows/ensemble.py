@@ -1,4 +1,4 @@
-"""Several models as one: their probabilities averaged, on whatever backends they are."""
+"""Ensembles: the averaged probabilities of several models, on any backends."""
 
 from __future__ import annotations
 

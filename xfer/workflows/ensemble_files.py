@@ -1,4 +1,4 @@
-"""`ensemble.json`, read as if a stranger had written it."""
+"""`ensemble.json`, checked before it is used."""
 
 from __future__ import annotations
 

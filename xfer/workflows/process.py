@@ -1,4 +1,4 @@
-"""Fresh processes for backends: frameworks never meet in one, and each starts from nothing."""
+"""Running a job in a fresh process, with one framework in each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs in a fresh process: one job as JSON on stdin, one answer as JSON on stdout."""
+"""The fresh process of a job: JSON on stdin, JSON on stdout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Canonical names and torch's layouts for Keras variables: the one place where weights are turned."""
+"""Canonical names and torch's layouts for Keras variables: the one place where axes are permuted."""
 
 from __future__ import annotations
 

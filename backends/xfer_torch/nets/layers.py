@@ -1,4 +1,4 @@
-"""Layers that torch lacks, and stages cut out of a sequence."""
+"""Layers that torch does not have, and parts of sequences as stages."""
 
 from __future__ import annotations
 

@@ -9,11 +9,12 @@ import os
 import resource
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
 import xfer
-import xfer.features.cache
+import xfer.features.compute
 from xfer.features.cache import FeatureCache
 from xfer.features.store import Writer
 from xfer.testing import NumpyBackend
@@ -30,7 +31,7 @@ class Slow(Callback):
 
 def write_slowly(seconds):
     """Four images a write, each of which is told."""
-    xfer.features.cache._FLUSH, append = 1, Writer.append
+    xfer.features.compute._FLUSH, append = 1, Writer.append
 
     def slow(self, digests, rows):
         append(self, digests, rows)
@@ -61,7 +62,7 @@ def main(cache=None, seed=0, epochs=3, slow=None, budget=1 << 30, file_limit=Non
         obey_permissions()
     if file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-    kept = False if cache is None else FeatureCache(xfer.features.cache.Path(cache), budget)
+    kept = False if cache is None else FeatureCache(Path(cache), budget)
     if shard is not None:
         print(json.dumps({"computed": kept.fill(model, data, shard=shard, batch_size=4).computed}))
         return

@@ -23,3 +23,27 @@ def rows_in(folder):
 
 def segments(folder):
     return sorted(folder.glob("*/*.rows"))
+
+
+KILLED = """
+import sys, time
+import numpy as np
+import xfer
+from xfer.features.store import Writer
+from xfer.testing import NumpyBackend
+
+append = Writer.append
+def slow(self, digests, rows):
+    append(self, digests, rows)
+    print("written", flush=True)
+    time.sleep(0.2)
+Writer.append = slow
+xfer.features.compute._FLUSH = 1
+rng = np.random.default_rng(0)
+x = rng.integers(0, 256, (200, 16, 16, 3)).astype(np.uint8)
+data = xfer.data.arrays(x, np.arange(200) % 3, val=0)
+model = xfer.load("tiny", backend=NumpyBackend(), weights=None, classes=data.classes, image_size=16, precision="fp64")
+model.freeze()
+trainer = xfer.Trainer(model, lr=0.02, cache=sys.argv[1], batch_size=8, progress=False)
+print(trainer.fit(data, 2)[-1]["loss"], trainer.cached.there, flush=True)
+"""

@@ -11,37 +11,15 @@ import numpy as np
 import pytest
 
 import xfer
-from tests.core.features.caching import build, plan, rows_in
+from tests.core.features.caching import KILLED, build, plan, rows_in
+from xfer.features import compute
 from xfer.features.boundary import boundary
 from xfer.features.cache import FeatureCache
 from xfer.features.store import Writer
 
-KILLED = """
-import sys, time
-import numpy as np
-import xfer
-from xfer.features.store import Writer
-from xfer.testing import NumpyBackend
-
-append = Writer.append
-def slow(self, digests, rows):
-    append(self, digests, rows)
-    print("written", flush=True)
-    time.sleep(0.2)
-Writer.append = slow
-xfer.features.cache._FLUSH = 1
-rng = np.random.default_rng(0)
-x = rng.integers(0, 256, (200, 16, 16, 3)).astype(np.uint8)
-data = xfer.data.arrays(x, np.arange(200) % 3, val=0)
-model = xfer.load("tiny", backend=NumpyBackend(), weights=None, classes=data.classes, image_size=16, precision="fp64")
-model.freeze()
-trainer = xfer.Trainer(model, lr=0.02, cache=sys.argv[1], batch_size=8, progress=False)
-print(trainer.fit(data, 2)[-1]["loss"], trainer.cached.there, flush=True)
-"""
-
 
 def test_a_kill_in_the_middle_leaves_a_cache_that_serves(tmp_path):
-    command = [sys.executable, "-c", "import xfer.features.cache\n" + KILLED]
+    command = [sys.executable, "-c", "import xfer.features.compute\n" + KILLED]
     process = subprocess.Popen([*command, tmp_path / "killed"], stdout=subprocess.PIPE, text=True)
     for _ in range(4):
         process.stdout.readline()
@@ -60,7 +38,7 @@ def test_a_kill_in_the_middle_leaves_a_cache_that_serves(tmp_path):
 @pytest.mark.parametrize(("limit", "value"), [("_FLUSH", 1), ("_SECONDS", 0.0), ("_FLUSH", 10**9)])
 def test_rows_are_written_on_the_way(data, tmp_path, monkeypatch, limit, value):
     """By size or by time, so that a kill costs little."""
-    monkeypatch.setattr(xfer.features.cache, limit, value)
+    monkeypatch.setattr(compute, limit, value)
     appended, append = [], Writer.append
     monkeypatch.setattr(Writer, "append", lambda *given: (appended.append(len(given[1])), append(*given)))
     FeatureCache(tmp_path).fill(build(), replace(data, val=None), batch_size=20, workers=0)

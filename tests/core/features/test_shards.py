@@ -117,33 +117,9 @@ def test_the_command_fills_what_training_reads(tmp_path, monkeypatch):
     assert "images: 0 made, 80 found, 0 unreadable" in said
     assert f"rows: {tmp_path / 'rows'}" in said
     result = runner.invoke(app, ["train", "digits", *options, "--epochs", "2", "--out", str(tmp_path / "run")])
-    assert "0 images made once, 80 found" in result.stderr
+    assert "0 images computed, 80 read from the cache" in result.stderr
     for wrong, message in ((["--shard", "2/2"], "give i/n"), (["--after", "layer9"], "unknown block 'layer9'")):
         result = runner.invoke(app, ["features", "digits", *options, *wrong])
         assert result.exit_code == 2
         assert message in result.stderr
         assert result.stderr.count("\n") == 1
-
-
-KILLED = """
-import sys, time
-import numpy as np
-import xfer
-from xfer.features.store import Writer
-from xfer.testing import NumpyBackend
-
-append = Writer.append
-def slow(self, digests, rows):
-    append(self, digests, rows)
-    print("written", flush=True)
-    time.sleep(0.2)
-Writer.append = slow
-xfer.features.cache._FLUSH = 1
-rng = np.random.default_rng(0)
-x = rng.integers(0, 256, (200, 16, 16, 3)).astype(np.uint8)
-data = xfer.data.arrays(x, np.arange(200) % 3, val=0)
-model = xfer.load("tiny", backend=NumpyBackend(), weights=None, classes=data.classes, image_size=16, precision="fp64")
-model.freeze()
-trainer = xfer.Trainer(model, lr=0.02, cache=sys.argv[1], batch_size=8, progress=False)
-print(trainer.fit(data, 2)[-1]["loss"], trainer.cached.there, flush=True)
-"""

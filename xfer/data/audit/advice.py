@@ -1,4 +1,4 @@
-"""Plain suggestions from what was found in a data set."""
+"""Suggestions from what was found in a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same picture in more than one place, counted exactly and named up to a limit."""
+"""Images that are in a data set more than once: counted exactly, and named up to a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in a data set, before anything is trained on it."""
+"""Inspecting a data set before training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large a GIF or WebP says it is, read before Pillow makes room for it.
+"""The size of a GIF or WebP, read before Pillow allocates memory for it.
 
 Pillow's other readers make room when they decode, and their size can be asked for before. These two do it while they
 open the file, guarded by `PIL.Image.MAX_IMAGE_PIXELS` alone, which anyone may have turned off.

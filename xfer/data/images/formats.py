@@ -1,4 +1,4 @@
-"""Which files are pictures to xfer, by Pillow's formats, and what a file is that is none, by its first bytes."""
+"""The image formats that are read, and what other files are, by their first bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking at files in other processes, so that a file which ends, stops or swells its decoder is one that is named."""
+"""Decoding files in other processes, so that a crash, a hang or a memory bomb affects only its own file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What inspection sees of one image."""
+"""Size, format, mode and digest of one image."""
 
 from __future__ import annotations
 

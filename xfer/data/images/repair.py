@@ -1,4 +1,4 @@
-"""Pixels that are missing, told by an alpha of 0: left as they are, or filled in from those that are there."""
+"""Missing pixels, which have alpha 0: left as they are, or filled in from the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs in a process of its own: it looks at one file after the other, and may die of any of them.
+"""The process that decodes files one after the other, and may crash at any of them.
 
 One line of JSON for each on stdin, {"path": ...} or {"bytes": how many follow it}; one line of JSON for each on stdout,
 [digest, width, height, format, mode] or a reason. JSON, because a decoder that was taken over may write what it likes.

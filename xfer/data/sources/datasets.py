@@ -1,4 +1,4 @@
-"""Data sets of other libraries, told by what they can do; none of those libraries is imported."""
+"""Data sets of other libraries, recognised by their methods; none of those libraries is imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real pictures that need no download."""
+"""scikit-learn's digits, which need no download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One door for data of every kind."""
+"""Loading data of any kind."""
 
 from __future__ import annotations
 

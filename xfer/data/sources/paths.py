@@ -1,4 +1,4 @@
-"""Paths as people type them."""
+"""Paths as users write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures and labels as other libraries hand them over, in the forms that xfer reads. Imports none of them."""
+"""Images and labels of other libraries, converted to the forms that xfer reads. Imports none of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mixup and CutMix: two images in one, and their labels in the same shares."""
+"""Mixup and CutMix: two images blended into one, with their labels in the same shares."""
 
 from __future__ import annotations
 

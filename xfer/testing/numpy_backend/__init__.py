@@ -1,4 +1,4 @@
-"""The third implementation: forward and backward passes written out in NumPy, to be read and compared with."""
+"""The reference backend: forward and backward passes in NumPy."""
 
 from xfer.testing.numpy_backend.backend import NumpyBackend
 

@@ -1,4 +1,4 @@
-"""Layers with a forward and a backward pass, and nothing hidden.
+"""Layers with explicit forward and backward passes.
 
 `forward(x, training)` keeps what `backward` needs; `backward(dy)` turns the loss's gradient with respect to the output
 into that with respect to the input, and leaves the gradients of the layer's tensors in `grads`. Activations are

@@ -1,4 +1,4 @@
-"""How far the answers of several backends agree."""
+"""Agreement of the predictions of several backends."""
 
 from __future__ import annotations
 

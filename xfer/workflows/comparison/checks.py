@@ -1,4 +1,4 @@
-"""Whether two backends were given the same job: looked up in what they recorded, not taken for granted."""
+"""Checks that two backends made the same run, by what they recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparison: what came out of the same run on several backends."""
+"""The results of the same run on several backends, side by side."""
 
 from __future__ import annotations
 
