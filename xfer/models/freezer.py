@@ -53,11 +53,8 @@ class Freezer:
         Raises:
             UnknownNameError: a pattern that matches no block and no layer.
         """
-        if layers:
-            frozen = self._matching(layers)
-        else:
-            frozen = {x for x in self._layers() if self._model.card.block_of(x) != "head"}
-        return self._apply({name for name in self._model.trainable if _layer(name) not in frozen})
+        frozen = self._matching(layers) if layers else {n for n, block in self._blocks().items() if block != "head"}
+        return self._apply(set(self._model.trainable) - frozen)
 
     def unfreeze(self, *names: str, last: int | None = None, layers: int | None = None) -> FreezeReport:
         """Make layers trainable, in addition to what is; with no arguments, everything.
@@ -70,22 +67,23 @@ class Freezer:
         Raises:
             UsageError: more blocks or layers than there are. UnknownNameError: a pattern that matches nothing.
         """
-        every = self._layers()
-        chosen: set[str] = self._matching(names) if names else set()
+        blocks, chosen = self._blocks(), self._matching(names) if names else set()
         if last is not None:
-            blocks = self._model.blocks[-_within(last, len(self._model.blocks) - 1, "blocks") - 1 :]
-            chosen |= {layer for layer in every if self._model.card.block_of(layer) in blocks}
+            wanted = self._model.blocks[-_within(last, len(self._model.blocks) - 1, "blocks") - 1 :]
+            chosen |= {name for name, block in blocks.items() if block in wanted}
         if layers is not None:
-            chosen |= set(every[len(every) - _within(layers, len(every), "layers") :])
+            every = list(dict.fromkeys(map(_layer, blocks)))
+            last_ones = set(every[len(every) - _within(layers, len(every), "layers") :])
+            chosen |= {name for name in blocks if _layer(name) in last_ones}
         if not names and last is None and layers is None:
-            chosen = set(every)
-        return self._apply(set(self._model.trainable) | {p for p in self._model.parameters if _layer(p) in chosen})
+            chosen = set(blocks)
+        return self._apply(set(self._model.trainable) | chosen)
 
     def freeze_norm(self) -> FreezeReport:
         """Freeze every batch normalisation of the backbone, in addition to what is frozen; its statistics stay."""
         shapes = self._model.shapes()
-        norms = [x for x in self._layers() if f"{x}.running_mean" in shapes and self._model.card.block_of(x) != "head"]
-        return self.freeze(*norms) if norms else self.report()
+        norms = {n for n, block in self._blocks().items() if f"{_layer(n)}.running_mean" in shapes and block != "head"}
+        return self._apply(set(self._model.trainable) - norms)
 
     def restore(self, trainable: Iterable[str]) -> FreezeReport:
         """Set the plan by tensor names, as a checkpoint keeps it."""
@@ -137,21 +135,24 @@ class Freezer:
         arrays = self._model.read(self.frozen())
         return {name: hashlib.sha256(array.tobytes()).digest() for name, array in arrays.items()}
 
-    def _layers(self) -> list[str]:
-        return list(dict.fromkeys(_layer(name) for name in self._model.parameters))
+    def _blocks(self) -> dict[str, str]:
+        """The block of every parameter. A module may hold parameters and blocks, such as the encoder of a ViT."""
+        return {name: self._model.card.block_of(name) for name in self._model.parameters}
 
     def _matching(self, patterns: Iterable[str]) -> set[str]:
-        every, found = self._layers(), set()
+        """The parameters that the patterns choose."""
+        blocks, found = self._blocks(), set[str]()
         for pattern in patterns:
-            hits = {layer for layer in every if self._matches(pattern, layer)}
+            hits = {name for name, block in blocks.items() if self._matches(pattern, _layer(name), block)}
             if not hits:
-                raise UnknownNameError("block or layer", pattern, [*self._model.blocks, *every])
+                layers = dict.fromkeys(map(_layer, blocks))
+                raise UnknownNameError("block or layer", pattern, [*self._model.blocks, *layers])
             found |= hits
         return found
 
-    def _matches(self, pattern: str, layer: str) -> bool:
+    def _matches(self, pattern: str, layer: str, block: str) -> bool:
         if pattern in self._model.blocks:
-            return self._model.card.block_of(layer) == pattern
+            return block == pattern
         if pattern.startswith("re:"):
             try:
                 return re.fullmatch(pattern[3:], layer) is not None

@@ -90,7 +90,7 @@ def test_the_command_line_answers_every_task(table):
 def test_what_does_not_go_together(table):
     with pytest.raises(UsageError, match="leave out augment and mix"):
         run(table, resample="smote", mix="mixup")
-    with pytest.raises(UsageError, match="no gradient passes"):
+    with pytest.raises(UsageError, match="no gradient"):
         run(table, estimator="knn", fine_tune=1)
     with pytest.raises(xfer.XferError, match="unknown class in class_weights 'c'"):
         run(table, class_weights={"c": 2.0})

@@ -1,0 +1,69 @@
+"""The workflow on an architecture: load, freeze, train the head, unfreeze, a step, save, load, resume.
+
+Each with random weights and the smallest images it takes. `backend` is set in a subclass.
+"""
+
+import numpy as np
+import pytest
+
+import xfer
+from xfer.zoo import card, cards
+
+FAMILIES = {c.family for c in cards() if c.family != "tiny"}
+SMALLEST = sorted(min((c for c in cards() if c.family == f), key=lambda c: c.parameters).name for f in FAMILIES)
+TRANSFORMERS = [name for name in SMALLEST if card(name).family in ("vit", "swin")]
+OTHERS = [c.name for c in cards() if c.name not in TRANSFORMERS and c.parameters < 1e8 and c.family != "tiny"]
+
+
+def smallest(name):
+    found = card(name)
+    size = max(32, found.size_smallest, *(branch.smallest for branch in found.auxiliary))
+    if found.family in ("alexnet", "squeezenet", "inception", "vgg"):
+        size = max(size, 96)
+    return -(-size // found.size_multiple) * found.size_multiple
+
+
+class ZooWorkflow:
+    backend = None
+
+    def workflow(self, name, tmp_path):
+        size = smallest(name)
+        rng = np.random.default_rng(0)
+        images, labels = rng.integers(0, 256, (8, size, size, 3)).astype(np.uint8), np.arange(8) % 2
+        data = xfer.data.arrays(images[:4], labels[:4], images[4:], labels[4:], classes=["a", "b"])
+        options = {"backend": self.backend, "device": "cpu"}
+        model = xfer.load(name, weights=None, classes=["a", "b"], image_size=size, precision="fp32", **options)
+        before = model.weights()
+        model.freeze()
+        assert {model.card.block_of(n) for n in model.trainable} == {"head"}
+        trainer = xfer.Trainer(
+            model, lr=1e-3, batch_size=4, progress=False, cache=tmp_path / "cache", restore_best=False
+        )
+        trainer.fit(data, 1)
+        for tensor, array in model.weights().items():
+            assert (array.tobytes() == before[tensor].tobytes()) == (model.card.block_of(tensor) != "head"), tensor
+        model.freezer.verify()
+        model.unfreeze(last=1)
+        model.freezer.freeze_norm()
+        live = set(model.trainable)
+        middle = model.weights()
+        trainer.fit(data, 1, lr=1e-3)
+        after = model.weights()
+        assert {t for t in after if after[t].tobytes() != middle[t].tobytes()} <= live
+        assert any(model.card.block_of(t) != "head" and (after[t] != middle[t]).any() for t in live)
+        trainer.save(tmp_path / "run")
+        again = xfer.load(tmp_path / "run", **options)
+        np.testing.assert_array_equal(again.logits(images), model.logits(images))
+        assert again.trainable == model.trainable
+        resumed = xfer.Trainer.resume(tmp_path / "run", progress=False, cache=False, **options)
+        rows = [t.fit(data, 1)[0]["loss"] for t in (trainer, resumed)]
+        assert rows[1] == pytest.approx(rows[0], rel=1e-5)
+
+    @pytest.mark.parametrize("name", TRANSFORMERS)
+    def test_transformers(self, name, tmp_path):
+        self.workflow(name, tmp_path)
+
+    @pytest.mark.long
+    @pytest.mark.parametrize("name", OTHERS)
+    def test_all(self, name, tmp_path):
+        self.workflow(name, tmp_path)

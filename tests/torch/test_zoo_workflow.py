@@ -1,0 +1,5 @@
+from tests.suites.zoo_workflow import ZooWorkflow
+
+
+class TestTorch(ZooWorkflow):
+    backend = "torch"
