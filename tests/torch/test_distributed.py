@@ -118,7 +118,7 @@ def test_what_would_differ_is_refused_in_one_line(runs):
     assert "batch normalisation 'bn1' is trained" in first["norm"]
     assert "freeze_norm()" in first["norm"]
     assert "mix=mixup blends images of one batch, which 2 processes share" in first["mix"]
-    assert "processes 0 and 1 of this run have different options of training" in first["options"]
+    assert "processes 0 and 1 have different options of training" in first["options"]
     assert "processes 0 and 1 have different weights" in first["weights"]
     assert "process 0 is at 'save', process 1 at 'beginning of a fit'" in first["parted"]
     assert first.keys() == second.keys()
