@@ -44,7 +44,7 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def checkpoints_in(data, tmp_path_factory):
+def saved(data, tmp_path_factory):
     """A run with an optimizer and columns, one with an estimator, an ensemble, and a space of the cache."""
     root = tmp_path_factory.mktemp("kept")
     trainer = xfer.Trainer(build(columns=xfer.Columns.fit(data)), progress=False, cache=False)
@@ -72,10 +72,10 @@ def damaged(content: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
 def use(folder: Path) -> None:
     """Read everything that a run or an ensemble holds."""
     if (folder / "ensemble.json").exists():
-        xfer.workflows.ensemble_files._read(folder)
+        xfer.workflows.ensemble_files.read_document(folder)
         for run in folder.glob("member-*"):
             use(run)
-        for entry in xfer.workflows.ensemble_files._read(folder).members:
+        for entry in xfer.workflows.ensemble_files.read_document(folder).members:
             xfer.checkpoints.stored.read_tensors(folder, entry.head)
         return
     run = open_checkpoint(folder)
@@ -84,9 +84,9 @@ def use(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_every_damage_to_a_run_is_refused(kept, tmp_path, count):
+def test_every_damage_to_a_run_is_refused(saved, tmp_path, count):
     rng, seen = np.random.default_rng(1), collections.Counter()
-    shutil.copytree(kept, tmp_path / "kept")
+    shutil.copytree(saved, tmp_path / "kept")
     folders = [tmp_path / "kept" / name for name in ("run", "estimator", "ensemble")]
     reports = {"history.json", "history.csv", "metrics.json"}  # written for people; a run is read without them
     files = [
@@ -117,10 +117,10 @@ def test_every_damage_to_a_run_is_refused(kept, tmp_path, count):
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_rows_of_the_cache_are_whole_or_not_there(kept, data, tmp_path, count):
+def test_rows_of_the_cache_are_whole_or_not_there(saved, data, tmp_path, count):
     rng, seen = np.random.default_rng(2), collections.Counter()
     space = tmp_path / "space"
-    shutil.copytree(kept / "cache" / build().fingerprint("features"), space)
+    shutil.copytree(saved / "cache" / build().fingerprint("features"), space)
     (path,) = space.glob("*.rows")
     wanted, content = set(digests_of(data.train, 0)), path.read_bytes()
 
@@ -149,9 +149,9 @@ def _replace(path: Path, content: bytes) -> None:
     other.replace(path)
 
 
-def test_features_over_a_damaged_cache_are_those_without(kept, data, tmp_path):
+def test_features_over_a_damaged_cache_are_those_without(saved, data, tmp_path):
     model, rng = build(), np.random.default_rng(3)
-    shutil.copytree(kept / "cache", tmp_path / "cache")
+    shutil.copytree(saved / "cache", tmp_path / "cache")
     (path,) = tmp_path.rglob("*.rows")
     expected = model.features(data.train)
     for _ in range(5):
@@ -161,7 +161,7 @@ def test_features_over_a_damaged_cache_are_those_without(kept, data, tmp_path):
         np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-6)  # batches of other sizes sum in other orders
         assert used.computed > 0
         shutil.rmtree(path.parent)
-        shutil.copytree(kept / "cache" / path.parent.name, path.parent)
+        shutil.copytree(saved / "cache" / path.parent.name, path.parent)
 
 
 def test_a_damaged_verdict_on_precision_is_taken_anew(monkeypatch, tmp_path):
@@ -185,8 +185,8 @@ def test_a_damaged_verdict_on_precision_is_taken_anew(monkeypatch, tmp_path):
         assert (given[-1], path.read_bytes()) == ("fp32", b"fp32")
 
 
-def test_a_folder_or_a_pipe_in_the_place_of_a_file(kept, tmp_path):
-    shutil.copytree(kept / "run", tmp_path / "run")
+def test_a_folder_or_a_pipe_in_the_place_of_a_file(saved, tmp_path):
+    shutil.copytree(saved / "run", tmp_path / "run")
     for name in ("manifest.json", open_checkpoint(tmp_path / "run").manifest.tensors.name):
         path = tmp_path / "run" / name
         content = path.read_bytes()

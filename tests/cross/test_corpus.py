@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageOps
 
-from tests import corpus
+from tests.suites import corpus
 from tests.suites.command_line import xfer_command
 from xfer.data.images.canvas import canvas
 from xfer.data.images.decode import MAX_PIXELS
