@@ -42,6 +42,7 @@ def losses(data, folder, *options):
     return found
 
 
+@pytest.mark.long
 def test_two_tasks_with_missing_targets_and_a_column(table, tmp_path):
     """The same run in both, a head and the last block; and the run of one is judged by the other."""
     options = ("--model", "tiny", "--weights", "none", "--image-size", "32", "--epochs", "5", "--fine-tune", "2")
@@ -90,6 +91,7 @@ np.savez(sys.argv[2], made=made, losses=np.array(losses), real=features[labels =
 """
 
 
+@pytest.mark.long
 def test_the_gan_makes_the_same_features_on_both(tmp_path):
     found = {}
     for backend in BACKENDS:

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import importlib, pkgutil, sys
 
@@ -23,7 +25,7 @@ assert {card.family for card in cards()} == set(FAMILIES)
 from xfer_torch.nets.families import FAMILIES as TORCH
 keras.config.set_dtype_policy("float32")
 x = np.random.default_rng(0).standard_normal((2, 64, 64, 3)).astype(np.float32)
-for name in ("tiny", "resnet18", "mobilenet_v3_small", "vit_b_32"):
+for name in sys.argv[1:]:
     at = card(name).at(64)
     image = keras.Input((64, 64, 3), dtype="float32")
     ends = dict(FAMILIES[at.family](image, at))
@@ -48,7 +50,10 @@ print("same")
 """
 
 
-def test_the_nets_run_on_another_engine_without_tensorflow():
-    environment = os.environ | {"KERAS_BACKEND": "jax"}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    "names", [["tiny", "mobilenet_v3_small"], pytest.param(["resnet18", "vit_b_32", "swin_t"], marks=pytest.mark.long)]
+)
+def test_the_nets_run_on_another_engine_without_tensorflow(names):
+    environment, command = os.environ | {"KERAS_BACKEND": "jax"}, [sys.executable, "-c", PROGRAM, *names]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "same", done.stderr[-2000:]

@@ -21,7 +21,7 @@ from PIL import Image
 SHORT = [["tiny", 24, "fp32"], ["tiny", 24, "bf16"]]
 LONG = [*SHORT, ["resnet18", 64, "fp32"], ["resnet18", 64, "bf16"], ["swin_t", 64, "fp32"], ["swin_t", 64, "bf16"]]
 THREADS = "2"
-WORKERS = (0, 1, 2)
+WORKERS = (0, 2, 1)
 
 
 def photos(folder):
@@ -88,7 +88,7 @@ class Determinism:
     backend: str
 
     @pytest.mark.parametrize(
-        ("runs", "number"), [(SHORT, 3), pytest.param(LONG, 20, marks=pytest.mark.long)], ids=["short", "long"]
+        ("runs", "number"), [(SHORT, 2), pytest.param(LONG, 20, marks=pytest.mark.long)], ids=["short", "long"]
     )
     def test_repeats_have_one_hash(self, tmp_path, runs, number):
         """In processes of their own, with 0, 1 and 2 workers, with a cache that is empty or filled."""

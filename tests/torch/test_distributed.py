@@ -136,6 +136,7 @@ def test_bad_numbers_of_one_process_stop_both_alike(runs):
     )
 
 
+@pytest.mark.long
 def test_a_killed_process_ends_the_run_which_resumes_from_its_checkpoint(runs):
     """Killed in the third of four epochs, while the other waits for it, or is busy and is told by the launcher."""
     waiting, busy = job(runs / "killed", ["killed"], TORCHRUN), job(runs / "busy", ["killed_busy"], TORCHRUN)
