@@ -107,7 +107,7 @@ class Torn:
 
 def work(job):
     """The run, in the child."""
-    from xfer.workflows.config import train_config
+    from xfer.workflows.config import run_settings
     from xfer.workflows.run import train
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -118,7 +118,7 @@ def work(job):
     points = Points([job["options"]["out"], job["features"]], job.get("fault"))
     points.plant()
     try:
-        train(train_config(job["options"]), progress=False, resume=job["resume"])
+        train(run_settings(job["options"]), progress=False, resume=job["resume"])
     except BaseException:
         traceback.print_exc()
         os._exit(1)

@@ -24,7 +24,7 @@ from xfer.checkpoints.checkpoint import open_checkpoint
 from xfer.errors import XferError
 from xfer.runtime import checksums
 from xfer.weights import read_weights
-from xfer.workflows.config import read_toml, train_config
+from xfer.workflows.config import read_toml, run_settings
 from xfer.workflows.ensemble import Ensemble, Member
 
 EXAMPLES = int(os.environ.get("XFER_FUZZ", "0"))
@@ -287,12 +287,12 @@ TOML = (
 @SETTINGS
 @given(content=mutated([CONFIG, *(c for c in files.CONFIGS.values() if len(c) < 200)], TOML))
 def test_configurations(content, folder):
-    check(lambda path: train_config(read_toml(path)), folder / "x.toml", content)
+    check(lambda path: run_settings(read_toml(path)), folder / "x.toml", content)
 
 
 @SETTINGS
 @given(
-    values=st.dictionaries(st.sampled_from(sorted(xfer.specs.settings.TrainConfig.model_fields)), VALUES, max_size=6)
+    values=st.dictionaries(st.sampled_from(sorted(xfer.specs.settings.RunSettings.model_fields)), VALUES, max_size=6)
 )
 def test_configurations_of_any_values(values, folder):
-    check(lambda path: train_config({"data": "x"} | values), folder / "x.toml", b"")
+    check(lambda path: run_settings({"data": "x"} | values), folder / "x.toml", b"")

@@ -14,10 +14,10 @@ from xfer.models.backend import ALIASES, registered
 from xfer.report.page import render
 from xfer.report.thumbnails import MOST, thumbnails
 from xfer.runtime.files import write_atomically
-from xfer.specs.settings import TrainConfig
+from xfer.specs.settings import RunSettings
 from xfer.workflows.comparison.comparison import Comparison
 from xfer.workflows.comparison.runs import read_run
-from xfer.workflows.config import train_config
+from xfer.workflows.config import run_settings
 from xfer.workflows.process import run_worker
 
 DOCUMENT = "compare.json"
@@ -46,7 +46,7 @@ def compare(
         epochs: of the head on a frozen backbone.
         out: folder of the comparison.
         progress: whether the processes report on stderr.
-        options: further keys of `TrainConfig`, such as `fine_tune=3` or `batch_size=64`. The precision is "fp32"
+        options: further keys of `RunSettings`, such as `fine_tune=3` or `batch_size=64`. The precision is "fp32"
             unless it is said here, because "auto" may choose differently on two frameworks.
 
     Raises:
@@ -62,7 +62,7 @@ def compare(
             raise UsageError(f"compare has no option {key!r}: give backends=('torch', 'tensorflow')")
     names = _backend_names(backends)
     require_libraries()
-    base = train_config({"precision": "fp32"}, {**options, "data": os.fspath(data), "model": model, "epochs": epochs})
+    base = run_settings({"precision": "fp32"}, {**options, "data": os.fspath(data), "model": model, "epochs": epochs})
     if base.tasks:
         raise UsageError("compare sets the classes of one task side by side: leave tasks out, or train each by itself")
     configs = [base.model_copy(update={"backend": name, "out": str(Path(out, name))}) for name in names]
@@ -93,7 +93,7 @@ def summarise(folders: Iterable[str | os.PathLike[str]], out: str | os.PathLike[
     _require_several([run.backend for run in runs])
     comparison = Comparison.of(runs)
     shown = [image.name for image in comparison.disagreements[:MOST]]
-    page = render(comparison, runs, thumbnails(TrainConfig.model_validate(runs[0].metrics["config"]), shown))
+    page = render(comparison, runs, thumbnails(RunSettings.model_validate(runs[0].metrics["config"]), shown))
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
         write_atomically(Path(out, DOCUMENT), comparison.to_json().encode())

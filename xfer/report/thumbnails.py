@@ -10,14 +10,14 @@ from PIL import Image
 
 from xfer.data.images.decode import BadImageError, decode
 from xfer.errors import XferError
-from xfer.specs.settings import TrainConfig
+from xfer.specs.settings import RunSettings
 from xfer.workflows.setup import read_data
 
 MOST = 24
 SIDE = 176  # pixels, twice what the page shows on an ordinary screen in two columns
 
 
-def thumbnails(config: TrainConfig, names: Sequence[str]) -> dict[str, str]:
+def thumbnails(config: RunSettings, names: Sequence[str]) -> dict[str, str]:
     """JPEG data URIs of validation images by name; those that can no longer be read are missing.
 
     Args:

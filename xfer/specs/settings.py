@@ -116,6 +116,3 @@ class RunSettings(TrainingSettings, ModelSettings, DataSettings):
 def split(value: object) -> object:
     """On the command line a list is a text: "256,128"."""
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
-
-
-TrainConfig = RunSettings

@@ -38,6 +38,3 @@ def run_settings(*layers: Mapping[str, Any]) -> RunSettings:
         UsageError: a value that is missing or out of bounds. UnknownNameError: an option that does not exist.
     """
     return RunSettings.of({key: value for layer in layers for key, value in layer.items() if value is not None})
-
-
-train_config = run_settings

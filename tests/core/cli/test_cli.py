@@ -8,14 +8,14 @@ import xfer
 from tests.suites.command_line import document, xfer_command
 from xfer.cli import with_default_epochs
 from xfer.errors import UnknownNameError, UsageError
-from xfer.specs.settings import TrainConfig
-from xfer.workflows.config import train_config
+from xfer.specs.settings import RunSettings
+from xfer.workflows.config import run_settings
 
 
 def test_every_field_is_an_option_of_train_and_compare():
     for command, without in (("train", {"data"}), ("compare", {"data", "backend"})):
         text = xfer_command(command, "--help").stdout
-        for name in set(TrainConfig.model_fields) - without:
+        for name in set(RunSettings.model_fields) - without:
             assert f"--{name.replace('_', '-')}"[:14] in text, name
 
 
@@ -67,13 +67,13 @@ def test_missing_data_is_exit_code_1_for_a_run_that_failed(tmp_path):
 
 
 def test_later_layers_override_and_none_is_not_given():
-    config = train_config({"data": "x", "epochs": 2, "lr": 0.5}, {"epochs": 4, "lr": None})
+    config = run_settings({"data": "x", "epochs": 2, "lr": 0.5}, {"epochs": 4, "lr": None})
     assert (config.epochs, config.lr) == (4, 0.5)
     with pytest.raises(UnknownNameError, match="did you mean 'batch_size'"):
-        train_config({"data": "x", "batchsize": 1})
+        run_settings({"data": "x", "batchsize": 1})
     with pytest.raises(UsageError, match="option data is missing: give it"):
-        train_config({})
-    assert json.loads(train_config({"data": "x", "hidden": "8,4"}).model_dump_json())["hidden"] == [8, 4]
+        run_settings({})
+    assert json.loads(run_settings({"data": "x", "hidden": "8,4"}).model_dump_json())["hidden"] == [8, 4]
 
 
 def test_fine_tune_may_stand_without_a_number():

@@ -14,7 +14,7 @@ from xfer.specs.preprocessing import Preprocessing
 from xfer.testing import NumpyBackend
 from xfer.workflows import run as workflow
 from xfer.workflows import setup
-from xfer.workflows.config import train_config
+from xfer.workflows.config import run_settings
 
 CLASSES = ("ant", "bee")
 READABLE = {
@@ -151,7 +151,7 @@ def on_numpy(monkeypatch):
 
 def configured(root: Path, **more):
     given = {"data": str(root / "odd"), "model": "tiny", "weights": "none", "image_size": 16, "batch_size": 8}
-    return train_config(given, {"epochs": 2, "fine_tune": 1, "augment": "light", "out": str(root / "run")}, more)
+    return run_settings(given, {"epochs": 2, "fine_tune": 1, "augment": "light", "out": str(root / "run")}, more)
 
 
 @pytest.mark.usefixtures("on_numpy")

@@ -20,7 +20,7 @@ from xfer.errors import DataError
 from xfer.testing import NumpyBackend
 from xfer.workflows import run as workflow
 from xfer.workflows import setup
-from xfer.workflows.config import train_config
+from xfer.workflows.config import run_settings
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_names(tmp_path, photo, predicted, monkeypatch):
     real = setup.load
     monkeypatch.setattr(setup, "load", lambda name, **options: real(name, **options | {"backend": NumpyBackend()}))
     given = {"data": str(root), "model": "tiny", "weights": "none", "image_size": 16, "epochs": 1, "val": 0.5}
-    workflow.train(train_config(given, {"out": str(tmp_path / "run")}), progress=False)
+    workflow.train(run_settings(given, {"out": str(tmp_path / "run")}), progress=False)
     with (tmp_path / "run/predictions.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
     assert sorted(row["name"] for row in rows) == sorted(folder(root, val=0.5).val.names)

@@ -9,7 +9,7 @@ import xfer
 from tests.suites.command_line import xfer_command
 from xfer.data import Data, Loader, OnBad, Skipped, Split
 from xfer.errors import DataError, UnknownNameError
-from xfer.specs.settings import TrainConfig
+from xfer.specs.settings import RunSettings
 from xfer.testing import NumpyBackend
 
 
@@ -97,7 +97,7 @@ def test_other_words_are_refused(split, preprocessing, network):
 
 
 def test_the_option_of_the_command_line(tmp_path):
-    assert TrainConfig.model_fields["on_bad"].annotation == OnBad
+    assert RunSettings.model_fields["on_bad"].annotation == OnBad
     result = xfer_command("train", "digits", "--on-bad", "rise", "--out", tmp_path / "run")
     assert result.returncode == 2
     assert "rise" in result.stderr

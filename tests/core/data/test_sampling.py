@@ -15,13 +15,13 @@ from xfer.data.images.decode import decode
 from xfer.data.sampling import quotas, repetitions, sample
 from xfer.errors import UnknownNameError, UsageError
 from xfer.runtime import checksums
-from xfer.specs.settings import TrainConfig
+from xfer.specs.settings import RunSettings
 from xfer.specs.training_settings import TrainingSettings
 from xfer.testing import NumpyBackend
 from xfer.training.callback import Callback
 from xfer.workflows import run as workflow
 from xfer.workflows import setup
-from xfer.workflows.config import train_config
+from xfer.workflows.config import run_settings
 
 KINDS = ("over", "under", "balanced")
 
@@ -254,7 +254,7 @@ def test_a_run_saved_before_there_was_sampling_is_resumed_without(network, data,
 
 def test_words_are_the_same_everywhere(network, tmp_path):
     assert get_args(Sampling) == ("none", *KINDS)
-    assert TrainConfig.model_fields["sampling"].annotation == Sampling
+    assert RunSettings.model_fields["sampling"].annotation == Sampling
     assert TrainingSettings.model_fields["sampling"].annotation == Sampling
     with pytest.raises(UnknownNameError, match="unknown sampling 'ovr'"):
         trainer(network, sampling="ovr")
@@ -268,7 +268,7 @@ def test_a_configuration_reaches_the_trainer(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(setup, "load", lambda model, **options: real(model, **options | {"backend": NumpyBackend()}))
     root = tree({"photos/train/ant": 7, "photos/train/bee": 2, "photos/val/ant": 2, "photos/val/bee": 1})
     given = {"data": str(root / "photos"), "model": "tiny", "weights": "none", "image_size": 16, "epochs": 1}
-    result = workflow.train(train_config(given, {"sampling": "over", "out": str(tmp_path / "run")}), progress=False)
+    result = workflow.train(run_settings(given, {"sampling": "over", "out": str(tmp_path / "run")}), progress=False)
     assert result.metrics["epochs"][0]["images"] == 14
     assert result.metrics["config"]["sampling"] == "over"
     assert len(result.evaluation.labels) == 3

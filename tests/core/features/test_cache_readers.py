@@ -13,7 +13,7 @@ from xfer.features.cache import FeatureCache
 from xfer.testing import NumpyBackend
 from xfer.workflows import run, setup
 from xfer.workflows.bagging import bag
-from xfer.workflows.config import train_config
+from xfer.workflows.config import run_settings
 
 
 @pytest.mark.parametrize(("unfrozen", "estimator"), [(0, False), (1, False), (0, True)])
@@ -85,8 +85,8 @@ def test_a_run_ends_without_a_pass(tmp_path, passes, monkeypatch, options):
     small = {"data": "digits", "model": "tiny", "weights": "none", "image_size": 16, "limit": 80, "epochs": 2}
     config = small | {"calibrate": True, "thresholds": "macro_f1", "out": str(tmp_path / "run")} | options
     monkeypatch.setattr(run, "calibrate", lambda *a, **k: passes.clear() or xfer.calibrate(*a, **k))
-    result = run.train(train_config(config), progress=False)
+    result = run.train(run_settings(config), progress=False)
     assert len(passes) == 0
-    plain = result.model.evaluate(setup.read_data(train_config(config)), cache=False)
+    plain = result.model.evaluate(setup.read_data(run_settings(config)), cache=False)
     np.testing.assert_allclose(result.evaluation.probabilities, plain.probabilities, rtol=1e-4, atol=1e-6)
     assert len(passes) == 80

@@ -6,7 +6,7 @@ import pytest
 from xfer.evaluation.evaluation import Evaluation
 from xfer.evaluation.metrics import classification_metrics
 from xfer.specs.decision import softmax
-from xfer.specs.settings import TrainConfig
+from xfer.specs.settings import RunSettings
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def make_run(tmp_path):
         Evaluation(metrics, softmax(scores).astype(np.float32), labels, names, classes).write_csv(
             folder / "predictions.csv"
         )
-        config = TrainConfig(data=data, backend=backend, epochs=len(losses), out=str(folder))
+        config = RunSettings(data=data, backend=backend, epochs=len(losses), out=str(folder))
         document = {
             "val": metrics,
             "epochs": [epoch(number, loss) for number, loss in enumerate(losses, 1)],

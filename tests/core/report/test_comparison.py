@@ -11,7 +11,7 @@ from rich.console import Console
 import xfer.report.compare as study
 from xfer.errors import CheckpointError, UsageError, XferError
 from xfer.report.compare import compare, summarise
-from xfer.specs.settings import TrainConfig
+from xfer.specs.settings import RunSettings
 from xfer.workflows.process import run_worker
 
 
@@ -114,7 +114,7 @@ def test_equal_runs_pass_every_check(make_run, tmp_path):
         ),
         ({"parameters": {"trainable": 1, "frozen": 2}}, "parameters", "tensorflow: trainable 1, frozen 2"),
         ({"device": "cuda:0"}, "device and precision", "torch: cpu, fp32; tensorflow: cuda:0, fp32"),
-        ({"config": TrainConfig(data="gone", lr=0.5).model_dump(mode="json")}, "configuration", "lr 0.5"),
+        ({"config": RunSettings(data="gone", lr=0.5).model_dump(mode="json")}, "configuration", "lr 0.5"),
     ],
 )
 def test_a_condition_that_differs_is_flagged(make_run, tmp_path, changes, what, detail):
@@ -202,7 +202,7 @@ def test_every_backend_has_its_process_one_after_the_other(monkeypatch, tmp_path
 
 
 def test_a_failing_process_speaks_for_itself(tmp_path):
-    config = TrainConfig(data=str(tmp_path / "nowhere"), backend="torch", out=str(tmp_path / "run"))
+    config = RunSettings(data=str(tmp_path / "nowhere"), backend="torch", out=str(tmp_path / "run"))
     with pytest.raises(XferError, match=r"^torch: .*nowhere does not exist[^\n]*$"):
         run_worker("train", config)
 
@@ -210,4 +210,4 @@ def test_a_failing_process_speaks_for_itself(tmp_path):
 def test_a_process_that_dies_is_an_error(monkeypatch):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with pytest.raises(XferError, match=r"^torch: its process ended with exit code 1"):
-        run_worker("train", TrainConfig(data="digits", backend="torch"))
+        run_worker("train", RunSettings(data="digits", backend="torch"))

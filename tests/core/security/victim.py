@@ -26,7 +26,7 @@ from xfer.data.images.decode import BadImageError, decode
 from xfer.errors import XferError
 from xfer.testing import NumpyBackend
 from xfer.weights import read_weights
-from xfer.workflows.config import read_toml, train_config
+from xfer.workflows.config import read_toml, run_settings
 from xfer.workflows.ensemble import Ensemble
 
 SECONDS = 30  # generous: whatever does not end is found
@@ -55,7 +55,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "weights": read_weights,
     "harmless": read_weights,
     "table": xfer.data.manifest,
-    "config": lambda path: train_config(read_toml(path)),
+    "config": lambda path: run_settings(read_toml(path)),
     "run": use_run,
     "cache": caches.use_space,
     "image": lambda path: decode(Path(path)),

@@ -11,7 +11,7 @@ import xfer
 from xfer.errors import DataError, UsageError
 from xfer.evaluation.tasks import evaluate_tasks
 from xfer.testing import NumpyBackend
-from xfer.workflows.config import train_config
+from xfer.workflows.config import run_settings
 from xfer.workflows.setup import read_data
 
 KINDS = {"colour": "single-label", "tags": "multi-label", "size": "regression"}
@@ -151,5 +151,5 @@ def test_refusals(table, tmp_path):
 
 
 def test_the_configuration_says_it_all(table):
-    config = train_config({"data": str(table), "tasks": "colour=single-label,size=regression"})
+    config = run_settings({"data": str(table), "tasks": "colour=single-label,size=regression"})
     assert [task.name for task in read_data(config).tasks] == ["colour", "size"]

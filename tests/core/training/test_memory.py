@@ -13,7 +13,7 @@ from xfer.runtime.profiling import available_memory
 from xfer.testing import NumpyBackend
 from xfer.training import batch_size
 from xfer.training.batch_size import largest_batch
-from xfer.workflows.config import train_config
+from xfer.workflows.config import run_settings
 
 MIB = 1 << 20
 
@@ -96,9 +96,9 @@ def test_a_trainer_finds_its_batch_and_trains_as_if_it_had_been_told(capsys):
 
 
 def test_the_command_line_and_the_file_take_a_number_or_auto():
-    assert train_config({"data": "x", "batch_size": "auto"}).batch_size == "auto"
-    assert train_config({"data": "x", "batch_size": "64"}).images_per_pass == 64
-    assert json.loads(train_config({"data": "x", "batch_size": "auto"}).model_dump_json())["batch_size"] == "auto"
+    assert run_settings({"data": "x", "batch_size": "auto"}).batch_size == "auto"
+    assert run_settings({"data": "x", "batch_size": "64"}).images_per_pass == 64
+    assert json.loads(run_settings({"data": "x", "batch_size": "auto"}).model_dump_json())["batch_size"] == "auto"
     for wrong in ("0", "many"):
         with pytest.raises(UsageError, match="batch_size"):
-            train_config({"data": "x", "batch_size": wrong})
+            run_settings({"data": "x", "batch_size": wrong})

@@ -17,7 +17,7 @@ from xfer.errors import CheckpointError, NumbersError, UsageError
 from xfer.specs.choices import EstimatorName
 from xfer.specs.estimator import by_name
 from xfer.testing import NumpyBackend
-from xfer.workflows.config import train_config
+from xfer.workflows.config import run_settings
 
 PIPE = make_pipeline(StandardScaler(), LogisticRegression())
 
@@ -59,7 +59,7 @@ def test_every_word_of_the_configuration_is_a_head(name, data):
     model = build(xfer.Head.sklearn(by_name(name, seed=0)))
     xfer.Trainer(model, progress=False).fit(data)
     assert model.evaluate(data).metrics["accuracy"] > 0.8
-    assert train_config({"data": "digits", "estimator": name}).estimator == name
+    assert run_settings({"data": "digits", "estimator": name}).estimator == name
 
 
 def test_classes_that_were_never_seen_are_improbable(data):

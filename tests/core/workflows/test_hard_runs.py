@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import xfer
 from xfer.cli.app import app
 from xfer.errors import UsageError
-from xfer.workflows.config import train_config
+from xfer.workflows.config import run_settings
 from xfer.workflows.run import train
 
 SMALL = {"model": "tiny", "weights": "none", "backend": "xfer.testing:NumpyBackend", "image_size": 16, "lr": 0.05}
@@ -37,7 +37,7 @@ def table(tmp_path):
 
 def run(table, **options):
     out = str(table.parent / "run")
-    result = train(train_config({"data": str(table), "out": out, "epochs": 4, **SMALL, **options}), progress=False)
+    result = train(run_settings({"data": str(table), "out": out, "epochs": 4, **SMALL, **options}), progress=False)
     return result, json.loads((result.path / "metrics.json").read_text())["data"]
 
 
