@@ -27,6 +27,7 @@ def test_compare_frameworks(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "comparison" / "report.html").exists()
 
 
+@pytest.mark.long
 def test_train_on_torch_serve_on_tensorflow(tmp_path):
     for job in (("train", "torch", "a.npy", "{'weights': None}"), ("serve", "tensorflow", "b.npy", "{}")):
         run = f"dict({job[3]}, run={str(tmp_path / 'run')!r})"

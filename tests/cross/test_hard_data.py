@@ -56,18 +56,13 @@ def test_two_tasks_with_missing_targets_and_a_column(table, tmp_path):
         assert judged[name] == pytest.approx(metrics["val"][name], rel=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "remedy",
     [
         ("--mix", "mixup=0.4,cutmix", "--augment-minority", "strong", "--sampling", "balanced"),
-        pytest.param(
-            ("--loss", "focal", "--class-weights", "effective", "--sampling", "over", "--swa", "2"),
-            marks=pytest.mark.long,
-        ),
-        pytest.param(
-            ("--resample", "smote", "--loss", "logit-adjusted", "--calibrate", "--thresholds", "macro_f1"),
-            marks=pytest.mark.long,
-        ),
+        ("--loss", "focal", "--class-weights", "effective", "--sampling", "over", "--swa", "2"),
+        ("--resample", "smote", "--loss", "logit-adjusted", "--calibrate", "--thresholds", "macro_f1"),
     ],
     ids=["mixed", "focal", "smote"],
 )

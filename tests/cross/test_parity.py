@@ -58,7 +58,7 @@ def test_a_wrong_constant_is_caught_where_it_is(fault, stage, scenario):
     assert trial.first_failure.error > 1e-9
 
 
-@pytest.mark.parametrize("backend", ["torch", "tensorflow"])
+@pytest.mark.parametrize("backend", ["torch", pytest.param("tensorflow", marks=pytest.mark.long)])
 def test_the_reference_and_a_framework_are_the_same(backend, tmp_path):
     certificate = xfer.parity("tiny", backends=(RIGHT, backend), steps=20, image_size=16, batch_size=4)
     assert certificate.passed, certificate.table()
