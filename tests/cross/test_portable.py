@@ -59,6 +59,7 @@ def test_the_same_run_on_both_has_the_same_first_losses(tmp_path):
     np.testing.assert_allclose(losses["torch"], losses["tensorflow"], rtol=1e-9)
 
 
+@pytest.mark.long
 def test_both_in_one_process():
     """torch first works; TensorFlow first would end the process, and is refused in one line."""
     code = (
