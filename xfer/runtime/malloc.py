@@ -2,7 +2,7 @@
 
 glibc maps blocks of 32 MiB and more from the system at each allocation and returns them when they are freed. Outputs of
 a convolution are of that size, so every layer of every batch pays for fresh pages. Kept in the heap, they are used
-again; docs/performance.md has the figures. It changes malloc for the whole process, so a library call never does it.
+again; benchmarks/allocator.py measures it. It changes malloc for the whole process, so a library call never does it.
 """
 
 import ctypes
