@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 
 import xfer
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.update import UpdateSpec
 from xfer.zoo import card, cards
 
 FAMILIES = {c.family for c in cards() if c.family != "tiny"}
 SMALLEST = sorted(min((c for c in cards() if c.family == f), key=lambda c: c.parameters).name for f in FAMILIES)
 TRANSFORMERS = [name for name in SMALLEST if card(name).family in ("vit", "swin")]
+BRANCHED = [name for name in SMALLEST if card(name).auxiliary]
 OTHERS = [c.name for c in cards() if c.name not in TRANSFORMERS and c.parameters < 1e8 and c.family != "tiny"]
 
 
@@ -58,6 +62,23 @@ class ZooWorkflow:
         resumed = xfer.Trainer.resume(tmp_path / "run", progress=False, cache=False, **options)
         rows = [t.fit(data, 1)[0]["loss"] for t in (trainer, resumed)]
         assert rows[1] == pytest.approx(rows[0], rel=1e-5)
+
+    @pytest.mark.parametrize("name", BRANCHED)
+    def test_frozen_auxiliary_classifiers_stay_out_of_the_loss_of_a_new_head(self, name):
+        """The new head has the old one's names, so the freeze plan is the same."""
+        size = smallest(name)
+        options = {"weights": None, "classes": 2, "image_size": size, "precision": "fp32", "dropout": False}
+        model = xfer.load(name, backend=self.backend, device="cpu", **options)
+        model.freeze()
+        model.replace_head(2, seed=1)
+        images, labels = (
+            np.random.default_rng(0).integers(0, 256, (4, size, size, 3)).astype(np.uint8),
+            np.arange(4) % 2,
+        )
+        z = model.logits(images).astype(np.float64)
+        expected = np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(4), labels])
+        stepper = model.backend.stepper(model, UpdateSpec(OptimizerSpec("sgd"), LossSpec()))
+        assert stepper.step(images, labels, dict.fromkeys(model.blocks, 0.1)) == pytest.approx(expected, rel=1e-5)
 
     @pytest.mark.parametrize("name", TRANSFORMERS)
     def test_transformers(self, name, tmp_path):

@@ -80,6 +80,8 @@ class BaseModel(Network):
     ) -> None:
         """Give the model a new head with seeded weights; it is trainable, the rest of the plan stays.
 
+        A trainer that goes on with the model begins with empty optimizer state for the new tensors.
+
         Args:
             classes: names or a number; or tasks, which have a head each.
             head: its shape; each task brings its own.
@@ -95,8 +97,11 @@ class BaseModel(Network):
         self.columns, self.decision = (None if isinstance(columns, int) else columns), Decision()
         self.estimator = head if isinstance(head, EstimatorHead) else None
         self.build_head()
+        self.new_heads += 1
         self.write(self.spec.initial_heads(seed))
-        self.freezer.restore(backbone | {n for n in self.parameters if self.card.block_of(n) == "head"})
+        # Also where the names are the same: the tensors are new.
+        self.set_trainable(frozenset(backbone | {n for n in self.parameters if self.card.block_of(n) == "head"}))
+        self.freezer.snapshot()
 
     def features(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
         """The input of the head for each image, for files, images, arrays or a data split as in `predict`.

@@ -43,6 +43,7 @@ class Network(ABC):
         native: the framework's own object, a `torch.nn.Module` or a `keras.Model`, on normalised input.
         undecided: whether precision "auto" is still to be resolved, on the first images.
         compiled: whether inference and training run compiled, once that was chosen; see `xfer.models.compilation`.
+        new_heads: how often the head was replaced; state of the optimizer belongs to one head.
     """
 
     native: Any
@@ -55,6 +56,7 @@ class Network(ABC):
         self.estimator: EstimatorHead | FittedEstimator | None = None
         self.undecided = False
         self.compiled: dict[str, bool] = {}
+        self.new_heads = 0
 
     @property
     def card(self) -> Card:

@@ -24,7 +24,7 @@ class Stepper(ABC):
     """Loss, gradients and update rule on a backend, for the tensors that are trainable at the moment.
 
     The state of the optimizer belongs to canonical tensor names: what stays trainable keeps its slots over a change of
-    the freeze plan, what becomes trainable starts with zeros.
+    the freeze plan, what becomes trainable starts with zeros, and so does a new head, whatever its tensors are called.
 
     A batch that does not fit into memory is computed in micro-batches: the logits of all of them first, then the loss
     of the whole batch, and then each micro-batch once more, with the loss's gradient at its logits. So loss and
@@ -43,7 +43,7 @@ class Stepper(ABC):
 
     def __init__(self, model: BaseModel, update: UpdateSpec) -> None:
         self.model, self.update = model, update
-        self._built_for: object = None
+        self._built_for: tuple[frozenset[str], int] | None = None
         self._live: tuple[str, ...] = ()
         self._fitted: set[tuple[str | None, int]] = set()
 
@@ -192,21 +192,31 @@ class Stepper(ABC):
         return accepted
 
     def _rebuild_if_stale(self) -> None:
-        if self._built_for is self.model.trainable:
+        wanted = (self.model.trainable, self.model.new_heads)
+        if self._built_for == wanted:
             return
         slots = {} if self._built_for is None else dict(self.read_slots())
         counts = {} if self._built_for is None else dict(self.read_counts())
+        fresh = self._new_tensors() if self._built_for and self._built_for[1] != self.model.new_heads else set()
         blocks, shapes = self.trainable_by_block(), self.model.shapes()
         self.rebuild(blocks)
         self._fitted.clear()
-        self._live, self._built_for = tuple(blocks), self.model.trainable
+        self._live, self._built_for = tuple(blocks), wanted
         same = [
             name
             for names in blocks.values()
             for name in names
-            if name in counts and all(array.shape == shapes[name] for array in slots.get(name, {}).values())
+            if name in counts
+            and name not in fresh
+            and all(array.shape == shapes[name] for array in slots.get(name, {}).values())
         ]
         self.write_slots({n: slots[n] for n in same if n in slots}, {n: counts[n] for n in same})
+
+    def _new_tensors(self) -> set[str]:
+        """Tensors that a new head has brought: its own, and the last layers of auxiliary classifiers."""
+        card = self.model.card
+        last = tuple(f"{branch.head}." for branch in card.auxiliary)
+        return {name for name in self.model.parameters if card.block_of(name) == "head" or name.startswith(last)}
 
     def _halve_micro_batches(self, images: int) -> None:
         before = min(images, self.micro_batch_size or images)

@@ -52,13 +52,28 @@ class Training(Suite):
         assert after["conv1.weight"].tobytes() == before["conv1.weight"].tobytes()
         assert after["layer1.conv.weight"].tobytes() != before["layer1.conv.weight"].tobytes()
 
-    def test_a_new_head_between_steps_is_trained(self) -> None:
+    @pytest.mark.parametrize("head", [xfer.Head(), xfer.Head((4,))], ids=["same names", "other names"])
+    @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+    def test_a_new_head_between_steps_is_trained(self, head: xfer.Head, optimizer: str) -> None:
+        """As by a stepper that has never seen the old one; the backbone keeps its slots."""
         model = self.model()
-        stepper = self.train(model)
-        model.replace_head(CLASSES, xfer.Head((4,)))
+        stepper = self.train(model, optimizer=OptimizerSpec(optimizer))
+        backbone = {n: a for n, a in stepper.state().items() if "fc." not in n}
+        model.replace_head(CLASSES, head)
         before = model.weights()
-        self.go_on(stepper, range(3, 5))
-        assert model.weights()["fc.out.weight"].tobytes() != before["fc.out.weight"].tobytes()
+        state = stepper.state()
+        assert {n: a.tobytes() for n, a in state.items() if "fc." not in n} == {
+            n: a.tobytes() for n, a in backbone.items()
+        }
+        assert not any(array.any() for name, array in state.items() if "fc." in name)
+        fresh = self.model(head=head)
+        fresh.set_weights(before)
+        other = self.stepper(fresh, OptimizerSpec(optimizer))
+        other.load_state(backbone)
+        assert self.go_on(stepper, range(3, 5)) == self.go_on(other, range(3, 5))
+        for name, array in model.weights().items():
+            assert array.tobytes() == fresh.weights()[name].tobytes(), name
+            assert array.tobytes() != before[name].tobytes(), name
 
     def test_rates_of_blocks_are_obeyed(self) -> None:
         """In plain SGD a change is proportional to its rate."""
