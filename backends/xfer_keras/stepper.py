@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from xfer.models.network import STATISTICS
-from xfer.models.stepper import Slots, Stepper
+from xfer.models.stepper import Stepper
 from xfer.specs.inputs import Inputs
 from xfer.specs.update import UpdateSpec
 from xfer_keras.loss import loss_of
@@ -23,17 +23,17 @@ class KerasStepper(Stepper):
     """GradientTape and torch's update rules, compiled by tf.function for the tensors that are trainable."""
 
     model: KerasModel
+    optimizer: Optimizer
 
     def __init__(self, model: KerasModel, update: UpdateSpec) -> None:
         super().__init__(model, update)
-        self._rule: Optimizer | None = None
         self._compiled: dict[Any, Any] = {}
 
     def rebuild(self, blocks: Mapping[str, Sequence[str]]) -> None:
         tensors = self.model.tensors()
         by_block = {block: {name: tensors[name] for name in names} for block, names in blocks.items()}
         with tf.device(self.model.device):
-            self._rule = Optimizer(self.update, by_block, self.model.blocks)
+            self.optimizer = Optimizer(self.update, by_block, self.model.blocks)
         self._compiled = {}
 
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
@@ -63,25 +63,11 @@ class KerasStepper(Stepper):
     ) -> float:
         with tf.device(self.model.device):
             by_block = tf.constant(self._by_block(rates), tf.float64)
-            return float(self._optimizer.update(loss, gradients, by_block, partial(self.restore, statistics)))
+            return float(self.optimizer.update(loss, gradients, by_block, partial(self.restore, statistics)))
 
     def read_gradients(self, gradients: list[Any]) -> dict[str, np.ndarray]:
-        tensors = self._optimizer.tensors.items()
+        tensors = self.optimizer.tensors.items()
         return {name: t.from_keras(g.numpy()) for (name, t), g in zip(tensors, gradients, strict=True)}
-
-    def read_slots(self) -> Slots:
-        return self._optimizer.slots()
-
-    def read_counts(self) -> Mapping[str, int]:
-        return self._optimizer.counts
-
-    def write_slots(self, slots: Slots, counts: Mapping[str, int]) -> None:
-        self._optimizer.load(slots, counts)
-
-    @property
-    def _optimizer(self) -> Optimizer:
-        assert self._rule is not None, "rebuild() comes first"
-        return self._rule
 
     def _by_block(self, rates: Mapping[str, float]) -> list[float]:
         return [rates[block] for block in self.model.blocks]
@@ -139,7 +125,7 @@ class KerasStepper(Stepper):
         return _gradients(tape, logits, weights, to_logits)
 
     def _weights(self) -> list[Any]:
-        return [tensor.variable.value for tensor in self._optimizer.tensors.values()]
+        return [tensor.variable.value for tensor in self.optimizer.tensors.values()]
 
     def _forward(self, inputs: Inputs, seed: Any) -> list[tuple[float, Any]]:
         for i, state in enumerate(self.model.seeds()):
@@ -158,7 +144,7 @@ class KerasStepper(Stepper):
                 variable.assign(array)
 
         loss, gradients = self._loss_and_gradients(after, labels, seed, *inputs)
-        return self._optimizer.update(loss, gradients, rates, undo)
+        return self.optimizer.update(loss, gradients, rates, undo)
 
     def _followed(self) -> list[Tensor]:
         """The statistics of normalisation that a training pass changes."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from xfer.models.stepper import Slots, Stepper
+from xfer.models.stepper import Stepper
 from xfer.specs.inputs import Inputs
 from xfer.specs.update import UpdateSpec
 from xfer_torch.distributed import TorchDistributedContext, joined, others, parallel
@@ -26,10 +26,10 @@ class TorchStepper(Stepper):
     """Autograd and `torch.optim` for the tensors that are trainable at the moment."""
 
     model: TorchModel
+    optimizer: Optimizer
 
     def __init__(self, model: TorchModel, update: UpdateSpec) -> None:
         super().__init__(model, update)
-        self._rule: Optimizer | None = None
         self._parallel: dict[str | None, DistributedDataParallel] = {}
         self._live_buffers: list[Tensor] = []
 
@@ -40,7 +40,9 @@ class TorchStepper(Stepper):
         self._live_buffers = [buffer for module in modules for buffer in module.buffers(recurse=False)]
         self.model.set_training(False)
         tensors = self.model.tensors()
-        self._rule = Optimizer(self.update, {b: {name: tensors[name] for name in names} for b, names in blocks.items()})
+        self.optimizer = Optimizer(
+            self.update, {b: {name: tensors[name] for name in names} for b, names in blocks.items()}
+        )
 
     def statistics(self) -> dict[str, Tensor]:
         return {name: buffer.clone() for name, buffer in self.model.native.named_buffers()}
@@ -51,7 +53,7 @@ class TorchStepper(Stepper):
 
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
         before = [buffer.clone() for buffer in self._live_buffers]
-        loss = self._optimizer.update(self._backward(inputs, labels, seed), rates)
+        loss = self.optimizer.update(self._backward(inputs, labels, seed), rates)
         if math.isnan(loss):
             for buffer, array in zip(self._live_buffers, before, strict=True):
                 buffer.copy_(array)
@@ -74,7 +76,7 @@ class TorchStepper(Stepper):
 
     def backward(self, inputs: Inputs, seed: int, at_outputs: Sequence[Tensor], total: bool | None) -> bool:
         if total is None:
-            self._optimizer.native.zero_grad(set_to_none=True)
+            self.optimizer.native.zero_grad(set_to_none=True)
         with self._seeded(seed):
             ends = [z for _, z in self.model.forward(inputs)]
         torch.autograd.backward(ends, list(at_outputs))
@@ -83,33 +85,19 @@ class TorchStepper(Stepper):
     def apply_gradients(
         self, loss: Tensor, gradients: object, rates: Mapping[str, float], statistics: Mapping[str, Tensor]
     ) -> float:
-        found = self._optimizer.update(loss, rates)
+        found = self.optimizer.update(loss, rates)
         if math.isnan(found):
             self.restore(statistics)
         return found
 
     def read_gradients(self, gradients: object) -> dict[str, np.ndarray]:
-        found = {name: to_numpy(tensor.grad) for name, tensor in self._optimizer.tensors.items()}
-        self._optimizer.native.zero_grad(set_to_none=True)
+        found = {name: to_numpy(tensor.grad) for name, tensor in self.optimizer.tensors.items()}
+        self.optimizer.native.zero_grad(set_to_none=True)
         return found
-
-    def read_slots(self) -> Slots:
-        return self._optimizer.slots()
-
-    def read_counts(self) -> Mapping[str, int]:
-        return self._optimizer.counts
-
-    def write_slots(self, slots: Slots, counts: Mapping[str, int]) -> None:
-        self._optimizer.load(slots, counts)
-
-    @property
-    def _optimizer(self) -> Optimizer:
-        assert self._rule is not None, "rebuild() comes first"
-        return self._rule
 
     def _backward(self, inputs: Inputs, labels: np.ndarray, seed: int) -> Tensor:
         """The loss; gradients are left in the tensors."""
-        self._optimizer.native.zero_grad(set_to_none=True)  # of a step that has failed
+        self.optimizer.native.zero_grad(set_to_none=True)  # of a step that has failed
         if inputs.shards:
             return self._backward_together(inputs, labels, seed)
         with self._seeded(seed):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +18,20 @@ from xfer.specs.update import UpdateSpec
 
 _STRIDE = 0x9E3779B9  # between the seeds of micro-batches
 Slots = Mapping[str, Mapping[str, np.ndarray]]
+
+
+class UpdateRule(Protocol):
+    """The optimizer of a backend, its state by canonical tensor name, arrays in torch's layouts."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """The number of updates of each trainable tensor."""
+
+    def slots(self) -> Slots:
+        """Copies of the slots of each trainable tensor, zeros where there was no update yet."""
+
+    def load(self, slots: Slots, counts: Mapping[str, int]) -> None:
+        """Set the slots and counts of the tensors named."""
 
 
 class Stepper(ABC):
@@ -36,9 +50,11 @@ class Stepper(ABC):
 
     Attributes:
         update: what a step computes.
+        optimizer: the update rule, which `rebuild` makes.
         micro_batch_size: images of a micro-batch; None for the whole batch. It is halved when memory runs out.
     """
 
+    optimizer: UpdateRule
     micro_batch_size: int | None = None
 
     def __init__(self, model: BaseModel, update: UpdateSpec) -> None:
@@ -81,8 +97,10 @@ class Stepper(ABC):
     def state(self) -> dict[str, np.ndarray]:
         """Optimizer slots as `slot/tensor` (`exp_avg/fc.weight`) and `step/tensor`, an int64 count of updates."""
         self._rebuild_if_stale()
-        found = {f"{slot}/{name}": array for name, slots in self.read_slots().items() for slot, array in slots.items()}
-        return found | {f"step/{name}": np.array(count, np.int64) for name, count in self.read_counts().items()}
+        found = {
+            f"{slot}/{name}": array for name, slots in self.optimizer.slots().items() for slot, array in slots.items()
+        }
+        return found | {f"step/{name}": np.array(count, np.int64) for name, count in self.optimizer.counts.items()}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Set the slots and counts that `state` names; the others stay.
@@ -92,7 +110,7 @@ class Stepper(ABC):
         """
         self._rebuild_if_stale()
         slots: dict[str, dict[str, np.ndarray]] = {}
-        for name, mine in self.read_slots().items():
+        for name, mine in self.optimizer.slots().items():
             for slot, array in mine.items():
                 given = state.get(f"{slot}/{name}")
                 if given is not None and given.shape != array.shape:
@@ -100,8 +118,8 @@ class Stepper(ABC):
                         f"optimizer slot '{slot}/{name}' has shape {given.shape}: expected {array.shape}"
                     )
                 slots.setdefault(name, {})[slot] = array if given is None else given
-        counts = {name: int(state.get(f"step/{name}", count)) for name, count in self.read_counts().items()}
-        self.write_slots(slots, counts)
+        counts = {name: int(state.get(f"step/{name}", count)) for name, count in self.optimizer.counts.items()}
+        self.optimizer.load(slots, counts)
 
     def trainable_by_block(self) -> dict[str, list[str]]:
         """Names of the trainable tensors in forward order, by block."""
@@ -156,7 +174,7 @@ class Stepper(ABC):
         if len(micro) == 1 or inputs.shards:
             return self.train_step(inputs, labels, rates, seed)
         statistics = self.statistics()
-        loss, gradients = self._accumulated(micro, labels)
+        loss, gradients = self._accumulated(micro, labels, statistics)
         return self.apply_gradients(loss, gradients, rates, statistics)
 
     def _gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -165,13 +183,14 @@ class Stepper(ABC):
         if len(micro) == 1 or inputs.shards:
             gradients = self.compute_gradients(inputs, labels, seed)
         else:
-            gradients = self._accumulated(micro, labels)[1]
+            gradients = self._accumulated(micro, labels, statistics)[1]
         self.restore(statistics)
         return self.read_gradients(gradients)
 
-    def _accumulated(self, micro: Sequence[tuple[Inputs, int]], labels: np.ndarray) -> tuple[Any, Any]:
-        """The loss of the whole batch and its gradients, micro-batch by micro-batch."""
-        statistics = self.statistics()
+    def _accumulated(
+        self, micro: Sequence[tuple[Inputs, int]], labels: np.ndarray, statistics: Mapping[str, Any]
+    ) -> tuple[Any, Any]:
+        """The loss of the whole batch and its gradients, micro-batch by micro-batch, from these statistics."""
         outputs = [self.forward(*each) for each in micro]
         self.restore(statistics)
         loss, at_outputs = self.loss_gradients(outputs, labels)
@@ -195,8 +214,8 @@ class Stepper(ABC):
         wanted = (self.model.trainable, self.model.new_heads)
         if self._built_for == wanted:
             return
-        slots = {} if self._built_for is None else dict(self.read_slots())
-        counts = {} if self._built_for is None else dict(self.read_counts())
+        slots = {} if self._built_for is None else dict(self.optimizer.slots())
+        counts = {} if self._built_for is None else dict(self.optimizer.counts)
         fresh = self._new_tensors() if self._built_for and self._built_for[1] != self.model.new_heads else set()
         blocks, shapes = self.trainable_by_block(), self.model.shapes()
         self.rebuild(blocks)
@@ -210,7 +229,7 @@ class Stepper(ABC):
             and name not in fresh
             and all(array.shape == shapes[name] for array in slots.get(name, {}).values())
         ]
-        self.write_slots({n: slots[n] for n in same if n in slots}, {n: counts[n] for n in same})
+        self.optimizer.load({n: slots[n] for n in same if n in slots}, {n: counts[n] for n in same})
 
     def _new_tensors(self) -> set[str]:
         """Tensors that a new head has brought: its own, and the last layers of auxiliary classifiers."""
@@ -238,7 +257,7 @@ class Stepper(ABC):
 
     @abstractmethod
     def rebuild(self, blocks: Mapping[str, Sequence[str]]) -> None:
-        """Make the update rule for the trainable tensors, by block, with empty slots."""
+        """Make `optimizer` for the trainable tensors, by block, with empty slots."""
 
     @abstractmethod
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
@@ -269,18 +288,6 @@ class Stepper(ABC):
     @abstractmethod
     def read_gradients(self, gradients: Any) -> dict[str, np.ndarray]:
         """Gradients by canonical name in torch's layouts."""
-
-    @abstractmethod
-    def read_slots(self) -> Slots:
-        """Copies of the slots of each trainable tensor, zeros where there was no update yet."""
-
-    @abstractmethod
-    def read_counts(self) -> Mapping[str, int]:
-        """The number of updates of each trainable tensor."""
-
-    @abstractmethod
-    def write_slots(self, slots: Slots, counts: Mapping[str, int]) -> None:
-        """Set the slots and counts of the tensors named."""
 
 
 def _typed(labels: np.ndarray) -> np.ndarray:

@@ -53,11 +53,11 @@ class Training(Suite):
         assert after["layer1.conv.weight"].tobytes() != before["layer1.conv.weight"].tobytes()
 
     @pytest.mark.parametrize("head", [xfer.Head(), xfer.Head((4,))], ids=["same names", "other names"])
-    @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-    def test_a_new_head_between_steps_is_trained(self, head: xfer.Head, optimizer: str) -> None:
+    @pytest.mark.parametrize("optimizer", [OptimizerSpec("sgd"), OptimizerSpec("adam")], ids=["sgd", "adam"])
+    def test_a_new_head_between_steps_is_trained(self, head: xfer.Head, optimizer: OptimizerSpec) -> None:
         """As by a stepper that has never seen the old one; the backbone keeps its slots."""
         model = self.model()
-        stepper = self.train(model, optimizer=OptimizerSpec(optimizer))
+        stepper = self.train(model, optimizer=optimizer)
         backbone = {n: a for n, a in stepper.state().items() if "fc." not in n}
         model.replace_head(CLASSES, head)
         before = model.weights()
@@ -68,7 +68,7 @@ class Training(Suite):
         assert not any(array.any() for name, array in state.items() if "fc." in name)
         fresh = self.model(head=head)
         fresh.set_weights(before)
-        other = self.stepper(fresh, OptimizerSpec(optimizer))
+        other = self.stepper(fresh, optimizer)
         other.load_state(backbone)
         assert self.go_on(stepper, range(3, 5)) == self.go_on(other, range(3, 5))
         for name, array in model.weights().items():

@@ -2,11 +2,71 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
+from xfer.models.stepper import Slots
 from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.update import UpdateSpec
 
-Slots = dict[str, np.ndarray]
+
+class Optimizer:
+    """torch.optim's SGD, Adam and AdamW over named tensors.
+
+    Args:
+        spec: the update.
+        shapes: of the trainable tensors, by name.
+        dtype: of the slots.
+
+    Attributes:
+        counts: how many updates each tensor has had.
+    """
+
+    def __init__(self, spec: UpdateSpec, shapes: Mapping[str, tuple[int, ...]], dtype: Any) -> None:
+        self.spec, self._dtype = spec, dtype
+        self.counts = dict.fromkeys(shapes, 0)
+        self._slots = {
+            name: {slot: np.zeros(shape, dtype) for slot in spec.optimizer.slots} for name, shape in shapes.items()
+        }
+
+    def update(
+        self,
+        weights: Mapping[str, np.ndarray],
+        gradients: dict[str, np.ndarray],
+        loss: float,
+        rates: Mapping[str, float],
+    ) -> dict[str, np.ndarray] | None:
+        """The weights after one update; None where the loss or the gradients' norm is not finite.
+
+        Args:
+            weights: by name. gradients: by name.
+            loss: a number.
+            rates: learning rate by tensor.
+        """
+        norm, bound = global_norm(gradients), self.spec.clip_norm
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            return None
+        if bound is not None:
+            gradients = clip(gradients, bound, norm)
+        found = {}
+        for name, gradient in gradients.items():
+            self.counts[name] += 1
+            slots, count = self._slots[name], self.counts[name]
+            found[name] = update(self.spec.optimizer, weights[name], gradient, slots, count, rates[name])
+        return found
+
+    def slots(self) -> Slots:
+        """Copies of the slots of each tensor, zeros where there was no update yet."""
+        return {name: {slot: array.copy() for slot, array in slots.items()} for name, slots in self._slots.items()}
+
+    def load(self, slots: Slots, counts: Mapping[str, int]) -> None:
+        """Set the slots and counts of the tensors named."""
+        self.counts |= counts
+        for name, arrays in slots.items():
+            self._slots[name] |= {slot: np.array(array, self._dtype) for slot, array in arrays.items()}
 
 
 def global_norm(gradients: dict[str, np.ndarray]) -> float:
@@ -21,7 +81,7 @@ def clip(gradients: dict[str, np.ndarray], bound: float, norm: float) -> dict[st
 
 
 def update(
-    spec: OptimizerSpec, weight: np.ndarray, gradient: np.ndarray, slots: Slots, step: int, rate: float
+    spec: OptimizerSpec, weight: np.ndarray, gradient: np.ndarray, slots: dict[str, np.ndarray], step: int, rate: float
 ) -> np.ndarray:
     """The weight after update number `step` (1 for the first); `slots` are changed in place."""
     kind = weight.dtype.type
@@ -40,7 +100,7 @@ def update(
     return np.asarray(weight - kind(rate / (1 - beta1**step)) * mean / root)
 
 
-def _momentum(spec: OptimizerSpec, gradient: np.ndarray, slots: Slots) -> np.ndarray:
+def _momentum(spec: OptimizerSpec, gradient: np.ndarray, slots: dict[str, np.ndarray]) -> np.ndarray:
     if not spec.momentum:
         return gradient
     buffer = slots["momentum_buffer"]
