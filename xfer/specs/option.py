@@ -140,6 +140,8 @@ def _refusal(error: Any) -> UsageError:
             hint = f"give less than {expected['lt']:g}"
         case "less_than_equal":
             hint = f"give at most {expected['le']:g}"
+        case "value_error":
+            hint = str(expected["error"])
         case _:
             hint = error["msg"].lower()
     return UsageError(f"option {name}={str(value) if isinstance(value, str) else reprlib.repr(value)}: {hint}")
@@ -148,6 +150,30 @@ def _refusal(error: Any) -> UsageError:
 def _default(field: FieldInfo) -> Any:
     """The default of a field as JSON has it."""
     return json.loads(json.dumps(field.get_default(call_default_factory=True), default=str))
+
+
+def parts(value: object) -> object:
+    """A text such as "256,128" as a list of its parts, as the command line gives it; anything else as it is."""
+    return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+
+def pairs(value: object) -> object:
+    """A text such as "ant=1,bee=4" as a dictionary, as the command line gives it; anything else as it is.
+
+    Raises:
+        UsageError: a part without "=", or a name that is given twice.
+    """
+    if not isinstance(value, str) or (value and "=" not in value):
+        return value
+    found: dict[str, str] = {}
+    for part in filter(None, value.split(",")):
+        name, equals, given = part.rpartition("=")
+        if not equals:
+            raise UsageError(f"{part!r} has no value: give {part}=...")
+        if name in found:
+            raise UsageError(f"{name!r} is given twice")
+        found[name] = given
+    return found
 
 
 def takes_settings(kind: type[Settings]) -> Callable[[type[T]], type[T]]:

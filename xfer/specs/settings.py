@@ -8,9 +8,9 @@ from pydantic import Field, field_validator
 
 from xfer.specs.choices import EstimatorName, Imputer
 from xfer.specs.loss import TaskKind
-from xfer.specs.option import Settings, option
+from xfer.specs.option import Settings, option, pairs, parts
 from xfer.specs.preprocessing import Decoding, MissingPixels
-from xfer.specs.training_settings import TrainingSettings, pairs
+from xfer.specs.training_settings import TrainingSettings
 
 
 class DataSettings(Settings):
@@ -27,15 +27,8 @@ class DataSettings(Settings):
         {}, "columns of a table as tasks, such as 'species=single-label,age=regression'", panel="data"
     )
 
-    @field_validator("columns", mode="before")
-    @classmethod
-    def _names(cls, value: object) -> object:
-        return split(value)
-
-    @field_validator("tasks", mode="before")
-    @classmethod
-    def _kinds(cls, value: object) -> object:
-        return pairs(value)
+    _data_lists = field_validator("columns", mode="before")(parts)
+    _data_tables = field_validator("tasks", mode="before")(pairs)
 
 
 class ModelSettings(Settings):
@@ -67,10 +60,7 @@ class ModelSettings(Settings):
         None, "bitwise the same result from each run; default: on the CPU, unless compiled", panel="hardware"
     )
 
-    @field_validator("hidden", mode="before")
-    @classmethod
-    def _widths(cls, value: object) -> object:
-        return split(value)
+    _model_lists = field_validator("hidden", mode="before")(parts)
 
 
 class RunSettings(TrainingSettings, ModelSettings, DataSettings):
@@ -111,8 +101,3 @@ class RunSettings(TrainingSettings, ModelSettings, DataSettings):
     )
     tensorboard: bool = option(False, "write TensorBoard events into the run", panel="checkpoints", result=False)
     out: str = option("run", "folder of the run", panel="common", result=False)
-
-
-def split(value: object) -> object:
-    """On the command line a list is a text: "256,128"."""
-    return [part for part in value.split(",") if part] if isinstance(value, str) else value

@@ -12,11 +12,13 @@ from xfer.specs.choices import OnBad, Sampling
 from xfer.specs.class_weights import class_weights, log_prior
 from xfer.specs.loss import LossSpec
 from xfer.specs.optimizer import OptimizerName, OptimizerSpec
-from xfer.specs.option import Settings, option
+from xfer.specs.option import Settings, option, pairs, parts
 from xfer.specs.schedule import Schedule, ScheduleName
 from xfer.specs.update import UpdateSpec
 
 Rate = Annotated[float, Field(gt=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 LossName = Literal["cross-entropy", "focal", "logit-adjusted"]
 _PASS = 32  # images of a forward pass where the batch size is still to be found
 
@@ -30,14 +32,14 @@ class TrainingSettings(Settings):
     optimizer: OptimizerName = option("adamw", "update rule, with PyTorch's constants", panel="training")
     momentum: float = option(0.9, "momentum of sgd", panel="training", ge=0, lt=1)
     nesterov: bool = option(False, "Nesterov momentum in sgd", panel="training")
-    betas: tuple[float, float] = option((0.9, 0.999), "decay rates of Adam's moments", panel="training")
+    betas: tuple[Decay, Decay] = option((0.9, 0.999), "decay rates of Adam's moments", panel="training")
     eps: float = option(1e-8, "Adam's epsilon", panel="training", gt=0)
     weight_decay: float | None = option(
         None, "default: PyTorch's, 0.01 for adamw and 0 for sgd and adam", panel="training", ge=0
     )
     schedule: ScheduleName = option("constant", "learning-rate schedule over the updates of a fit", panel="training")
     warmup: int = option(0, "updates of linear warm-up", panel="training", ge=0)
-    milestones: tuple[float, ...] = option(
+    milestones: tuple[Share, ...] = option(
         (1 / 3, 2 / 3), "shares of the updates after which 'step' lowers the rate, such as '0.5,0.8'", panel="training"
     )
     gamma: float = option(0.1, "factor of the rate at each milestone", panel="training", gt=0)
@@ -109,17 +111,8 @@ class TrainingSettings(Settings):
         """An `Augment` or `Mix` as the text that describes it."""
         return value if value is None or isinstance(value, str) else str(value)
 
-    @field_validator("milestones", "betas", mode="before")
-    @classmethod
-    def _numbers(cls, value: object) -> object:
-        """On the command line a list is a text: "0.5,0.8"."""
-        return [part for part in value.split(",") if part] if isinstance(value, str) else value
-
-    @field_validator("lr", "class_weights", mode="before")
-    @classmethod
-    def _pairs(cls, value: object) -> object:
-        """On the command line a table is a text: "ant=1,bee=4"."""
-        return pairs(value)
+    _training_lists = field_validator("milestones", "betas", mode="before")(parts)
+    _training_tables = field_validator("lr", "class_weights", mode="before")(pairs)
 
     @classmethod
     def from_arguments(cls, base: Mapping[str, Any], arguments: Mapping[str, Any]) -> Self:
@@ -195,10 +188,3 @@ class TrainingSettings(Settings):
     def images_per_pass(self) -> int:
         """Images of a forward pass in which nothing is trained."""
         return _PASS if self.batch_size == "auto" else self.batch_size
-
-
-def pairs(value: object) -> object:
-    """A text such as "ant=1,bee=4" as a dictionary; anything else as it is."""
-    if not isinstance(value, str) or (value and "=" not in value):
-        return value
-    return dict(part.rsplit("=", 1) for part in value.split(",") if "=" in part)

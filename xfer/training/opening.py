@@ -43,7 +43,8 @@ def open_run(run: str | Path, settings: type[S], options: Mapping[str, Any]) -> 
 
 
 def check_settings(settings: TrainingSettings) -> None:
-    """Refuse augmentations, mixing and sizes that are invalid, before anything is read."""
+    """Refuse augmentations, mixing, sizes and constants of the update that are invalid, before anything is read."""
+    settings.optimizer_spec, settings.schedule_spec  # noqa: B018 - each checks its constants
     Augment.parse(settings.augment)
     Augment.parse(settings.augment_minority)
     Budget.of(settings.image_memory)

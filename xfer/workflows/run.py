@@ -9,7 +9,6 @@ from typing import Any
 from xfer.checkpoints.checkpoint import Checkpoint
 from xfer.checkpoints.rotation import FOLDER, Checkpoints
 from xfer.data import Data
-from xfer.errors import UsageError
 from xfer.evaluation.calibration import calibrate
 from xfer.evaluation.evaluation import Evaluation
 from xfer.evaluation.tasks import TasksEvaluation
@@ -26,7 +25,7 @@ from xfer.training.trainer import Trainer
 from xfer.workflows.phases import train_phases
 from xfer.workflows.results import METRICS, PREDICTIONS, Result, metrics_of, writable
 from xfer.workflows.resume import Clock, check_data, fingerprints, interrupted, known, resumable, say_position
-from xfer.workflows.setup import model_of, read_data
+from xfer.workflows.setup import check_run, model_of, read_data
 
 
 def train(config: RunSettings, *, progress: bool = True, resume: bool = False) -> Result:
@@ -44,8 +43,7 @@ def train(config: RunSettings, *, progress: bool = True, resume: bool = False) -
     Raises:
         XferError: in one line, whatever is wrong. Interrupted: by Ctrl-C or SIGTERM, with a checkpoint.
     """
-    if config.epochs + config.fine_tune == 0:
-        raise UsageError("epochs and fine_tune are both 0: give at least one epoch")
+    check_run(config)
     out = writable(Path(config.out))
     seconds, steps = config.checkpoint_seconds, config.checkpoint_steps
     with Checkpoints(out / FOLDER, steps=steps, seconds=seconds) as checkpoints:
@@ -84,9 +82,8 @@ def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkp
 def _begin(config: RunSettings, data: Data, progress: bool) -> Trainer:
     model = model_of(config, data)
     initial = tensors_digest(model.weights())
-    settings = TrainingSettings.of(config.part(TrainingSettings))
     loss = None if data.tasks else config.loss_spec(data.train.counts())
-    trainer = Trainer(model, settings=settings, loss=loss, callbacks=_callbacks(config), progress=progress)
+    trainer = Trainer(model, settings=config, loss=loss, callbacks=_callbacks(config), progress=progress)
     trainer.extra = {"config": config.document(), "data": fingerprints(data), "initial_sha256": initial}
     return trainer
 

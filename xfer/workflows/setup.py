@@ -1,4 +1,4 @@
-"""The data, the model and the loss that the settings of a run describe."""
+"""The data and the model that the settings of a run describe, and what is checked before."""
 
 from __future__ import annotations
 
@@ -8,16 +8,48 @@ from typing import Any
 from xfer.data import Data, digits, manifest
 from xfer.data import load as load_data
 from xfer.data.columns import Columns
-from xfer.errors import UsageError
+from xfer.errors import UnknownNameError, UsageError
+from xfer.evaluation.metrics import metric
 from xfer.features.extract import extract
-from xfer.features.resample import resample
+from xfer.features.resample import METHODS, resample
 from xfer.models.backend import get_backend
 from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
 from xfer.specs.estimator import by_name
 from xfer.specs.head import EstimatorHead, Head
-from xfer.specs.loss import LossSpec
 from xfer.specs.settings import RunSettings
+from xfer.training.opening import check_settings
+
+
+def check_run(config: RunSettings) -> None:
+    """Refuse what a run could only fail at later, before anything is read or trained.
+
+    Raises:
+        UsageError: in one line, what does not go together, or has no meaning.
+    """
+    if config.epochs + config.fine_tune == 0:
+        raise UsageError("epochs and fine_tune are both 0: give at least one epoch")
+    check_settings(config)
+    if config.monitor != "loss" and not config.tasks:  # of several tasks, names begin with the task's
+        metric(config.monitor.removeprefix("val_"))
+        if not config.monitor.startswith("val_"):
+            raise UsageError(f"monitor={config.monitor}: give 'loss', or 'val_{config.monitor}'")
+    if config.thresholds is not None:
+        metric(config.thresholds)
+    if config.resample != "none":
+        if config.resample not in METHODS:
+            raise UnknownNameError("resampling method", config.resample, METHODS)
+        if config.augment != "none" or config.augment_minority or config.mix != "none":
+            raise UsageError(
+                f"resample={config.resample} works on features of images as they are: leave out augment and mix"
+            )
+    if config.estimator and config.fine_tune:
+        raise UsageError(f"estimator={config.estimator} has no gradient: leave out fine_tune")
+    if config.estimator and config.mix != "none":
+        raise UsageError(f"mix={config.mix} makes soft labels, which an estimator does not take: leave it out")
+    for name in ("calibrate", "thresholds", "pseudo_label", "estimator"):
+        if config.tasks and getattr(config, name):
+            raise UsageError(f"{name} is for one task, and there are {len(config.tasks)} in tasks: leave one out")
 
 
 def read_data(config: RunSettings) -> Data:
@@ -65,16 +97,7 @@ def head_data(config: RunSettings, model: BaseModel, data: Data) -> Data:
     """What the head is trained on: images, or features that were resampled."""
     if config.resample == "none":
         return data
-    if config.augment != "none" or config.augment_minority or config.mix != "none":
-        raise UsageError(
-            f"resample={config.resample} works on features of images as they are: leave out augment and mix"
-        )
     features = extract(
         model, data, batch_size=config.images_per_pass, workers=config.workers, on_bad=config.on_bad, cache=config.cache
     )
     return resample(features, config.resample, seed=config.seed, backend=get_backend(model.backend))
-
-
-def loss_of(config: RunSettings, data: Data) -> LossSpec:
-    """The loss that the settings describe, its weights and priors counted on the training split."""
-    return config.loss_spec(data.train.counts())

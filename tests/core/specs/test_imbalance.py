@@ -10,7 +10,6 @@ import xfer
 from xfer import LossSpec, class_weights, log_prior
 from xfer.errors import UnknownNameError, UsageError
 from xfer.specs.settings import RunSettings
-from xfer.workflows.setup import loss_of
 
 COUNTS = (500, 40, 3)
 LABELS = np.repeat(np.arange(3), COUNTS)
@@ -52,8 +51,8 @@ def test_what_is_refused():
 def test_a_description_counts_the_training_split():
     images = np.zeros((6, 8, 8, 3), np.uint8)
     data = xfer.data.load({"train": (images, [0, 0, 0, 0, 2, 2]), "val": (images, [1] * 6)}, classes=["a", "b", "c"])
-    assert loss_of(RunSettings(data="x"), data) == LossSpec()
-    found = loss_of(RunSettings(data="x", loss="focal", focal=1.5, class_weights="balanced"), data)
+    assert RunSettings(data="x").loss_spec(data.train.counts()) == LossSpec()
+    found = RunSettings(data="x", loss="focal", focal=1.5, class_weights="balanced").loss_spec(data.train.counts())
     assert found == LossSpec(class_weights=class_weights((4, 0, 2)), focal=1.5)
-    found = loss_of(RunSettings(data="x", loss="logit-adjusted", label_smoothing=0.1), data)
+    found = RunSettings(data="x", loss="logit-adjusted", label_smoothing=0.1).loss_spec(data.train.counts())
     assert found == LossSpec(0.1, adjustment=log_prior((4, 0, 2)))

@@ -14,12 +14,13 @@ from xfer.checkpoints.checkpoint import open_checkpoint
 from xfer.cli.app import app
 from xfer.cli.guard import guarded
 from xfer.cli.options import TITLES, settings_options
-from xfer.errors import UnknownNameError, UsageError
+from xfer.errors import DataError, UnknownNameError, UsageError
 from xfer.runtime import checksums
 from xfer.specs.option import PANELS, about, option
 from xfer.specs.settings import DataSettings, ModelSettings, RunSettings, TrainingSettings
 from xfer.testing import NumpyBackend
 from xfer.workflows.config import read_toml, run_settings
+from xfer.workflows.run import train
 from xfer.workflows.setup import model_of
 
 FIELDS = dict(RunSettings.options())
@@ -255,12 +256,56 @@ def test_what_cannot_be_is_one_line():
         ({"data": "x", "momentum": 1.0}, "option momentum=1.0: give less than 1"),
         ({"data": "x", "epochs": "many"}, "option epochs=many: input should be a valid integer"),
         ({"data": "x", "eps": float("inf")}, "option eps=inf: input should be a finite number"),
+        ({"data": "x", "betas": "0.9,1"}, "option betas=1: give less than 1"),
+        ({"data": "x", "milestones": "10,20"}, "option milestones=10: give less than 1"),  # shares, not epochs
+        ({"data": "x", "lr": "head=1e-3,layer4"}, "option lr=head=1e-3,layer4: 'layer4' has no value"),
+        ({"data": "x", "class_weights": "a=1,a=2"}, "option class_weights=a=1,a=2: 'a' is given twice"),
+        ({"data": "x", "tasks": "a=regression,b"}, "option tasks=a=regression,b: 'b' has no value"),
     ):
         with pytest.raises(UsageError, match=message) as error:
             RunSettings.of(given)
         assert "\n" not in str(error.value)
     with pytest.raises(UnknownNameError, match="unknown option 'larning_rate'"):
         xfer.Trainer(None, larning_rate=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"epochs": 0}, "epochs and fine_tune are both 0"),
+        ({"augment": "flop"}, "unknown augmentation 'flop'"),
+        ({"augment_minority": "flop"}, "unknown augmentation 'flop'"),
+        ({"mix": "mixin"}, "unknown mix 'mixin'"),
+        ({"mix": "mixup", "cache_views": 3}, "leave one out"),
+        ({"optimizer": "sgd", "momentum": 0, "nesterov": True}, "nesterov needs momentum"),
+        ({"schedule": "onecycle", "warmup": 5}, "leave warmup at 0"),
+        ({"monitor": "val_acuracy"}, "unknown metric 'acuracy'; did you mean 'accuracy'"),
+        ({"monitor": "accuracy"}, "give 'loss', or 'val_accuracy'"),
+        ({"thresholds": "f2"}, "unknown metric 'f2'"),
+        ({"resample": "smoot"}, "unknown resampling method 'smoot'; did you mean 'smote'"),
+        ({"resample": "smote", "augment": "light"}, "leave out augment and mix"),
+        ({"estimator": "knn", "fine_tune": 2}, "leave out fine_tune"),
+        ({"estimator": "knn", "mix": "mixup"}, "leave it out"),
+        ({"tasks": "a=regression,b=regression", "calibrate": True}, "calibrate is for one task"),
+        ({"tasks": "a=regression,b=regression", "thresholds": "accuracy"}, "thresholds is for one task"),
+        ({"tasks": "a=regression,b=regression", "pseudo_label": 0.9}, "pseudo_label is for one task"),
+        ({"tasks": "a=regression,b=regression", "estimator": "knn"}, "estimator is for one task"),
+    ],
+    ids=str,
+)
+def test_what_a_run_would_fail_at_later_is_refused_before_the_data_is_read(given, message, tmp_path):
+    """The data is not there, and the folder of the run is not made."""
+    out = tmp_path / "run"
+    with pytest.raises(UsageError, match=message) as error:
+        train(RunSettings.of({"data": str(tmp_path / "nowhere"), "out": str(out), **given}), progress=False)
+    assert "\n" not in str(error.value)
+    assert not out.exists()
+
+
+def test_monitors_of_several_tasks_begin_with_their_names(tmp_path):
+    settings = {"data": str(tmp_path / "nowhere"), "out": str(tmp_path / "run"), "tasks": "age=regression"}
+    with pytest.raises(DataError, match="nowhere"):
+        train(RunSettings.of(settings | {"monitor": "val_age_mae"}), progress=False)
 
 
 def test_constants_are_given_once(model):
