@@ -72,10 +72,10 @@ def damaged(content: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
 def use(folder: Path) -> None:
     """Read everything that a run or an ensemble holds."""
     if (folder / "ensemble.json").exists():
-        xfer.workflows.ensemble_files.read_document(folder)
+        xfer.workflows.ensemble_files.read_ensemble(folder)
         for run in folder.glob("member-*"):
             use(run)
-        for entry in xfer.workflows.ensemble_files.read_document(folder).members:
+        for entry in xfer.workflows.ensemble_files.read_ensemble(folder).members:
             xfer.checkpoints.stored.read_tensors(folder, entry.head)
         return
     run = open_checkpoint(folder)

@@ -209,7 +209,7 @@ def test_manifests_under_a_good_seal(name, edits, run):
 def runs_load(path: Path) -> None:
     """The model of a run; of an ensemble what it says, for its members need a registered backend."""
     if path.name == "ensemble":
-        xfer.workflows.ensemble_files.read_document(path)
+        xfer.workflows.ensemble_files.read_ensemble(path)
     else:
         xfer.load(path, backend=runs.NumpyBackend())
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from xfer.checkpoints.documents import read_document, validated
 from xfer.checkpoints.estimators import loads
 from xfer.checkpoints.fit_progress import FitProgress
 from xfer.checkpoints.manifest import FORMAT, MANIFEST, Manifest
@@ -18,11 +18,7 @@ from xfer.checkpoints.stored import read_stored, read_tensors
 from xfer.checkpoints.upgrade import upgraded
 from xfer.data.columns import Columns
 from xfer.errors import CheckpointError
-from xfer.runtime import checksums
 from xfer.specs.estimator import FittedEstimator
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -46,16 +42,19 @@ class Checkpoint:
         Raises:
             CheckpointError: it is damaged.
         """
-        manifest = self.manifest
-        if manifest.progress is None:
-            return None
-        try:
-            document = json.loads(read_stored(self.path, manifest.progress))
-            found: FitProgress = _adapter(FitProgress).validate_python(document)
-        except (ValueError, RecursionError) as error:
-            first = str(error).splitlines()[0]
-            raise CheckpointError(f"{self.path / manifest.progress.name} is damaged: {first}") from None
-        return replace(found, callbacks=read_tensors(self.path, manifest.callbacks) if manifest.callbacks else {})
+        found, callbacks = self._progress(), self.manifest.callbacks
+        if found is None or callbacks is None:
+            return found
+        return replace(found, callbacks=read_tensors(self.path, callbacks))
+
+    def extra(self) -> dict[str, Any]:
+        """What else the run under way has recorded; empty if the checkpoint is of no run.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        found = self._progress()
+        return found.extra if found else {}
 
     def verify(self) -> None:
         """Read every file, and compare its hash.
@@ -89,6 +88,17 @@ class Checkpoint:
             loads(read_stored(self.path, file), str(self.path / file.name)), len(self.manifest.classes)
         )
 
+    def _progress(self) -> FitProgress | None:
+        """Without the tensors of callbacks, which may be as large as the weights."""
+        file = self.manifest.progress
+        if file is None:
+            return None
+        try:
+            document = json.loads(read_stored(self.path, file))
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{self.path / file.name} is damaged: {error}") from None
+        return validated(FitProgress, document, self.path / file.name)
+
 
 def is_checkpoint(path: str | Path) -> bool:
     """Whether `path` is a folder with a manifest."""
@@ -101,26 +111,9 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: no manifest, a manifest that is damaged, of a newer format, or says what no run can be.
     """
-    from pydantic import ValidationError
-
     folder = Path(path)
-    try:
-        manifest = _adapter(Manifest).validate_python(upgraded(checksums.read(folder / MANIFEST, FORMAT)))
-    except OSError as error:
-        raise CheckpointError(f"{folder} is not an xfer run: {MANIFEST} cannot be read ({error.strerror})") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))[:100]
-        message = first["msg"].splitlines()[0]
-        raise CheckpointError(f"{folder / MANIFEST} is damaged: {where or 'document'}: {message}") from None
+    document = upgraded(read_document(folder / MANIFEST, FORMAT, "not an xfer run"))
+    manifest = validated(Manifest, document, folder / MANIFEST)
     if not re.fullmatch(r"[\w.-]+", manifest.backend):  # "module:Class" would be imported
         raise CheckpointError(f"{folder / MANIFEST} is damaged: {manifest.backend[:40]!r} is no backend's name")
     return Checkpoint(folder, manifest)
-
-
-@cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    """Checks what a file says; made once, for it evaluates the annotations above."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind)

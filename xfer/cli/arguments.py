@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from xfer.specs import choices
+
 Backend = Annotated[str | None, typer.Option(help="torch or tensorflow; default: the run's own, else the first there")]
-OnBad = Annotated[Literal["report", "raise", "impute"] | None, typer.Option(help="images that cannot be read")]
+OnBad = Annotated[choices.OnBad | None, typer.Option(help="images that cannot be read")]
 Tta = Annotated[str, typer.Option(help="mean over views of an image: none, flip, five-crop or ten-crop")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, gpu:0 or mps")]

@@ -28,14 +28,15 @@ DEMO = {
 def compare(
     given: dict[str, Any],
     backends: Annotated[
-        str, typer.Option(help="names separated by commas", rich_help_panel=COMMAND)
-    ] = "torch,tensorflow",
+        str | None,
+        typer.Option(help="names separated by commas; default: torch,tensorflow", rich_help_panel=COMMAND),
+    ] = None,
     out: Annotated[Path, typer.Option(help="folder of the comparison", rich_help_panel=COMMAND)] = Path("comparison"),
     json: Json = False,
 ) -> None:
     """Make the same run on several frameworks, each in its own process: a table, compare.json and report.html."""
     settings = {key: value for key, value in given.items() if key not in ("backend", "backends", "out")}
-    _compare(settings, str(given.get("backends", backends)).split(","), out, json)
+    _compare(settings, str(backends or given.get("backends", "torch,tensorflow")).split(","), out, json)
 
 
 @guarded

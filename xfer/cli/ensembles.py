@@ -27,7 +27,7 @@ def ensemble(
     from xfer.workflows.ensemble import Ensemble, load_members
     from xfer.workflows.setup import read_data
 
-    settings = read_toml(config) if config else {}
+    settings = read_toml(config)
     with quiet_stdout():
         made = Ensemble(load_members(runs, device=device))
         if vote is not None:
@@ -53,7 +53,7 @@ def soup(
     from xfer.workflows.setup import read_data
     from xfer.workflows.soup import soup as average
 
-    settings = read_toml(config) if config else {}
+    settings = read_toml(config)
     with quiet_stdout():
         source = read_data(checked(settings, data=data))
         made, chosen = average(runs, source, metric_name=metric, backend=backend or settings.get("backend"))

@@ -36,7 +36,7 @@ def evaluate(
     from xfer.workflows.results import writable
     from xfer.workflows.setup import read_data
 
-    settings = read_toml(config) if config else {}
+    settings = read_toml(config)
     with quiet_stdout():
         require_data(settings, data)
         if out is not None:

@@ -39,7 +39,7 @@ def inspect(
     from xfer.data import inspect as look
     from xfer.workflows.setup import read_data
 
-    settings = read_toml(config) if config else {}
+    settings = read_toml(config)
     with quiet_stdout():
         require_data(settings, data)
         source = read_data(checked(settings, data=data, val=val, seed=seed))

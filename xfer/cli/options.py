@@ -57,7 +57,7 @@ def settings_options(
         @functools.wraps(command)
         def run(config: Path | None = None, **values: Any) -> None:
             flags = {name: values.pop(name) for name in fields}
-            given = {**(read_toml(config) if config else {}), **{k: v for k, v in flags.items() if v is not None}}
+            given = {**read_toml(config), **{k: v for k, v in flags.items() if v is not None}}
             command(given=given, **values)
 
         config = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Config)

@@ -28,7 +28,7 @@ def predict(
     """Classify images."""
     from xfer.data import pictures
 
-    settings = read_toml(config) if config else {}
+    settings = read_toml(config)
     with quiet_stdout():
         # A folder among the arguments stands for the pictures in it.
         names = [name for given in images for name in pictures(given).names]

@@ -20,7 +20,6 @@ class Images(Protocol):
     """Pictures by index: a list, an array (N, H, W, C), or anything that reads one when it is asked for."""
 
     def __len__(self) -> int: ...
-
     def __getitem__(self, index: int, /) -> Any: ...
 
 

@@ -46,7 +46,6 @@ def evaluate(
         DataError: classes that the model does not know, or not one readable image; with `on_bad="raise"`, an
             image that cannot be read, by name. NumbersError: an answer is not finite, with the names of the images.
     """
-
     source = load(data)
     if tta == "none":
         loader = evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad, cache=cache)

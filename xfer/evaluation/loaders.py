@@ -31,7 +31,6 @@ def evaluation_loader(
     Where the cache has all rows of it, they are in the place of images. The processes of a run share it, so all of them
     must evaluate.
     """
-
     split = next(s for s in (data.val, data.test, data.train) if s is not None)
     labelled, preprocessing = relabelled(model, data, split), model.spec.preprocessing
     known = labelled.subset(np.flatnonzero(labelled.labelled)) if not labelled.labelled.all() else labelled
@@ -58,7 +57,6 @@ def relabelled(model: BaseModel, data: Data, split: Split) -> Split:
     Raises:
         DataError: a class that the model does not know.
     """
-
     if model.spec.tasks or data.tasks:
         check(model.spec.tasks, data)
         return with_targets(split, model.spec.tasks)

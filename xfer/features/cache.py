@@ -181,7 +181,6 @@ class FeatureCache:
             UsageError: no such shard. UnknownNameError: no such block. DataError: no pictures. OSError: rows do not
             fit into the budget, or cannot be written.
         """
-
         part = shard if isinstance(shard, Shard) else Shard.parse(shard)
         if after not in model.entries:
             raise UnknownNameError("block", after, model.entries)

@@ -48,7 +48,6 @@ def extract(
     Raises:
         DataError: no image can be read; with `on_bad="raise"`, one that cannot, by name.
     """
-
     source = load(data)
     if source.train.after is not None:
         raise DataError(f"{source.source} is outputs of {source.train.after!r} already: give pictures")

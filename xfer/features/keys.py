@@ -70,7 +70,6 @@ class Job:
 
 def plain_job(model: BaseModel, split: Split, batch_size: int, workers: int | None) -> Job:
     """The job of a split whose images are taken as they are."""
-
     alone = replace(split, columns=None, column_names=(), targets=None)
     loader = Loader(alone, model.spec.preprocessing, batch_size=batch_size, workers=workers)
     keys = np.zeros((len(split), 3), np.int64)
@@ -80,7 +79,6 @@ def plain_job(model: BaseModel, split: Split, batch_size: int, workers: int | No
 
 def digests_of(split: Split, workers: int | None) -> list[bytes]:
     """SHA-256 of the content of each image; of a file, of its bytes; of one that is not there, of its name."""
-
     if not threads(workers):
         return [_content(split.images[i]) for i in range(len(split))]
     with ThreadPoolExecutor(threads(workers)) as pool:

@@ -87,7 +87,6 @@ def summarise(folders: Iterable[str | os.PathLike[str]], out: str | os.PathLike[
         UsageError: fewer than two backends. CheckpointError: a run that is missing or damaged, or an `out` that cannot
         be written. InconsistentRunsError: runs that were not judged by the same images.
     """
-
     require_libraries()
     runs = [read_run(Path(folder)) for folder in folders]
     _require_several([run.backend for run in runs])

@@ -85,7 +85,6 @@ class EstimatorHead:
     estimator: Any
 
     def __post_init__(self) -> None:
-
         check_estimator(self.estimator)
 
 

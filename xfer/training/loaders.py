@@ -28,7 +28,6 @@ def loaders(trainer: TrainerView, data: Data, epochs: int | None) -> tuple[Loade
         data: images, or outputs of a block.
         epochs: how many; None continues the interrupted fit.
     """
-
     _refuse_unlike(trainer, data)
     if epochs is None and (plan := trainer.plan) is not None:  # the same cached features as in its earlier part
         first, last = plan.first, plan.first + plan.epochs
@@ -105,7 +104,6 @@ def _fitting_batch(trainer: TrainerView, data: Data) -> int:
 def _train_loader(
     trainer: TrainerView, data: Data, memory: Budget | None = None, distributed: DistributedContext | None = None
 ) -> Loader:
-
     if data.train is None or len(data.train) == 0:
         raise DataError(f"{data.source} has no images to train on")
     split = relabelled(trainer.model, data, data.train)

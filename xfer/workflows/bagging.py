@@ -39,7 +39,6 @@ def bag(
         seed: of draws, order and initial weights; each head has its own.
         options: of `Trainer`, such as `lr`.
     """
-
     if members < 1:
         raise UsageError(f"members={members}: give at least 1")
     features: Data = extract(model, data)

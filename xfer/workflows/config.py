@@ -13,12 +13,14 @@ from xfer.specs.settings import RunSettings
 _LARGEST = 1 << 20
 
 
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """The keys of an `xfer.toml`.
+def read_toml(path: str | Path | None) -> dict[str, Any]:
+    """The keys of an `xfer.toml`; none for no path.
 
     Raises:
         UsageError: no such file, or not TOML.
     """
+    if path is None:
+        return {}
     try:
         if (size := Path(path).stat().st_size) > _LARGEST or not Path(path).is_file():
             raise UsageError(f"{path} is no configuration: expected a file of at most {_LARGEST:,} bytes, got {size:,}")

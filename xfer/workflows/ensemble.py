@@ -23,7 +23,7 @@ from xfer.models.predictions import Prediction, rank
 from xfer.runtime import checksums, files
 from xfer.specs.decision import Decision, softmax
 from xfer.specs.inputs import Inputs
-from xfer.workflows.ensemble_files import FORMAT, MANIFEST, MOST, read_document
+from xfer.workflows.ensemble_files import FORMAT, MANIFEST, MOST, read_ensemble
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,6 @@ class Ensemble:
 
     def evaluations(self, data: Any, **options: Any) -> list[Evaluation]:
         """Each member's own answers, on one pass for all heads of a backbone."""
-
         source = load_data(data)
         found: dict[int, Evaluation] = {}
         for model in {id(member.model): member.model for member in self.members}.values():
@@ -171,7 +170,7 @@ class Ensemble:
             CheckpointError: no ensemble, or a damaged one. BackendError: a framework that is not installed.
         """
         folder = Path(path)
-        document = read_document(folder)
+        document = read_ensemble(folder)
         runs = sorted({entry.run for entry in document.members})
         opened = load_members([folder / run for run in runs], device=device)
         models = {run: member.model for run, member in zip(runs, opened, strict=True)}
@@ -184,7 +183,6 @@ class Ensemble:
 
 def load_members(runs: Sequence[str | Path], *, device: str = "auto") -> tuple[Member, ...]:
     """The models of runs, each on the backend that it was trained on."""
-
     backends = {run: checkpoint.open_checkpoint(run).manifest.backend for run in runs}
     # torch first: after TensorFlow it would crash the process.
     ordered = sorted(backends, key=lambda run: backends[run] != "torch")

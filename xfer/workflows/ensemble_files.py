@@ -5,17 +5,11 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from xfer.checkpoints import stored
+from xfer.checkpoints.documents import read_document, validated
 from xfer.errors import CheckpointError
-from xfer.runtime import checksums
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
 
 MANIFEST = "ensemble.json"
 
@@ -43,25 +37,10 @@ def is_ensemble(path: str | Path) -> bool:
     return Path(path, MANIFEST).is_file()
 
 
-@cache
-def _adapter() -> TypeAdapter[_Document]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(_Document)
-
-
-def read_document(folder: Path) -> _Document:
+def read_ensemble(folder: Path) -> _Document:
     """What `ensemble.json` in a folder says, checked."""
-    from pydantic import ValidationError
-
-    try:
-        document = _adapter().validate_python(checksums.read(folder / MANIFEST, FORMAT))
-    except OSError as error:
-        raise CheckpointError(f"{folder} is no ensemble: {MANIFEST} cannot be read ({error.strerror})") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))[:100]
-        raise CheckpointError(f"{folder / MANIFEST} is damaged: {where}: {first['msg'].splitlines()[0]}") from None
+    path = folder / MANIFEST
+    document = validated(_Document, read_document(path, FORMAT, "no ensemble"), path)
     if len(document.members) > MOST:
         raise CheckpointError(f"{folder / MANIFEST} lists {len(document.members):,} members: at most {MOST:,} are read")
     for entry in document.members:

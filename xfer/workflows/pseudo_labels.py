@@ -76,7 +76,6 @@ def _answers(
     model: BaseModel, split: Split, batch_size: int, cache: bool | str | Path | FeatureCache
 ) -> Iterable[tuple[int, int, float]]:
     """Index, class named and its probability, of every image that can be read."""
-
     kept = FeatureCache.of(cache)
     known = split if kept is None else kept.look_up(model, split)
     loader = Loader(known, model.spec.preprocessing, batch_size=batch_size, workers=None, columns=model.columns)

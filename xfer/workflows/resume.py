@@ -45,7 +45,7 @@ def interrupted(config: RunSettings, *, resume: bool = False) -> Checkpoint | No
     """
     found = latest_checkpoint(Path(config.out, FOLDER))
     if found is not None:
-        other = config.changed(known(found).get("config", {}))
+        other = config.changed(found.extra().get("config", {}))
         if other and not (resume and other == ["backend"]):
             way = "" if other != ["backend"] else "--resume to go on with another, "
             raise UsageError(
@@ -55,17 +55,11 @@ def interrupted(config: RunSettings, *, resume: bool = False) -> Checkpoint | No
     return found
 
 
-def known(found: Checkpoint) -> dict[str, Any]:
-    """What `xfer train` has recorded in a checkpoint; empty if another program wrote it."""
-    progress = found.progress()
-    return progress.extra if progress else {}
-
-
 def options_of(folder: str | Path) -> dict[str, Any]:
     """The options of the run in a folder, interrupted or finished; none where there is no run."""
     found = latest_checkpoint(Path(folder, FOLDER))
     if found is not None:
-        return dict(known(found).get("config", {}))
+        return dict(found.extra().get("config", {}))
     try:
         return dict(json.loads(Path(folder, METRICS).read_bytes())["config"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -78,7 +72,7 @@ def check_data(data: Data, found: Checkpoint) -> None:
     Raises:
         DataError: another list of images, or other labels.
     """
-    if known(found).get("data") != fingerprints(data):
+    if found.extra().get("data") != fingerprints(data):
         raise DataError(
             f"{data.source} has changed since the run was interrupted: put it back as it was, or remove "
             f"{found.path.parent} to begin again"

@@ -24,7 +24,7 @@ from xfer.training.tensorboard import TensorBoard
 from xfer.training.trainer import Trainer
 from xfer.workflows.phases import train_phases
 from xfer.workflows.results import METRICS, PREDICTIONS, Result, metrics_of, writable
-from xfer.workflows.resume import Clock, check_data, fingerprints, interrupted, known, resumable, say_position
+from xfer.workflows.resume import Clock, check_data, fingerprints, interrupted, resumable, say_position
 from xfer.workflows.setup import check_run, model_of, read_data
 
 
@@ -52,7 +52,7 @@ def train(config: RunSettings, *, progress: bool = True, resume: bool = False) -
 
 def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkpoint | None, progress: bool) -> Result:
     phases = Phases()
-    before = known(found).get("seconds", 0.0) if found else 0.0
+    before = found.extra().get("seconds", 0.0) if found else 0.0
     clock = Clock(before)
     with phases.phase("data"):
         data = read_data(config)

@@ -54,7 +54,6 @@ def check_run(config: RunSettings) -> None:
 
 def read_data(config: RunSettings) -> Data:
     """The data set that a configuration names, split and limited as it says."""
-
     if config.data == "digits":
         data = digits(val=config.val, seed=config.seed)
     elif config.columns or config.tasks:

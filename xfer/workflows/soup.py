@@ -39,7 +39,6 @@ def soup(
     Returns:
         The soup, which is the best model with other weights, and which models are in it, in the order of adding.
     """
-
     if not models:
         raise UsageError("a soup has no models: give at least one")
     source, higher = load_data(data), metric(metric_name).higher

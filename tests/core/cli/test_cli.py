@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from typer.testing import CliRunner
 
 import xfer
 from tests.suites.command_line import document, xfer_command
 from xfer.cli import with_default_epochs
+from xfer.cli.app import app
 from xfer.errors import UnknownNameError, UsageError
 from xfer.specs.settings import RunSettings
 from xfer.workflows.config import run_settings
@@ -80,3 +82,14 @@ def test_fine_tune_may_stand_without_a_number():
     assert with_default_epochs(["train", "x", "--fine-tune"]) == ["train", "x", "--fine-tune", "5"]
     assert with_default_epochs(["--fine-tune", "--lr", "1"]) == ["--fine-tune", "5", "--lr", "1"]
     assert with_default_epochs(["--fine-tune", "3", "x"]) == ["--fine-tune", "3", "x"]
+
+
+@pytest.mark.parametrize(
+    ("options", "backends"), [([], ["torch"]), (["--backends", "tensorflow, torch"], ["tensorflow", "torch"])]
+)
+def test_options_of_compare_override_the_file(options, backends, tmp_path, monkeypatch):
+    (tmp_path / "xfer.toml").write_text('data = "digits"\nbackends = "torch"\n')
+    asked = []
+    monkeypatch.setattr("xfer.cli.compare._compare", lambda settings, names, out, json: asked.append(names))
+    CliRunner().invoke(app, ["compare", "--config", str(tmp_path / "xfer.toml"), *options])
+    assert [[name.strip() for name in names] for names in asked] == [backends]
