@@ -109,7 +109,8 @@ class TorchModel(BaseModel):
                 x = self._through(name, stage, x, columns)
             weight, branch = self._branches.get(name, (0.0, None))
             if branch is not None and self._has_trainable(branch):
-                outputs.append((weight, self._through(name, branch, x, None).to(self.dtype)))
+                with self.autocast():  # not compiled: `_fast` has the stages
+                    outputs.append((weight, branch(x).to(self.dtype)))
         return [*outputs, (1.0, x)]
 
     def steps(self, after: str | None) -> dict[str, nn.Module]:
