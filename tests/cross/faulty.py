@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from xfer.testing import NumpyBackend
-from xfer.testing.numpy_backend import optimizer, stepper
+from xfer.testing.numpy_backend import optimizer
 from xfer.testing.numpy_backend.model import NumpyModel
+
+RIGHT = optimizer.update
 
 
 class WrongEps(NumpyBackend):
@@ -65,7 +67,7 @@ class _WithRule(NumpyBackend):
     """A backend whose update rule is `rule(spec, weight, gradient, slots, step, rate)`."""
 
     def stepper(self, model, update):
-        stepper.update = type(self).rule
+        optimizer.update = type(self).rule
         return super().stepper(model, update)
 
 
@@ -76,7 +78,7 @@ class EpsilonInside(_WithRule):
     def rule(spec, weight, gradient, slots, step, rate):
         if spec.name != "sgd":
             spec = replace(spec, eps=spec.eps / np.sqrt(1 - spec.betas[1] ** step))
-        return optimizer.update(spec, weight, gradient, slots, step, rate)
+        return RIGHT(spec, weight, gradient, slots, step, rate)
 
 
 class NoBiasCorrection(_WithRule):
@@ -84,7 +86,7 @@ class NoBiasCorrection(_WithRule):
 
     @staticmethod
     def rule(spec, weight, gradient, slots, step, rate):
-        return optimizer.update(spec, weight, gradient, slots, 10**6, rate)
+        return RIGHT(spec, weight, gradient, slots, 10**6, rate)
 
 
 class CoupledDecay(_WithRule):
@@ -93,7 +95,7 @@ class CoupledDecay(_WithRule):
     @staticmethod
     def rule(spec, weight, gradient, slots, step, rate):
         spec = replace(spec, name="adam") if spec.name == "adamw" else spec
-        return optimizer.update(spec, weight, gradient, slots, step, rate)
+        return RIGHT(spec, weight, gradient, slots, step, rate)
 
 
 class RateInVelocity(_WithRule):
@@ -102,7 +104,7 @@ class RateInVelocity(_WithRule):
     @staticmethod
     def rule(spec, weight, gradient, slots, step, rate):
         if spec.name != "sgd" or spec.nesterov:
-            return optimizer.update(spec, weight, gradient, slots, step, rate)
+            return RIGHT(spec, weight, gradient, slots, step, rate)
         velocity = slots["momentum_buffer"]
         velocity *= spec.momentum
         velocity += rate * (gradient + spec.decay * weight)
