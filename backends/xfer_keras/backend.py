@@ -94,8 +94,8 @@ class KerasBackend(Backend):
             return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) >= (8, 0)
         return cpu_has_bf16() and spec.card.family not in GROUPED
 
-    def describe(self, native: Any, head: str) -> Description:
-        return describe(native, head)
+    def describe(self, native: Any, head: str, image_size: int | None) -> Description:
+        return describe(native, head, image_size)
 
     def wrap(self, native: Any, spec: ModelSpec) -> WrappedModel:
         return WrappedModel(self, spec, native)

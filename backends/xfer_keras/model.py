@@ -50,10 +50,7 @@ class KerasModel(BaseModel):
     def build_head(self) -> None:
         classes, branches = len(self.classes), {branch.name: branch for branch in self.card.auxiliary}
         with tf.device(self.device), self._policy():
-            read, beside = self._ends["features"], []
-            if self.spec.columns:
-                beside = [keras.Input((self.spec.columns,), dtype=self.dtype.name, name="columns")]
-                read = Concatenate(name="joined")([read, *beside])
+            read, beside = self.head_input()
             logits = build_heads(self.spec, read)
             if self.card.head_per_place:
                 logits = GlobalAveragePooling1D(name="mean_place")(relu(logits, "relu"))
@@ -78,6 +75,13 @@ class KerasModel(BaseModel):
                 layer.rate = 0.0
         self._tensors = tensors(layer for found in self._layers.values() for layer in found)
         self._compiled: dict[Any, Any] = {}
+
+    def head_input(self) -> tuple[Any, list[Any]]:
+        """What the head reads, and the input of the columns if there are any."""
+        if not self.spec.columns:
+            return self._ends["features"], []
+        columns = keras.Input((self.spec.columns,), dtype=self.dtype.name, name="columns")
+        return Concatenate(name="joined")([self._ends["features"], columns]), [columns]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tensor.shape for name, tensor in self._tensors.items()}
@@ -117,13 +121,17 @@ class KerasModel(BaseModel):
                 partial(function), input_signature=self.signature(inputs), autograph=False, jit_compile=fast or None
             )
         with tf.device(self.device):
-            return [array.numpy() for array in self._compiled[key, fast](*self.arrays(inputs.padded()))]
+            return [array.numpy() for array in self._compiled[key, fast](*self.values(inputs.padded()))]
 
     def arrays(self, inputs: Inputs) -> list[np.ndarray]:
         """What crosses the border: images or outputs of a block, and the columns if there are any."""
         kind = self.dtype.as_numpy_dtype
         values = inputs.values if inputs.after is None else np.asarray(inputs.values, kind)
         return [values] if inputs.columns is None else [values, np.asarray(inputs.columns, kind)]
+
+    def values(self, inputs: Inputs) -> list[Any]:
+        """`arrays` as tensors: what TensorFlow is told to run eagerly is given its arguments as they are."""
+        return [tf.convert_to_tensor(array) for array in self.arrays(inputs)]
 
     def signature(self, inputs: Inputs) -> list[tf.TensorSpec]:
         """Shapes and types of `arrays`, N free."""
@@ -154,7 +162,7 @@ class KerasModel(BaseModel):
     def seeds(self) -> list[Any]:
         """The states of the random generators inside the network, in forward order."""
         layers = (layer for found in self._layers.values() for layer in found)
-        return [layer.seed_generator.state for layer in layers if getattr(layer, "seed_generator", None)]
+        return [v for layer in layers for v in layer.variables if v.path.endswith("seed_generator_state")]
 
     def normalise(self, images: Any) -> Any:
         """uint8 (N, S, S, 3) to normalised (N, S, S, 3) on the device."""

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xfer.models.network import STATISTICS
 from xfer.models.stepper import Stepper
 from xfer.specs.inputs import Inputs
 from xfer.specs.update import UpdateSpec
@@ -80,8 +79,7 @@ class KerasStepper(Stepper):
                 partial(function, micro_batch.after), reduce_retracing=True, autograph=False
             )
         with tf.device(self.model.device):
-            arrays = [tf.constant(array) for array in self.model.arrays(micro_batch)]
-            return self._compiled[kind](tf.constant(seed, tf.int64), *more, *arrays)
+            return self._compiled[kind](tf.constant(seed, tf.int64), *more, *self.model.values(micro_batch))
 
     def _call(self, function: Any, inputs: Inputs, labels: np.ndarray, seed: int, *rates: Sequence[float]) -> Any:
         """Run a function, compiled once for each kind of inputs and labels."""
@@ -99,7 +97,9 @@ class KerasStepper(Stepper):
                 partial(function, inputs.after), input_signature=signature, autograph=False, jit_compile=fast or None
             )
         with tf.device(self.model.device):
-            return self._compiled[kind](labels, seed, *rates, *self.model.arrays(inputs))
+            targets = tf.constant(labels, tf.int64 if labels.ndim == 1 else tf.float64)
+            each_rate = [tf.constant(each, tf.float64) for each in rates]
+            return self._compiled[kind](targets, tf.constant(seed, tf.int64), *each_rate, *self.model.values(inputs))
 
     def _loss_and_gradients(
         self, after: str | None, labels: Any, seed: Any, values: Any, columns: Any = None
@@ -147,9 +147,9 @@ class KerasStepper(Stepper):
         return self.optimizer.update(loss, gradients, rates, undo)
 
     def _followed(self) -> list[Tensor]:
-        """The statistics of normalisation that a training pass changes."""
-        found = self.model.tensors().items()
-        return [tensor for name, tensor in found if name.endswith(STATISTICS) and tensor.layer.trainable]
+        """The statistics of normalisation, and other buffers, that a training pass may change."""
+        tensors = self.model.tensors()
+        return [tensors[name] for name in self.model.buffers() if tensors[name].layer.trainable]
 
 
 def _gradients(tape: Any, ends: Any, weights: Sequence[Any], to_ends: Any = None) -> list[Any]:

@@ -98,8 +98,8 @@ class TorchBackend(Backend):
             return torch.cuda.is_bf16_supported(including_emulation=False)
         return spec.device == "cpu" and cpu_has_bf16()
 
-    def describe(self, native: Any, head: str) -> Description:
-        return describe(native, head)
+    def describe(self, native: Any, head: str, image_size: int | None) -> Description:
+        return describe(native, head, image_size)
 
     def wrap(self, native: Any, spec: ModelSpec) -> WrappedModel:
         return WrappedModel(self, spec, native)

@@ -26,6 +26,8 @@ class TorchModel(BaseModel):
 
     def __init__(self, backend: Engine, spec: ModelSpec) -> None:
         super().__init__(backend, spec)
+        self._modes: list[tuple[nn.Module, bool]] | None = None
+        self._training = False
         self.device = torch.device(spec.device)
         self.dtype = torch.float64 if spec.precision == "fp64" else torch.float32
         self._mean = torch.tensor(spec.preprocessing.mean, dtype=self.dtype, device=self.device).view(3, 1, 1)
@@ -55,8 +57,7 @@ class TorchModel(BaseModel):
         for module in self.native.modules():
             if isinstance(module, nn.Dropout | StochasticDepth) and not (self.spec.dropout or module in of_head):
                 module.p = 0.0
-        self.native.eval()
-        self._training = False
+        self._modes = None
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(tensor.shape) for name, tensor in self.tensors().items()}
@@ -69,13 +70,13 @@ class TorchModel(BaseModel):
         tensors = self.tensors()
         with torch.no_grad():
             for name, array in arrays.items():
-                tensors[name].copy_(torch.from_numpy(np.ascontiguousarray(array)))
+                tensors[name].copy_(torch.from_numpy(np.asarray(array, order="C")))
 
     def apply_trainable(self) -> None:
         for name, parameter in self.native.named_parameters():
             parameter.requires_grad_(name in self.trainable)
-        self._training = False
-        self.native.eval()
+        self._modes = None
+        self.set_training(False)
 
     def apply_precision(self) -> None:
         """Nothing to do: every pass asks `autocast`."""
@@ -123,23 +124,23 @@ class TorchModel(BaseModel):
         return {k: v for k, v in state.items() if isinstance(v, nn.Parameter) or k.endswith(STATISTICS)}
 
     def set_training(self, training: bool) -> None:
-        """Put every layer into the mode that `apply_trainable` promises for training, or into inference mode."""
-        if training == self._training:
-            return
+        """Put every module into the mode that `apply_trainable` promises for training, or into inference mode."""
+        if self._modes is None:
+            self._modes = self.modes()
         self._training = training
-        self.native.eval()
-        if not training:
-            return
-        for part in self.parts():
-            if self._has_trainable(part):
-                part.train()
-                for layer in part.modules():
-                    if isinstance(layer, _BatchNorm) and not self._has_trainable(layer):
-                        layer.eval()
+        for module, live in self._modes:
+            if module.training != (training and live):  # also what the user has set in the meantime
+                module.training = training and live
 
-    def parts(self) -> list[nn.Module]:
-        """What is in training mode as a whole, or not: stages and auxiliary classifiers."""
-        return [*self.stages.values(), *(branch for _, branch in self._branches.values())]
+    def modes(self) -> list[tuple[nn.Module, bool]]:
+        """All modules, and whether each is in training mode while the model is trained."""
+        live: dict[nn.Module, bool] = dict.fromkeys(self.native.modules(), False)
+        for part in (*self.stages.values(), *(branch for _, branch in self._branches.values())):
+            trained = self._has_trainable(part)
+            for module in part.modules():
+                frozen_norm = isinstance(module, _BatchNorm) and not self._has_trainable(module)
+                live[module] = trained and not frozen_norm
+        return list(live.items())
 
     def normalise(self, images: np.ndarray) -> Tensor:
         """uint8 (N, S, S, 3) on the host to normalised (N, 3, S, S) on the device, channels_last."""

@@ -32,6 +32,17 @@ class Wrapping(ABC):
     def native_logits(self, net: Any, x: np.ndarray) -> np.ndarray:
         """Of normalised images (N, H, W, 3), by the framework itself."""
 
+    @abstractmethod
+    def variant(self, activation: str = "relu", ending: str = "", channels: int = 3, bias: bool = True) -> Any:
+        """A convolution, an activation that has no weights, a mean and the head, always with the same weights.
+
+        `ending` is what follows the head: "", "softmax", "scale" or "two", which is a second output.
+        """
+
+    @abstractmethod
+    def dropped(self) -> Any:
+        """A network with dropout at its root, before the head, and a layer with dropout inside it, called "inner"."""
+
     def wrap(self, net: Any, **options: Any) -> xfer.BaseModel:
         return xfer.wrap(net, backend=self.backend, head=self.head, image_size=32, device="cpu", **options)
 
@@ -99,3 +110,119 @@ class Wrapping(ABC):
             xfer.wrap(self.native(), backend=self.backend, head=name)
         with pytest.raises(UsageError, match="network itself"):
             xfer.wrap(object(), backend=self.backend, head="fc")
+
+    def test_the_cache_tells_apart_what_only_the_code_does(self, tmp_path):
+        """Equal names and weights, another activation."""
+        data = xfer.data.arrays(IMAGES, LABELS, IMAGES, LABELS, classes=["a", "b", "c"])
+        for activation in ("relu", "tanh"):
+            model = self.wrap(self.variant(activation), classes=["a", "b", "c"])
+            model.freeze()
+            found = xfer.features.cache.FeatureCache(tmp_path).data(model, data, "features", 4, 1)[0]
+            np.testing.assert_allclose(found.val.images[0], model.features(IMAGES)[0], rtol=1e-4, atol=1e-5)
+        again = self.wrap(self.variant("relu"), classes=["x", "y"])
+        assert xfer.features.cache.FeatureCache(tmp_path).data(again, data, "features", 4, 1)[1].computed == 0
+
+    @pytest.mark.parametrize("ending", ["", "softmax"])
+    def test_logits_are_those_of_the_head(self, ending):
+        model = self.wrap(self.variant(ending=ending))
+        features = model.stage(IMAGES, "features")
+        weights = model.weights()
+        weight, bias = (weights[f"{model.card.head}.{name}"] for name in ("weight", "bias"))
+        np.testing.assert_allclose(model.logits(IMAGES), features @ weight.T + bias, rtol=1e-4, atol=1e-5)
+
+    def test_what_follows_the_head_is_refused_or_left_out(self):
+        with pytest.raises(UsageError, match="is not that of its head"):
+            self.wrap(self.variant(ending="scale"))
+        self.wrap(self.variant(ending="scale"), classes=3)  # a new head's output is taken as it is
+        with pytest.raises(UsageError, match=r"of logits|one output"):
+            self.wrap(self.variant(ending="two"), classes=3)
+        with pytest.raises(UsageError, match=r"takes no images \(N, "):
+            self.wrap(self.variant(channels=1), classes=3)
+
+    def test_dropout_without_a_block_is_the_networks_own(self):
+        """With everything unfrozen it drops; with all but the head frozen nothing random is left."""
+        model = self.wrap(self.dropped(), classes=3)
+        stepper = model.backend.stepper(model, UpdateSpec(xfer.OptimizerSpec("sgd"), xfer.LossSpec()))
+
+        def losses():
+            rates = dict.fromkeys(model.blocks, 0.0)
+            return {round(float(stepper.step(IMAGES, LABELS, rates, seed=seed)), 6) for seed in range(4)}
+
+        assert len(losses()) == 4
+        model.freeze()
+        assert len(losses()) == 1
+        model.unfreeze("other")
+        model.freeze("inner")
+        features = self.live_layers(model)
+        assert features == {"root": True, "inner": False}
+
+    @abstractmethod
+    def live_layers(self, model: xfer.BaseModel) -> dict[str, bool]:
+        """Whether the dropout at the root, and that inside of the layer "inner", drop in training."""
+
+    def test_a_run_has_all_of_the_model(self, tmp_path):
+        recipe = xfer.Preprocessing(32, 40, mean=(0.1, 0.2, 0.3), std=(0.5, 0.5, 0.5))
+        model = self.wrap(self.native(), classes=["a", "b", "c"], preprocessing=recipe)
+        data = xfer.data.arrays(IMAGES, LABELS, IMAGES, LABELS, classes=["a", "b", "c"])
+        xfer.calibrate(model, data, cache=False)
+        xfer.tune_thresholds(model, data, "macro_f1", cache=False)
+        model.save(tmp_path / "run")
+        again = self.wrap(self.native(), weights=tmp_path / "run")
+        assert (again.decision, again.spec.preprocessing) == (model.decision, recipe)
+        assert again.decision.temperature != 1.0
+        assert [p.label for p in again.predict(list(IMAGES))] == [p.label for p in model.predict(list(IMAGES))]
+
+    def test_a_run_has_its_tasks(self, tmp_path):
+        tasks = [xfer.Task("kind", "single-label", ("a", "b")), xfer.Task("size", "regression", ("cm",))]
+        model = self.wrap(self.native())
+        model.replace_head(tasks)
+        model.save(tmp_path / "run")
+        again = self.wrap(self.native(), weights=tmp_path / "run")
+        for name, found in model.predict_tasks(list(IMAGES)).items():
+            np.testing.assert_array_equal(again.predict_tasks(list(IMAGES))[name], found)
+
+    def test_a_run_has_its_estimator(self, tmp_path):
+        from sklearn.linear_model import LogisticRegression
+
+        data = xfer.data.arrays(IMAGES, LABELS, IMAGES, LABELS, classes=["a", "b", "c"])
+        model = self.wrap(self.native())
+        model.replace_head(["a", "b", "c"], xfer.Head.sklearn(LogisticRegression()))
+        xfer.Trainer(model, progress=False, cache=False).fit(data)
+        model.save(tmp_path / "run")
+        again = self.wrap(self.native(), weights=tmp_path / "run")
+        np.testing.assert_array_equal(again.predict_proba(list(IMAGES)), model.predict_proba(list(IMAGES)))
+
+    def test_a_head_without_bias(self, tmp_path):
+        model = self.wrap(self.variant(bias=False))
+        model.save(tmp_path / "run")
+        again = self.wrap(self.variant(bias=False), weights=tmp_path / "run")
+        np.testing.assert_array_equal(again.logits(IMAGES), model.logits(IMAGES))
+
+    def test_a_run_that_was_killed_is_resumed(self, tmp_path):
+        """Its folder holds nothing but checkpoints."""
+        data = xfer.data.arrays(IMAGES, LABELS, classes=["a", "b", "c"], val=0)
+
+        class Killed(xfer.callbacks.Callback):
+            def on_step_end(self, trainer, step, loss):
+                if trainer.epoch == 1 and step == 1:
+                    raise RuntimeError
+
+        def trainer(*callbacks):
+            model = self.wrap(self.native(), classes=["a", "b", "c"])
+            where = xfer.Checkpoints(tmp_path / "run" / "checkpoints", steps=1) if callbacks else None
+            return xfer.Trainer(
+                model, batch_size=4, progress=False, callbacks=callbacks, checkpoints=where, cache=False
+            )
+
+        whole = trainer()
+        whole.fit(data, 2)
+        with pytest.raises(RuntimeError):
+            trainer(Killed()).fit(data, 2)
+        with pytest.raises(WeightsError, match=r"Trainer\.resume"):
+            xfer.Trainer.resume(tmp_path / "run")
+        model = self.wrap(self.native(), weights=tmp_path / "run")
+        resumed = xfer.Trainer.resume(tmp_path / "run", model=model, progress=False, cache=False)
+        assert (resumed.epoch, resumed.batch) == (1, 1)
+        resumed.fit(data)
+        for name, array in whole.model.weights().items():
+            np.testing.assert_array_equal(model.weights()[name], array)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import xfer
-from tests.suites.wrapping import IMAGES, Wrapping
+from tests.suites.wrapping import Wrapping
 
 
 class Own(nn.Module):
@@ -22,6 +22,36 @@ class Own(nn.Module):
         return self.classifier(x.mean((2, 3)))
 
 
+class Variant(nn.Module):
+    def __init__(self, activation, ending, channels, bias):
+        super().__init__()
+        self.conv, self.classifier = nn.Conv2d(channels, 8, 3), nn.Linear(8, 3, bias=bias)
+        self.activation, self.ending = activation, ending
+
+    def forward(self, x):
+        z = self.classifier(self.activation(self.conv(x)).mean((2, 3)))
+        return {"": z, "softmax": z.softmax(1), "scale": z * 3, "two": (z, z)}[self.ending]
+
+
+class Inner(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.drop = nn.Conv2d(8, 8, 1), nn.Dropout(0.5)
+
+    def forward(self, x):
+        return self.drop(self.conv(x))
+
+
+class Dropped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.other, self.inner, self.drop = nn.Conv2d(3, 8, 3), Inner(), nn.Dropout(0.5)
+        self.classifier = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.classifier(self.drop(self.inner(self.other(x)).mean((2, 3))))
+
+
 class TestTorch(Wrapping):
     backend = "torch"
     head = "classifier"
@@ -35,6 +65,18 @@ class TestTorch(Wrapping):
         with torch.inference_mode():
             return net(torch.from_numpy(x).permute(0, 3, 1, 2).float()).numpy()
 
+    def variant(self, activation="relu", ending="", channels=3, bias=True):
+        torch.manual_seed(0)
+        return Variant(getattr(torch, activation), ending, channels, bias)
+
+    def dropped(self):
+        torch.manual_seed(0)
+        return Dropped()
+
+    def live_layers(self, model):
+        model.set_training(True)
+        return {"root": model.native.drop.training, "inner": model.native.inner.drop.training}
+
     def test_blocks_are_children(self):
         model = self.wrap(self.native())
         assert model.blocks == ("stem.0", "stem.1", "layer.0", "layer.1", "head")
@@ -45,7 +87,13 @@ class TestTorch(Wrapping):
         net = self.native()
         net.forward = lambda x: {"logits": x}
         with pytest.raises(xfer.XferError, match="expected a tensor of logits"):
-            self.wrap(net).logits(IMAGES)
+            self.wrap(net)
+
+    def test_a_head_that_does_not_run(self):
+        net = self.native()
+        net.forward = lambda x: x.mean((2, 3))
+        with pytest.raises(xfer.XferError, match="runs its head 0 times"):
+            self.wrap(net)
 
 
 def test_timm():

@@ -56,11 +56,12 @@ class Backend(Engine):
     def stepper(self, model: BaseModel, update: UpdateSpec) -> Stepper:
         """What trains `model` by one update at a time; see `Stepper`."""
 
-    def describe(self, native: Any, head: str) -> Description:
+    def describe(self, native: Any, head: str, image_size: int | None) -> Description:
         """What `xfer.wrap` needs to know of a native network; a backend that wraps none keeps this.
 
         Raises:
-            UsageError: not a network of this framework, or no linear layer in what `head` names.
+            UsageError: not a network of this framework; no linear layer in what `head` names; or a network that does
+                not take RGB images (of `image_size`, if it takes any), or gives something else than logits.
         """
         raise BackendError(f"backend {self.name!r} wraps no networks")
 

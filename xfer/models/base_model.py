@@ -100,7 +100,7 @@ class BaseModel(Network):
         self.new_heads += 1
         self.write(self.spec.initial_heads(seed))
         # Also where the names are the same: the tensors are new.
-        self.set_trainable(frozenset(backbone | {n for n in self.parameters if self.card.block_of(n) == "head"}))
+        self.set_trainable(frozenset(backbone | {n for n in self.freezable if self.card.block_of(n) == "head"}))
         self.freezer.snapshot()
 
     def features(self, images: Any, *, batch_size: int = 32) -> np.ndarray:

@@ -13,7 +13,6 @@ from xfer.data.columns import Columns
 from xfer.errors import CheckpointError, UnknownNameError, UsageError, WeightsError
 from xfer.models.backend import Backend, any_backend
 from xfer.models.base_model import BaseModel
-from xfer.models.network import STATISTICS
 from xfer.models.spec import ModelSpec
 from xfer.runtime.devices import deterministic as resolve_deterministic
 from xfer.specs.head import EstimatorHead, Head
@@ -183,7 +182,8 @@ def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | No
     if manifest.model.startswith("wrapped:"):
         raise WeightsError(
             f"{run.path} holds {manifest.model}, a network that xfer did not build: build it yourself and give the run "
-            f"to xfer.wrap(network, backend={manifest.backend!r}, head=..., weights=...)"
+            f"to xfer.wrap(network, backend={manifest.backend!r}, head=..., weights=...), whose result Trainer.resume "
+            "takes as model"
         )
     engine = any_backend(backend, manifest.backend)
     device = engine.resolve_device(given.device)
@@ -209,7 +209,7 @@ def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | No
     model.undecided = (given.precision or manifest.precision) == "auto" and fast
     if new is None:
         model.columns, model.decision, model.estimator = run.columns(), manifest.decision, run.estimator()
-        model.freezer.restore(name for name in manifest.trainable if name in model.parameters)
+        model.freezer.restore(name for name in manifest.trainable if name in model.shapes())
     return model
 
 
@@ -245,7 +245,7 @@ def _ready(
         from xfer.weights import fit
 
         model.write(fit(_with_auxiliary(arrays, spec, shapes, seed), shapes, source=source, model=spec.card.name))
-    model.set_trainable(frozenset(name for name in shapes if not name.endswith(STATISTICS)))
+    model.set_trainable(frozenset(model.freezable))
     if new is not None:
         if arrays is None:
             model.columns = new.columns

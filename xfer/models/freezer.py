@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xfer.errors import FrozenError, UnknownNameError, UsageError
-from xfer.models.network import Network
+from xfer.models.network import Network, layer_of
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,19 @@ class Freezer:
             wanted = self._model.blocks[-_within(last, len(self._model.blocks) - 1, "blocks") - 1 :]
             chosen |= {name for name, block in blocks.items() if block in wanted}
         if layers is not None:
-            every = list(dict.fromkeys(map(_layer, blocks)))
+            every = list(dict.fromkeys(map(layer_of, blocks)))
             last_ones = set(every[len(every) - _within(layers, len(every), "layers") :])
-            chosen |= {name for name in blocks if _layer(name) in last_ones}
+            chosen |= {name for name in blocks if layer_of(name) in last_ones}
         if not names and last is None and layers is None:
             chosen = set(blocks)
         return self._apply(set(self._model.trainable) | chosen)
 
     def freeze_norm(self) -> FreezeReport:
-        """Freeze every batch normalisation of the backbone, in addition to what is frozen; its statistics stay."""
+        """Freeze every layer of the backbone with running statistics, in addition to what is frozen; they stay."""
         shapes = self._model.shapes()
-        norms = {n for n, block in self._blocks().items() if f"{_layer(n)}.running_mean" in shapes and block != "head"}
+        norms = {
+            n for n, block in self._blocks().items() if f"{layer_of(n)}.running_mean" in shapes and block != "head"
+        }
         return self._apply(set(self._model.trainable) - norms)
 
     def restore(self, trainable: Iterable[str]) -> FreezeReport:
@@ -97,13 +99,13 @@ class Freezer:
         return FreezeReport({block: (trained, kept) for block, (trained, kept) in counts.items()})
 
     def frozen(self) -> list[str]:
-        """Names of all frozen tensors: parameters, and statistics of layers in which nothing is trainable."""
-        trainable, parameters = self._model.trainable, self._model.parameters
-        live = {_layer(name) for name in trainable}
+        """Names of all frozen tensors: parameters, and buffers of layers in which nothing is trainable."""
+        trainable, units = self._model.trainable, set(self._model.freezable)
+        live = {layer_of(name) for name in trainable}
         return [
             name
             for name in self._model.shapes()
-            if name not in trainable and (name in parameters or _layer(name) not in live)
+            if name not in trainable and (name in units or layer_of(name) not in live)
         ]
 
     def snapshot(self) -> None:
@@ -136,16 +138,16 @@ class Freezer:
         return {name: hashlib.sha256(array.tobytes()).digest() for name, array in arrays.items()}
 
     def _blocks(self) -> dict[str, str]:
-        """The block of every parameter. A module may hold parameters and blocks, such as the encoder of a ViT."""
-        return {name: self._model.card.block_of(name) for name in self._model.parameters}
+        """The block of all that a plan names. A module may hold parameters and blocks, such as the encoder of a ViT."""
+        return {name: self._model.card.block_of(name) for name in self._model.freezable}
 
     def _matching(self, patterns: Iterable[str]) -> set[str]:
-        """The parameters that the patterns choose."""
+        """The tensors that the patterns choose."""
         blocks, found = self._blocks(), set[str]()
         for pattern in patterns:
-            hits = {name for name, block in blocks.items() if self._matches(pattern, _layer(name), block)}
+            hits = {name for name, block in blocks.items() if self._matches(pattern, layer_of(name), block)}
             if not hits:
-                layers = dict.fromkeys(map(_layer, blocks))
+                layers = dict.fromkeys(map(layer_of, blocks))
                 raise UnknownNameError("block or layer", pattern, [*self._model.blocks, *layers])
             found |= hits
         return found
@@ -159,10 +161,6 @@ class Freezer:
             except re.error as error:
                 raise UsageError(f"{pattern!r} is not a regular expression: {error}") from None
         return fnmatch.fnmatchcase(layer, pattern) or layer.startswith(pattern + ".")
-
-
-def _layer(tensor: str) -> str:
-    return tensor.rsplit(".", 1)[0]
 
 
 def _within(number: int, available: int, what: str) -> int:

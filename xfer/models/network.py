@@ -24,6 +24,8 @@ from xfer.specs.precision import Precision
 from xfer.zoo.card import Card
 
 STATISTICS = (".running_mean", ".running_var")
+WRAPPED = "wrapped"  # the family of networks that are not the zoo's
+_PROBE = 4  # images
 
 
 class Network(ABC):
@@ -36,7 +38,7 @@ class Network(ABC):
     Attributes:
         backend: the framework.
         spec: everything that the network was built from.
-        trainable: names of the tensors that training changes.
+        trainable: the freeze plan, names of `freezable` that training changes.
         columns: the transformer of the columns that the head reads beside the features, if it reads any.
         decision: temperature and thresholds, from logits to the predicted class.
         estimator: a scikit-learn estimator that gives the logits in place of the head, if there is one.
@@ -80,8 +82,16 @@ class Network(ABC):
 
     @property
     def parameters(self) -> dict[str, int]:
-        """Number of elements of every tensor that could be trained, in forward order."""
-        return {name: int(np.prod(shape)) for name, shape in self.shapes().items() if not name.endswith(STATISTICS)}
+        """Number of elements of every tensor that has a gradient, in forward order."""
+        buffers = self.buffers()
+        return {name: int(np.prod(shape)) for name, shape in self.shapes().items() if name not in buffers}
+
+    @property
+    def freezable(self) -> tuple[str, ...]:
+        """What a freeze plan names, in forward order: all parameters, and buffers of layers that have no parameter."""
+        buffers = self.buffers()
+        layers = {layer_of(name) for name in self.shapes() if name not in buffers}
+        return tuple(name for name in self.shapes() if name not in buffers or layer_of(name) not in layers)
 
     def weights(self) -> dict[str, np.ndarray]:
         """All tensors by canonical name, statistics included."""
@@ -128,7 +138,10 @@ class Network(ABC):
         before = stages[: stages.index(after) + 1]
         beside = tuple(f"{branch.name}." for branch in self.card.auxiliary)  # no later block reads them
         names = [name for name in self.shapes() if self.card.block_of(name) in before and not name.startswith(beside)]
-        return fingerprint.namespace(self.spec, self.backend, self.read(names), after, augmented)
+        arrays = self.read(names)
+        if self.card.family == WRAPPED:  # the weights alone do not say what it computes
+            arrays["outputs of random images"] = self._probe(after)
+        return fingerprint.namespace(self.spec, self.backend, arrays, after, augmented)
 
     def logits(self, inputs: np.ndarray | Inputs) -> np.ndarray:
         """Class scores (N, K) of uint8 images (N, S, S, 3), or of `Inputs`, in inference mode."""
@@ -197,6 +210,11 @@ class Network(ABC):
             )
         return given
 
+    def _probe(self, after: str) -> np.ndarray:
+        size = self.spec.preprocessing.size
+        images = np.random.default_rng(0).integers(0, 256, (_PROBE, size, size, 3)).astype(np.uint8)
+        return self.stage(images, after)
+
     def _run_estimator(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         if not isinstance(self.estimator, FittedEstimator):
             raise UsageError("the head is an estimator that has not been fitted: call Trainer(model).fit(data) first")
@@ -219,7 +237,11 @@ class Network(ABC):
 
     @abstractmethod
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of all tensors by canonical name in forward order, statistics included."""
+        """Shapes of all tensors by canonical name in forward order, buffers included."""
+
+    def buffers(self) -> frozenset[str]:
+        """Names of the tensors that have no gradient: running statistics, and other buffers of a wrapped network."""
+        return frozenset(name for name in self.shapes() if name.endswith(STATISTICS))
 
     @abstractmethod
     def read(self, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -244,3 +266,8 @@ class Network(ABC):
     @abstractmethod
     def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         """See `outputs`; inputs and stages are valid. Columns join the features before the head."""
+
+
+def layer_of(tensor: str) -> str:
+    """The name of the layer that a tensor belongs to; its own where it is the network's itself."""
+    return tensor.rpartition(".")[0] or tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ class Description:
         classes: how many logits it gives.
         parameters: trainable numbers.
         precision: in which it computes.
+        ends_with_head: whether its output is that of the head, or its softmax.
         preprocessing: that it was trained for, if it says so (timm's do).
         image_size: in pixels, if it takes one size alone.
     """
@@ -37,8 +39,24 @@ class Description:
     classes: int
     parameters: int
     precision: Precision
+    ends_with_head: bool = True
     preprocessing: Preprocessing | None = None
     image_size: int | None = None
+
+
+def block_names(layers: Sequence[str]) -> list[str]:
+    """Names of blocks after their layers: a network may call a layer as xfer calls a stage of its own."""
+    found: list[str] = []
+    for name in layers:
+        while name in ("input", "features", "head") or name in found:
+            name += "_"
+        found.append(name)
+    return found
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error, or its kind where it has none."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import numpy as np
 from xfer.errors import CheckpointError, DeviceError, UsageError
 from xfer.models import compilation
 from xfer.models.base_model import BaseModel
-from xfer.models.network import STATISTICS
 from xfer.specs.inputs import Inputs
 from xfer.specs.update import UpdateSpec
 
@@ -135,8 +134,8 @@ class Stepper(ABC):
         return [(part, (seed + i * _STRIDE) % 2**32) for i, part in enumerate(parts)]
 
     def statistics(self) -> Mapping[str, Any]:
-        """Copies of what a forward pass in training changes: running statistics."""
-        return self.model.read(name for name in self.model.shapes() if name.endswith(STATISTICS))
+        """Copies of what a forward pass in training may change: running statistics, and other buffers."""
+        return self.model.read(self.model.buffers())
 
     def restore(self, statistics: Mapping[str, Any]) -> None:
         """Set what `statistics` returned."""
@@ -245,7 +244,7 @@ class Stepper(ABC):
                 "unfreeze fewer blocks, or use another device"
             )
         self.micro_batch_size = (before + 1) // 2
-        live = any(name.endswith(STATISTICS) for name in self.model.live_weights())
+        live = not self.model.buffers().issubset(self.model.freezer.frozen())
         print(
             f"out of memory with {before} images: gradients are accumulated over micro-batches of "
             f"{self.micro_batch_size}, the batch stays {images}"

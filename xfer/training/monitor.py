@@ -9,6 +9,7 @@ import numpy as np
 
 from xfer.errors import UsageError
 from xfer.evaluation.metrics import METRICS, is_metric
+from xfer.specs.training_settings import TrainingSettings
 from xfer.training.callback import Callback, TrainerView, below
 from xfer.training.history import Row
 
@@ -65,6 +66,14 @@ class MetricMonitor(Callback):
 def lower_is_better(monitor: str) -> bool:
     """Whether a value in the history is a loss or an error."""
     return monitor.removeprefix("val_") in _LOWER or monitor.endswith(tuple(f"_{name}" for name in _LOWER))
+
+
+def monitors(settings: TrainingSettings, *, validated: bool) -> list[MetricMonitor]:
+    """Early stopping and best weights, as the settings say; without validation, metrics are those of training."""
+    monitor = settings.monitor if validated else "loss"
+    stopping = [] if settings.early_stopping is None else [EarlyStopping(settings.early_stopping, monitor)]
+    best = [BestWeights(monitor)] if settings.restore_best and settings.swa is None else []
+    return [*stopping, *best]
 
 
 class EarlyStopping(MetricMonitor):

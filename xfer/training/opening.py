@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xfer.checkpoints.checkpoint import Checkpoint, open_checkpoint
-from xfer.checkpoints.manifest import TrainingState
+from xfer.checkpoints.manifest import FitPlan, TrainingState
 from xfer.checkpoints.rotation import latest_checkpoint
 from xfer.data import Augment, Budget, Mix
 from xfer.errors import CheckpointError, UsageError
+from xfer.models.base_model import BaseModel
 from xfer.specs.option import about
 from xfer.specs.training_settings import TrainingSettings
 
@@ -52,3 +53,19 @@ def check_settings(settings: TrainingSettings) -> None:
         raise UsageError(
             f"cache_views={settings.cache_views}: mix={settings.mix} blends other images each epoch; leave one out"
         )
+
+
+def check_fit(model: BaseModel, plan: FitPlan | None, epochs: int | None) -> None:
+    """Refuse a fit that would train nothing, or a number of epochs that makes no sense.
+
+    Args:
+        model: what is to be trained.
+        plan: the fit that was interrupted, if one was.
+        epochs: how many, or None to finish the interrupted fit.
+    """
+    if epochs is None and plan is None and model.estimator is None:
+        raise UsageError("no fit was interrupted: say for how many epochs to train")
+    if epochs is not None and epochs < 1:
+        raise UsageError(f"epochs={epochs}: give at least 1")
+    if model.estimator is None and not model.trainable & model.parameters.keys():
+        raise UsageError("nothing is trainable: call model.unfreeze() first")

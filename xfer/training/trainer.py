@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from xfer.checkpoints.checkpoint import Checkpoint
 from xfer.checkpoints.fit_progress import FitProgress
 from xfer.checkpoints.manifest import FitPlan, TrainingState
 from xfer.checkpoints.rotation import Checkpoints
@@ -20,6 +21,7 @@ from xfer.models.backend import Backend, get_backend
 from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
 from xfer.models.stepper import Stepper
+from xfer.models.wrap import restore
 from xfer.runtime.signals import Watch
 from xfer.specs.loss import LossSpec
 from xfer.specs.option import takes_settings
@@ -31,8 +33,8 @@ from xfer.training.callback import Callback
 from xfer.training.estimator_fit import fit_estimator
 from xfer.training.fit_state import Fit
 from xfer.training.history import History
-from xfer.training.monitor import BestWeights, EarlyStopping
-from xfer.training.opening import check_settings, open_run
+from xfer.training.monitor import monitors
+from xfer.training.opening import check_fit, check_settings, open_run
 from xfer.training.progress import Progress
 from xfer.training.weight_averaging import WeightAverage
 
@@ -129,6 +131,7 @@ class Trainer:
         cls,
         run: str | Path,
         *,
+        model: BaseModel | None = None,
         backend: str | Backend | None = None,
         device: str = "auto",
         compile: bool = False,
@@ -147,6 +150,7 @@ class Trainer:
 
         Args:
             run: a folder that `save` wrote; or one with checkpoints, of which the newest undamaged one is taken.
+            model: of a run of a network of your own: what `xfer.wrap(network, ..., weights=run)` makes.
             backend, device, compile, deterministic: as in `xfer.load`.
             callbacks, checkpoints, progress, cache: as in `Trainer`.
             options: settings that replace those of the run: `workers`, `image_memory`, `on_bad`, `early_stopping`,
@@ -156,27 +160,19 @@ class Trainer:
             CheckpointError: the run is damaged, or has no training state. UsageError: a setting that a run keeps.
         """
         opened, state, stored = open_run(run, cls.settings_type, options)
-        trainer = cls(
-            load(opened.path, backend=backend, device=device, compile=compile, deterministic=deterministic),
-            settings=stored,
-            loss=None if state.loss.tasks else state.loss,
-            callbacks=callbacks,
-            checkpoints=checkpoints,
-            progress=progress,
-            cache=cache,
-            **options,
-        )
-        trainer.stepper.load_state(opened.optimizer_state())
-        trainer.stepper.micro_batch_size = state.micro_batch_size
-        trainer.rates, trainer.batch_size = state.rates, state.batch_size
-        trainer.epoch, trainer.batch, trainer.plan = state.epoch, state.step, state.fit
-        trainer.saved = opened.path
-        trainer._restored = opened.progress()
-        if trainer._restored is None:
-            trainer.history.read(opened.path)
+        if model is None:
+            model = load(opened.path, backend=backend, device=device, compile=compile, deterministic=deterministic)
         else:
-            trainer.history[:], trainer.extra = trainer._restored.history, trainer._restored.extra
-            trainer.skipped = [Skipped(*bad) for bad in trainer._restored.skipped]
+            restore(model, opened)
+        loss = None if state.loss.tasks else state.loss
+        beside: dict[str, Any] = {
+            "callbacks": callbacks,
+            "checkpoints": checkpoints,
+            "progress": progress,
+            "cache": cache,
+        }
+        trainer = cls(model, settings=stored, loss=loss, **beside, **options)
+        trainer._go_on_from(opened, state)
         return trainer
 
     @property
@@ -212,12 +208,7 @@ class Trainer:
             has ended. CheckpointError: a checkpoint cannot be written; the one before stays. Interrupted: by Ctrl-C or
             SIGTERM, with a checkpoint.
         """
-        if epochs is None and self.plan is None and self.model.estimator is None:
-            raise UsageError("no fit was interrupted: say for how many epochs to train")
-        if epochs is not None and epochs < 1:
-            raise UsageError(f"epochs={epochs}: give at least 1")
-        if self.model.estimator is None and not self.model.trainable:
-            raise UsageError("nothing is trainable: call model.unfreeze() first")
+        check_fit(self.model, self.plan, epochs)
         source = load_data(data)
         if self._stepper is None:
             counts = source.train.counts()
@@ -230,7 +221,7 @@ class Trainer:
         if epochs is not None:
             self.batch, self.plan, self._restored = 0, FitPlan(self.epoch, epochs, phase), None
         assert self.plan is not None
-        callbacks = self._callbacks(validated=validation is not None)
+        callbacks = [*self.callbacks, *monitors(self.settings, validated=validation is not None)]
         # The processes of a run would end after different updates.
         active = self.distributed.size == 1 and self.checkpoints is not None
         with self.checkpoints or nullcontext(), Watch(active=active) as watch:
@@ -326,6 +317,18 @@ class Trainer:
             micro_batch_size=self.stepper.micro_batch_size,
         )
 
+    def _go_on_from(self, run: Checkpoint, state: TrainingState) -> None:
+        self.stepper.load_state(run.optimizer_state())
+        self.stepper.micro_batch_size = state.micro_batch_size
+        self.rates, self.batch_size = state.rates, state.batch_size
+        self.epoch, self.batch, self.plan = state.epoch, state.step, state.fit
+        self.saved, self._restored = run.path, run.progress()
+        if self._restored is None:
+            self.history.read(run.path)
+        else:
+            self.history[:], self.extra = self._restored.history, self._restored.extra
+            self.skipped = [Skipped(*bad) for bad in self._restored.skipped]
+
     def _build_stepper(self, loss: LossSpec) -> None:
         backend = get_backend(self.model.backend)
         self._stepper = backend.stepper(self.model, self.settings.update_spec(loss))
@@ -341,10 +344,3 @@ class Trainer:
         if self._restored is not None:  # nothing has happened since
             return self._restored
         return FitProgress(tuple(self.history), skipped=tuple((b.name, b.reason, b.imputed) for b in self.skipped))
-
-    def _callbacks(self, *, validated: bool) -> list[Callback]:
-        """The callbacks of one fit; without validation, metrics are those of training."""
-        settings, monitor = self.settings, self.settings.monitor if validated else "loss"
-        stopping = [] if settings.early_stopping is None else [EarlyStopping(settings.early_stopping, monitor)]
-        best = [BestWeights(monitor)] if settings.restore_best and settings.swa is None else []
-        return [*self.callbacks, *stopping, *best]

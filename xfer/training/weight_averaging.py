@@ -52,6 +52,6 @@ class WeightAverage(Callback):
 
 
 def mean_weights(total: dict[str, np.ndarray], count: int, model: BaseModel) -> dict[str, np.ndarray]:
-    """Sums of tensors divided by their number, in the model's precision."""
-    kind = np.float64 if model.spec.precision == "fp64" else np.float32
-    return {name: (array / count).astype(kind) for name, array in total.items()}
+    """Sums of tensors divided by their number, in the types of the model's tensors."""
+    kinds = {name: array.dtype for name, array in model.read(total).items()}
+    return {name: (array / count).astype(kinds[name]) for name, array in total.items()}
