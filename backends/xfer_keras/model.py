@@ -39,6 +39,15 @@ class KerasModel(BaseModel):
         if spec.precision == "bf16":
             self.apply_precision()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled by what it was made from: Keras copies a layer and its variables apart from each other."""
+        state = {name: getattr(self, name) for name in ("columns", "decision", "estimator", "undecided")}
+        return _restored, (self.made_from(), self.spec, self.weights(), self.trainable, state)
+
+    def made_from(self) -> tuple[Any, ...]:
+        """The class and its arguments, of which the head may have been replaced since."""
+        return type(self), self.backend, self.spec
+
     def build(self) -> None:
         """Make the network and its stages, with undefined weights."""
         size = self.spec.preprocessing.size
@@ -196,6 +205,24 @@ class KerasModel(BaseModel):
             yield
         finally:
             keras.config.set_dtype_policy(before)
+
+
+def _restored(
+    made_from: tuple[Any, ...],
+    spec: ModelSpec,
+    weights: Mapping[str, np.ndarray],
+    trainable: frozenset[str],
+    state: Mapping[str, Any],
+) -> KerasModel:
+    kind, *arguments = made_from
+    model: KerasModel = kind(*arguments)
+    if model.spec != spec:
+        model.spec = spec
+        model.build_head()
+    model.write(weights)
+    vars(model).update(state)
+    model.freezer.restore(trainable)
+    return model
 
 
 def joined(features: Any, columns: Any) -> Any:

@@ -30,8 +30,11 @@ class WrappedModel(KerasModel):
     """A user's model, cut in two at the head's input."""
 
     def __init__(self, backend: Engine, spec: ModelSpec, native: keras.Model) -> None:
-        self._whole = native
+        self._whole, self._made_with = native, spec
         super().__init__(backend, spec)
+
+    def made_from(self) -> tuple[Any, ...]:
+        return type(self), self.backend, self._made_with, self._whole
 
     def build(self) -> None:
         native, named = self._whole, names_of(self._whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,7 @@ from xfer.features.gan import GanSpec
 from xfer.models.base_model import BaseModel
 from xfer.models.spec import Description
 from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext, launch_environment
+from xfer.runtime.shared_mode import SharedMode
 from xfer.specs.update import UpdateSpec
 from xfer_torch.distributed import joined
 from xfer_torch.gan import TorchGan
@@ -58,31 +59,18 @@ class TorchBackend(Backend):
 
     @contextmanager
     def deterministically(self, spec: ModelSpec) -> Iterator[None]:
-        if not spec.deterministic:
-            yield
-            return
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
-        cudnn, memory = torch.backends.cudnn, torch.utils.deterministic
-        before = torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory
-        cudnn_before = cudnn.deterministic, cudnn.benchmark
-        # As torch.use_deterministic_algorithms, which imports the compiler besides. Nothing here reads memory that was
-        # not written, so none is filled.
-        torch.set_deterministic_debug_mode("error")
-        memory.fill_uninitialized_memory = False
-        cudnn.deterministic, cudnn.benchmark = True, False
-        try:
-            yield
-        except RuntimeError as error:
-            if "does not have a deterministic implementation" not in str(error):
-                raise
-            raise DeviceError(
-                f"{str(error).partition(', but')[0]} on {spec.device}: freeze the block that needs it, or give "
-                "deterministic=False or device='cpu'"
-            ) from None
-        finally:
-            torch.set_deterministic_debug_mode(before[0])
-            memory.fill_uninitialized_memory = before[1]
-            cudnn.deterministic, cudnn.benchmark = cudnn_before
+        as_usual = torch.inference_mode(False), torch.enable_grad(), torch.autocast(_kind(spec), enabled=False)
+        with _deterministic_algorithms(spec.deterministic), as_usual[0], as_usual[1], as_usual[2]:
+            torch.clear_autocast_cache()  # an outer context keeps casts of weights that have changed since
+            try:
+                yield
+            except RuntimeError as error:
+                if "does not have a deterministic implementation" not in str(error):
+                    raise
+                raise DeviceError(
+                    f"{str(error).partition(', but')[0]} on {spec.device}: freeze the block that needs it, or give "
+                    "deterministic=False or device='cpu'"
+                ) from None
 
     def peak_memory(self, device: str) -> int | None:
         return torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else None
@@ -126,3 +114,30 @@ class TorchBackend(Backend):
         self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec
     ) -> TorchGan:
         return TorchGan(weights, classifier, spec)
+
+
+def _kind(spec: ModelSpec) -> str:
+    return spec.device.partition(":")[0]
+
+
+def _switch_on() -> Callable[[], None]:
+    """Deterministic algorithms in the whole process; returns what restores the user's settings."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
+    cudnn, memory = torch.backends.cudnn, torch.utils.deterministic
+    before = torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory
+    cudnn_before = cudnn.deterministic, cudnn.benchmark
+    # As torch.use_deterministic_algorithms, which imports the compiler besides. Nothing here reads memory that was not
+    # written, so none is filled.
+    torch.set_deterministic_debug_mode("error")
+    memory.fill_uninitialized_memory = False
+    cudnn.deterministic, cudnn.benchmark = True, False
+
+    def restore() -> None:
+        torch.set_deterministic_debug_mode(before[0])
+        memory.fill_uninitialized_memory = before[1]
+        cudnn.deterministic, cudnn.benchmark = cudnn_before
+
+    return restore
+
+
+_deterministic_algorithms = SharedMode(_switch_on)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ from xfer_torch.model import TorchModel, to_numpy
 from xfer_torch.optimizer import Optimizer
 
 Outputs = list[tuple[float, Tensor]]
+_generators = threading.RLock()  # torch has one of a kind for all threads
 
 
 class TorchStepper(Stepper):
@@ -120,9 +122,9 @@ class TorchStepper(Stepper):
 
     @contextmanager
     def _seeded(self, seed: int) -> Iterator[None]:
-        """The user's random generators stay as they are."""
+        """Torch's generators for this thread alone, seeded; the user's state of them stays as it is."""
         device = self.model.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with _generators, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             yield
 

@@ -8,6 +8,7 @@ from xfer.testing import BackendSuite
 class TestKeras(BackendSuite):
     backend = "tensorflow"
     taken_by = "arrays"
+    collected = True
 
     def out_of_memory(self):
         return tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")

@@ -35,6 +35,7 @@ class TrainingState:
         settings: the document of `xfer.specs.training_settings.TrainingSettings`, checked when it is used.
         loss: the loss, with class weights and priors as numbers.
         rates: learning rate of each block, before the schedule.
+        base_rates: those that fine-tuning lowers; None where they are `rates`.
         batch_size: images an update; a number also where the settings say "auto".
         epoch, step: the next epoch and batch to train on.
         fit: the fit that was interrupted, if one was.
@@ -49,6 +50,7 @@ class TrainingState:
     step: int
     fit: FitPlan | None = None
     micro_batch_size: int | None = None
+    base_rates: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)

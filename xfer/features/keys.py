@@ -15,6 +15,7 @@ from PIL import Image
 
 from xfer.data import Loader, Split
 from xfer.data.cached import view_codes, view_keys
+from xfer.data.dataset import Images
 from xfer.data.images.decode import BadImageError, opened
 from xfer.data.workers import threads
 from xfer.models.base_model import BaseModel
@@ -46,6 +47,7 @@ class Augmented:
             keys = loader.keys(epoch)
             codes = np.union1d(codes, view_codes(np.column_stack([np.full(len(keys), epoch % number), keys])))
         keys, contents = view_keys(codes), digests_of(loader.split, loader.workers)
+        loader.split = checked(loader.split, contents)
         digests = [
             hashlib.sha256(contents[i] + f"{loader.augmentation(i)} {view} {i} {nth}".encode()).digest()
             for view, i, nth in keys.tolist()
@@ -70,11 +72,41 @@ class Job:
 
 def plain_job(model: BaseModel, split: Split, batch_size: int, workers: int | None) -> Job:
     """The job of a split whose images are taken as they are."""
-    alone = replace(split, columns=None, column_names=(), targets=None)
+    digests = digests_of(split, workers)
+    alone = checked(replace(split, columns=None, column_names=(), targets=None), digests)
     loader = Loader(alone, model.spec.preprocessing, batch_size=batch_size, workers=workers)
     keys = np.zeros((len(split), 3), np.int64)
     keys[:, 1] = np.arange(len(split))
-    return Job(loader, keys, digests_of(split, workers))
+    return Job(loader, keys, digests)
+
+
+def checked(split: Split, digests: Sequence[bytes]) -> Split:
+    """The split, whose images are refused where they are not those of the digests any more."""
+    return replace(split, images=_Checked(split.images, digests, split.names))
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """Images that are the same each time; files are handed over as the bytes whose digest was compared."""
+
+    images: Images
+    digests: Sequence[bytes]
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def __getitem__(self, index: int) -> Any:
+        """What `decode` reads.
+
+        Raises:
+            OSError: the file has changed, or the data set gives other pixels each time.
+        """
+        source = self.images[index]
+        found: Any = _bytes(Path(source)) if isinstance(source, str | os.PathLike) else source
+        if _content(source if found is None else found) != self.digests[index]:
+            raise OSError(f"{self.names[index]} is not the same each time it is read")
+        return source if found is None else found
 
 
 def digests_of(split: Split, workers: int | None) -> list[bytes]:
@@ -98,12 +130,15 @@ def _content(source: Any) -> bytes:
     elif isinstance(source, bytes):
         found.update(b"file " + source)
     else:
-        try:
-            with opened(Path(source)) as file:
-                found.update(b"file ")
-                while part := file.read(2**20):
-                    found.update(part)
-        except (OSError, BadImageError):
-            found = hashlib.sha256()
-            found.update(b"missing " + os.fsencode(source))
+        content = _bytes(Path(source))
+        found.update(b"missing " + os.fsencode(source) if content is None else b"file " + content)
     return found.digest()
+
+
+def _bytes(path: Path) -> bytes | None:
+    """A file's; None where it cannot be read."""
+    try:
+        with opened(path) as file:
+            return file.read()
+    except (OSError, BadImageError):
+        return None

@@ -18,12 +18,10 @@ from xfer.data.loader import Loader
 from xfer.data.sources.load import pictures
 from xfer.data.transforms.test_time import TestTimeView, views_of
 from xfer.errors import UnknownNameError, UsageError
-from xfer.models.engine import Engine
 from xfer.models.finite import check_predictions
 from xfer.models.freezer import Freezer, FreezeReport
 from xfer.models.network import Network
 from xfer.models.predictions import Prediction, rank
-from xfer.models.spec import ModelSpec
 from xfer.specs.decision import Decision, softmax
 from xfer.specs.estimator import FittedEstimator
 from xfer.specs.head import EstimatorHead, Head
@@ -34,13 +32,13 @@ from xfer.specs.tasks import Task, output_names, split_outputs
 class BaseModel(Network):
     """A network to freeze, train, evaluate, predict with and save.
 
-    Attributes:
-        freezer: the freeze plan.
+    Threads may share it: one at a time runs it or changes it. It can be pickled and copied.
     """
 
-    def __init__(self, backend: Engine, spec: ModelSpec) -> None:
-        super().__init__(backend, spec)
-        self.freezer = Freezer(self)
+    @property
+    def freezer(self) -> Freezer:
+        """The freeze plan."""
+        return Freezer(self)  # made anew: a model that is part of a circle would not be freed when it is let go of
 
     def freeze(self, *layers: str) -> FreezeReport:
         """Freeze layers, or everything but the head; see `Freezer.freeze`."""
@@ -67,8 +65,9 @@ class BaseModel(Network):
                 raise UnknownNameError("tensor", name, shapes)
             if tuple(array.shape) != shapes[name]:
                 raise UsageError(f"tensor {name!r} has shape {tuple(array.shape)}: expected {shapes[name]}")
-        self.write(arrays)
-        self.freezer.snapshot()
+        with self.exclusively():
+            self.write(arrays)
+            self.freezer.snapshot()
 
     def replace_head(
         self,
@@ -93,15 +92,16 @@ class BaseModel(Network):
         width = columns if isinstance(columns, int) else columns.width
         backbone = {name for name in self.trainable if self.card.block_of(name) != "head"}
         network = head if isinstance(head, Head) else Head()
-        self.spec = replace(self.spec, head=network, classes=names, tasks=tasks, columns=width)
-        self.columns, self.decision = (None if isinstance(columns, int) else columns), Decision()
-        self.estimator = head if isinstance(head, EstimatorHead) else None
-        self.build_head()
-        self.new_heads += 1
-        self.write(self.spec.initial_heads(seed))
-        # Also where the names are the same: the tensors are new.
-        self.set_trainable(frozenset(backbone | {n for n in self.freezable if self.card.block_of(n) == "head"}))
-        self.freezer.snapshot()
+        with self.exclusively():
+            self.spec = replace(self.spec, head=network, classes=names, tasks=tasks, columns=width)
+            self.columns, self.decision = (None if isinstance(columns, int) else columns), Decision()
+            self.estimator = head if isinstance(head, EstimatorHead) else None
+            self.build_head()
+            self.new_heads += 1
+            self.write(self.spec.initial_heads(seed))
+            # Also where the names are the same: the tensors are new.
+            self.set_trainable(frozenset(backbone | {n for n in self.freezable if self.card.block_of(n) == "head"}))
+            self.freezer.snapshot()
 
     def features(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
         """The input of the head for each image, for files, images, arrays or a data split as in `predict`.

@@ -26,7 +26,9 @@ class Engine(ABC):
         """Canonical names of the available devices, accelerators first, always with `cpu`."""
 
     def deterministically(self, spec: ModelSpec) -> AbstractContextManager[object]:
-        """The context of every pass of a network; with `spec.deterministic` the same pass is bitwise the same in it.
+        """The context of every pass of a network, in which modes that the user has entered do not count.
+
+        With `spec.deterministic` the same pass is bitwise the same in it.
 
         A backend whose passes always are keeps this one.
 

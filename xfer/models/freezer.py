@@ -45,7 +45,6 @@ class Freezer:
 
     def __init__(self, model: Network) -> None:
         self._model = model
-        self._digests: dict[str, bytes] = {}
 
     def freeze(self, *layers: str) -> FreezeReport:
         """Freeze the layers named, in addition to what is frozen; with no names, everything but the head.
@@ -108,9 +107,12 @@ class Freezer:
             if name not in trainable and (name in units or layer_of(name) not in live)
         ]
 
-    def snapshot(self) -> None:
-        """Take the present bytes of what is frozen as those that `verify` expects."""
-        self._digests = self._digest()
+    def snapshot(self, names: Iterable[str] | None = None) -> None:
+        """Take the present bytes of what is frozen, or of these tensors of it, as those that `verify` expects."""
+        if names is None:
+            self._model.digests = self._digest(self.frozen())
+        else:
+            self._model.digests |= self._digest(self._model.digests.keys() & set(names))
 
     def verify(self) -> int:
         """Verify that every frozen tensor has the bytes it had when the plan was made.
@@ -121,8 +123,8 @@ class Freezer:
         Raises:
             FrozenError: naming the tensors that changed.
         """
-        now = self._digest()
-        changed = [name for name, digest in self._digests.items() if now.get(name) != digest]
+        now = self._digest(self.frozen())
+        changed = [name for name, digest in self._model.digests.items() if now.get(name) != digest]
         if changed:
             raise FrozenError(f"{len(changed)} frozen tensors have changed: {', '.join(changed[:3])}")
         return len(now)
@@ -133,8 +135,8 @@ class Freezer:
         self.snapshot()
         return self.report()
 
-    def _digest(self) -> dict[str, bytes]:
-        arrays = self._model.read(self.frozen())
+    def _digest(self, names: Iterable[str]) -> dict[str, bytes]:
+        arrays = self._model.read(names)
         return {name: hashlib.sha256(array.tobytes()).digest() for name, array in arrays.items()}
 
     def _blocks(self) -> dict[str, str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -45,7 +48,9 @@ class Network(ABC):
         native: the framework's own object, a `torch.nn.Module` or a `keras.Model`, on normalised input.
         undecided: whether precision "auto" is still to be resolved, on the first images.
         compiled: whether inference and training run compiled, once that was chosen; see `xfer.models.compilation`.
+        generation: how often the freeze plan or the head was changed; whoever holds something of the model compares it.
         new_heads: how often the head was replaced; state of the optimizer belongs to one head.
+        digests: SHA-256 of what is frozen, from when the freeze plan was made.
     """
 
     native: Any
@@ -58,7 +63,31 @@ class Network(ABC):
         self.estimator: EstimatorHead | FittedEstimator | None = None
         self.undecided = False
         self.compiled: dict[str, bool] = {}
-        self.new_heads = 0
+        self.generation = self.new_heads = 0
+        self.digests: dict[str, bytes] = {}
+        self._lock, self._process = threading.RLock(), os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_process")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock, self._process = threading.RLock(), os.getpid()
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """One thread at a time runs or changes the network.
+
+        Raises:
+            UsageError: in a forked process, where the framework's threads and locks are gone and a pass would hang.
+        """
+        if os.getpid() != self._process:
+            raise UsageError(
+                f"{self.name} was loaded before this process was forked, where {self.backend.name} would hang: load it "
+                'in the worker, or start workers with multiprocessing.get_context("spawn")'
+            )
+        with self._lock:
+            yield
 
     @property
     def card(self) -> Card:
@@ -94,13 +123,16 @@ class Network(ABC):
         return tuple(name for name in self.shapes() if name not in buffers or layer_of(name) not in layers)
 
     def weights(self) -> dict[str, np.ndarray]:
-        """All tensors by canonical name, statistics included."""
-        return self.read(self.shapes())
+        """All tensors by canonical name, buffers included."""
+        with self.exclusively():
+            return self.read(self.shapes())
 
     def set_trainable(self, names: frozenset[str]) -> None:
         """Set `trainable`; `freeze`, `unfreeze` and `freezer` do it by blocks and layers."""
-        self.trainable = names
-        self.apply_trainable()
+        with self.exclusively():
+            self.trainable = names
+            self.generation += 1
+            self.apply_trainable()
 
     def set_precision(self, precision: Precision) -> None:
         """Compute in "fp32" or "bf16" from now on; weights, statistics, the head and the loss are float32 in both."""
@@ -171,9 +203,9 @@ class Network(ABC):
         for stage in stages:
             if stage not in known:
                 raise UnknownNameError("stage", stage, known)
-        with self.backend.deterministically(self.spec):
-            if self.spec.compile and "inference" not in self.compiled and accepted.after is None:
-                before_head = tuple(s for s in stages if s != "head")
+        with self.exclusively(), self.backend.deterministically(self.spec):
+            if self.spec.compile and "inference" not in self.compiled and accepted.after is None and len(accepted):
+                before_head = tuple(s for s in stages if s != "head") or ("features",)
                 compilation.choose(
                     "inference", lambda: self.run(accepted, before_head), self.compiled, self.spec.deterministic
                 )

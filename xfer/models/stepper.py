@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,10 +14,19 @@ from xfer.errors import CheckpointError, DeviceError, UsageError
 from xfer.models import compilation
 from xfer.models.base_model import BaseModel
 from xfer.specs.inputs import Inputs
+from xfer.specs.tasks import check_loss
 from xfer.specs.update import UpdateSpec
 
 _STRIDE = 0x9E3779B9  # between the seeds of micro-batches
 Slots = Mapping[str, Mapping[str, np.ndarray]]
+
+
+class _Built(NamedTuple):
+    """What the update rule was made for."""
+
+    generation: int
+    heads: int
+    update: UpdateSpec
 
 
 class UpdateRule(Protocol):
@@ -48,7 +58,7 @@ class Stepper(ABC):
     overflow in Adam's slots. To know it, each step waits for the device once, between gradients and update.
 
     Attributes:
-        update: what a step computes.
+        update: what a step computes; may be replaced between steps.
         optimizer: the update rule, which `rebuild` makes.
         micro_batch_size: images of a micro-batch; None for the whole batch. It is halved when memory runs out.
     """
@@ -57,8 +67,9 @@ class Stepper(ABC):
     micro_batch_size: int | None = None
 
     def __init__(self, model: BaseModel, update: UpdateSpec) -> None:
+        check_loss(update.loss, model.classes, model.spec.tasks)
         self.model, self.update = model, update
-        self._built_for: tuple[frozenset[str], int] | None = None
+        self._built_for: _Built | None = None
         self._live: tuple[str, ...] = ()
         self._fitted: set[tuple[str | None, int]] = set()
 
@@ -78,28 +89,23 @@ class Stepper(ABC):
         Raises:
             DeviceError: there is not enough memory for a single image, or in one of several processes.
         """
-        self._rebuild_if_stale()
-        accepted, targets = self._accepted(inputs), _typed(labels)
-        with self.model.backend.deterministically(self.model.spec):
-            return self._step(accepted, targets, rates, seed)
+        with self._ready():
+            return self._step(self._accepted(inputs), _typed(labels), rates, seed)
 
     def gradients(self, inputs: np.ndarray | Inputs, labels: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
         """Gradients of the loss for every trainable tensor by canonical name, torch's layouts, unclipped.
 
         The forward pass runs as in training, but neither weights nor statistics change.
         """
-        self._rebuild_if_stale()
-        accepted = self._accepted(inputs)
-        with self.model.backend.deterministically(self.model.spec):
-            return self._gradients(accepted, _typed(labels), seed)
+        with self._ready():
+            return self._gradients(self._accepted(inputs), _typed(labels), seed)
 
     def state(self) -> dict[str, np.ndarray]:
         """Optimizer slots as `slot/tensor` (`exp_avg/fc.weight`) and `step/tensor`, an int64 count of updates."""
-        self._rebuild_if_stale()
-        found = {
-            f"{slot}/{name}": array for name, slots in self.optimizer.slots().items() for slot, array in slots.items()
-        }
-        return found | {f"step/{name}": np.array(count, np.int64) for name, count in self.optimizer.counts.items()}
+        with self._ready():
+            slots, counts = self.optimizer.slots(), dict(self.optimizer.counts)
+        found = {f"{slot}/{name}": array for name, each in slots.items() for slot, array in each.items()}
+        return found | {f"step/{name}": np.array(count, np.int64) for name, count in counts.items()}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Set the slots and counts that `state` names; the others stay.
@@ -107,18 +113,18 @@ class Stepper(ABC):
         Raises:
             CheckpointError: a slot of another shape.
         """
-        self._rebuild_if_stale()
-        slots: dict[str, dict[str, np.ndarray]] = {}
-        for name, mine in self.optimizer.slots().items():
-            for slot, array in mine.items():
-                given = state.get(f"{slot}/{name}")
-                if given is not None and given.shape != array.shape:
-                    raise CheckpointError(
-                        f"optimizer slot '{slot}/{name}' has shape {given.shape}: expected {array.shape}"
-                    )
-                slots.setdefault(name, {})[slot] = array if given is None else given
-        counts = {name: int(state.get(f"step/{name}", count)) for name, count in self.optimizer.counts.items()}
-        self.optimizer.load(slots, counts)
+        with self._ready():
+            slots: dict[str, dict[str, np.ndarray]] = {}
+            for name, mine in self.optimizer.slots().items():
+                for slot, array in mine.items():
+                    given = state.get(f"{slot}/{name}")
+                    if given is not None and given.shape != array.shape:
+                        raise CheckpointError(
+                            f"optimizer slot '{slot}/{name}' has shape {given.shape}: expected {array.shape}"
+                        )
+                    slots.setdefault(name, {})[slot] = array if given is None else given
+            counts = {name: int(state.get(f"step/{name}", count)) for name, count in self.optimizer.counts.items()}
+            self.optimizer.load(slots, counts)
 
     def trainable_by_block(self) -> dict[str, list[str]]:
         """Names of the trainable tensors in forward order, by block."""
@@ -209,13 +215,21 @@ class Stepper(ABC):
                     )
         return accepted
 
+    @contextmanager
+    def _ready(self) -> Iterator[None]:
+        """The model for this thread alone, with an update rule for what is trainable now."""
+        with self.model.exclusively(), self.model.backend.deterministically(self.model.spec):
+            self._rebuild_if_stale()
+            yield
+
     def _rebuild_if_stale(self) -> None:
-        wanted = (self.model.trainable, self.model.new_heads)
+        wanted = _Built(self.model.generation, self.model.new_heads, self.update)
         if self._built_for == wanted:
             return
+        check_loss(self.update.loss, self.model.classes, self.model.spec.tasks)
         slots = {} if self._built_for is None else dict(self.optimizer.slots())
         counts = {} if self._built_for is None else dict(self.optimizer.counts)
-        fresh = self._new_tensors() if self._built_for and self._built_for[1] != self.model.new_heads else set()
+        fresh = self._new_tensors() if self._built_for and self._built_for.heads != self.model.new_heads else set()
         blocks, shapes = self.trainable_by_block(), self.model.shapes()
         self.rebuild(blocks)
         self._fitted.clear()

@@ -67,6 +67,7 @@ class Task:
             raise UsageError(f"task {self.name!r} has weight {self.weight}: give 0 or more")
         if self.kind != "single-label" and self.loss != LossSpec():
             raise UsageError(f"task {self.name!r} is {self.kind}: only a single-label task takes a loss")
+        check_loss(self.loss, self.classes, ())
 
     @property
     def term(self) -> TaskLoss:
@@ -109,6 +110,19 @@ def spans(tasks: Sequence[Task]) -> Iterator[tuple[Task, slice, slice]]:
     """Each task with its part of the outputs and of the targets, in which all tasks stand side by side."""
     for task, (_, outputs, targets) in zip(tasks, numerics.spans(task.term for task in tasks), strict=True):
         yield task, outputs, targets
+
+
+def check_loss(loss: LossSpec, classes: Sequence[str], tasks: Sequence[Task]) -> None:
+    """Refuse a loss that is not for these outputs.
+
+    Raises:
+        UsageError: the loss of other tasks, or numbers by class for another number of classes.
+    """
+    if loss.tasks != losses(tasks).tasks:
+        raise UsageError("the loss is for other tasks than the model has: make a new Trainer after replace_head")
+    for name, numbers in (("class_weights", loss.class_weights), ("adjustment", loss.adjustment)):
+        if numbers is not None and len(numbers) != len(classes):
+            raise UsageError(f"{name} has {len(numbers)} numbers: expected one for each of {len(classes)} classes")
 
 
 def losses(tasks: Sequence[Task]) -> LossSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -45,6 +45,7 @@ class Suite:
     """Set `backend` in a subclass."""
 
     backend: str | Backend
+    collected: ClassVar[bool] = False  # whether the framework's own networks need Python's collector to be freed
 
     def model(self, precision: str = "fp32", **options: Any) -> BaseModel:
         """The tiny network with seeded weights on the backend under test."""

@@ -75,6 +75,9 @@ class Callback:
     def on_epoch_begin(self, trainer: TrainerView, epoch: int, steps: int) -> None:
         """Before the first of `steps` batches of an epoch."""
 
+    def on_model_change(self, trainer: TrainerView, new_head: bool) -> None:
+        """Before the next update after another callback has changed the freeze plan, or replaced the head."""
+
     def on_step_end(self, trainer: TrainerView, step: int, loss: float) -> None:
         """After an update."""
 

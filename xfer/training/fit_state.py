@@ -10,8 +10,9 @@ from typing import Any
 from xfer.checkpoints.fit_progress import FitProgress
 from xfer.checkpoints.manifest import FitPlan
 from xfer.data import Loader, Skipped
+from xfer.errors import UsageError
 from xfer.runtime.signals import Watch
-from xfer.training.callback import Callback, below
+from xfer.training.callback import Callback, TrainerView, below
 from xfer.training.history import History
 
 
@@ -26,6 +27,7 @@ class Fit:
         callbacks: the callbacks.
         watch: notes signals.
         losses: of the batches of this epoch so far, with the numbers of their images.
+        generation, heads: of the model, as callbacks know it.
     """
 
     plan: FitPlan
@@ -34,6 +36,8 @@ class Fit:
     callbacks: Sequence[Callback]
     watch: Watch
     losses: list[tuple[float, int]] = field(default_factory=list)
+    generation: int = 0
+    heads: int = 0
 
     @property
     def last(self) -> int:
@@ -54,6 +58,18 @@ class Fit:
         for callback in self.callbacks:
             getattr(callback, hook)(*arguments)
 
+    def begin(self, trainer: TrainerView) -> None:
+        """Tell callbacks that the fit begins."""
+        self.generation, self.heads = trainer.model.generation, trainer.model.new_heads
+        self.each("on_fit_begin", trainer, self.last - trainer.epoch)
+
+    def tell_changes(self, trainer: TrainerView) -> None:
+        """Tell callbacks that one of them has changed the freeze plan or the head."""
+        model = trainer.model
+        if model.generation != self.generation:
+            new_head, self.generation, self.heads = model.new_heads != self.heads, model.generation, model.new_heads
+            self.each("on_model_change", trainer, new_head)
+
     def progress(self, history: History, *, stop: bool) -> FitProgress:
         """What a checkpoint stores, so that the fit can be continued exactly."""
         return FitProgress(
@@ -72,7 +88,11 @@ class Fit:
         """Restore what an earlier part of the fit has recorded."""
         self.losses = list(found.losses)
         self.train.know(Skipped(*bad) for bad in found.skipped)
-        for name, callback in _named(self.callbacks).items():
+        named = _named(self.callbacks)
+        if lost := {key.partition("/")[0] for key in found.callbacks} - named.keys():
+            kinds = ", ".join(sorted(name.rpartition(".")[0] for name in lost))
+            raise UsageError(f"the fit was interrupted with the callbacks {kinds}: give them to Trainer.resume, too")
+        for name, callback in named.items():
             if state := below(found.callbacks, name):
                 callback.load_state(state)
 

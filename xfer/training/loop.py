@@ -63,6 +63,7 @@ def _epoch(trainer: TrainerView, fit: Fit) -> Row:
     started, train, done = time.perf_counter(), fit.train, fit.done(trainer.epoch)
     fit.each("on_epoch_begin", trainer, trainer.epoch, len(train))
     for batch in train.epoch(trainer.epoch, trainer.batch):
+        fit.tell_changes(trainer)
         rates = trainer.rates_at(done + batch.number, fit.updates)
         seed = _step_seed(trainer, batch.number)
         loss = trainer.stepper.step(batch.inputs, batch.labels, rates, seed)
@@ -74,6 +75,7 @@ def _epoch(trainer: TrainerView, fit: Fit) -> Row:
         fit.each("on_step_end", trainer, batch.number, loss)
         _checkpoint_if_due(trainer, fit)
     trainer.batch = len(train)
+    fit.tell_changes(trainer)
     images = sum(number for _, number in fit.losses)
     mean = math.fsum(loss * number for loss, number in fit.losses) / max(images, 1)
     lr = trainer.rates_at(done + len(train) - 1, fit.updates)["head"]

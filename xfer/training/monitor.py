@@ -12,6 +12,7 @@ from xfer.evaluation.metrics import METRICS, is_metric
 from xfer.specs.training_settings import TrainingSettings
 from xfer.training.callback import Callback, TrainerView, below
 from xfer.training.history import Row
+from xfer.training.weight_averaging import WeightAverage, put_back
 
 _LOWER = (*(name for name, metric in METRICS.items() if not metric.higher), "mae", "rmse")
 
@@ -30,6 +31,10 @@ class MetricMonitor(Callback):
 
     def on_fit_begin(self, trainer: TrainerView, epochs: int) -> None:
         self._best = math.inf
+
+    def on_model_change(self, trainer: TrainerView, new_head: bool) -> None:
+        if new_head:  # its values say nothing of the old one's
+            self._best = math.inf
 
     def state(self) -> dict[str, np.ndarray]:
         return {"best": np.array(self._best)}
@@ -68,12 +73,16 @@ def lower_is_better(monitor: str) -> bool:
     return monitor.removeprefix("val_") in _LOWER or monitor.endswith(tuple(f"_{name}" for name in _LOWER))
 
 
-def monitors(settings: TrainingSettings, *, validated: bool) -> list[MetricMonitor]:
-    """Early stopping and best weights, as the settings say; without validation, metrics are those of training."""
-    monitor = settings.monitor if validated else "loss"
-    stopping = [] if settings.early_stopping is None else [EarlyStopping(settings.early_stopping, monitor)]
-    best = [BestWeights(monitor)] if settings.restore_best and settings.swa is None else []
-    return [*stopping, *best]
+def monitors(settings: TrainingSettings, *, validated: bool) -> list[Callback]:
+    """Early stopping, best weights and averages, as the settings say; without validation, metrics are of training.
+
+    Where early stopping ends a fit before the epochs that are to be averaged, the best weights are what is left.
+    """
+    monitor, stops, swa = settings.monitor if validated else "loss", settings.early_stopping, settings.swa
+    found: list[Callback] = [] if stops is None else [EarlyStopping(stops, monitor)]
+    if settings.restore_best and (swa is None or stops is not None):
+        found.append(BestWeights(monitor))
+    return found if swa is None else [*found, WeightAverage(swa)]
 
 
 class EarlyStopping(MetricMonitor):
@@ -111,13 +120,20 @@ class BestWeights(MetricMonitor):
         super().on_fit_begin(trainer, epochs)
         self._kept = {}
 
+    def on_model_change(self, trainer: TrainerView, new_head: bool) -> None:
+        super().on_model_change(trainer, new_head)
+        if new_head:
+            self._kept = {}
+        elif self._kept:  # what was frozen until now is as it was in the best epoch
+            self._kept = trainer.model.live_weights() | self._kept
+
     def on_epoch_end(self, trainer: TrainerView, row: Row) -> None:
         if self.improved(row):
-            self._kept = trainer.model.live_weights()
+            self._kept = trainer.model.read(self._kept) | trainer.model.live_weights()
 
     def on_fit_end(self, trainer: TrainerView) -> None:
         if self._kept and trainer.plan is None:  # of a fit that was broken off, the last weights are to go on with
-            trainer.model.write(self._kept)
+            put_back(trainer.model, self._kept)
 
     def state(self) -> dict[str, np.ndarray]:
         return {**super().state(), **{f"kept/{name}": array for name, array in self._kept.items()}}

@@ -36,7 +36,6 @@ from xfer.training.history import History
 from xfer.training.monitor import monitors
 from xfer.training.opening import check_fit, check_settings, open_run
 from xfer.training.progress import Progress
-from xfer.training.weight_averaging import WeightAverage
 
 
 @takes_settings(TrainingSettings)
@@ -64,13 +63,12 @@ class Trainer:
         <settings>
 
     Attributes:
-        settings: the settings.
-        history: one row for each epoch of all fits.
+        settings: the settings. history: one row for each epoch of all fits.
         skipped: training images of the last fit that could not be read.
         rates: learning rate of each block, before the schedule.
         epoch, batch: the position: the next batch to train on.
         distributed: the processes of the run; `distributed.rank` is 0 in the main process.
-        plan: the fit that is under way, or was interrupted; None otherwise.
+        plan: the fit that is under way or was interrupted, if any.
         cached: what the cache was used for in the last fit.
         saved: the checkpoint that was written or resumed from last.
         extra: further JSON values that each checkpoint stores. stop: end the fit after the epoch.
@@ -100,29 +98,29 @@ class Trainer:
             raise UsageError("loss is given for a model with several tasks: give each Task its own")
         check_settings(self.settings)
         self.model, self.distributed = model, model.backend.distributed_context(model.spec.device)
-        self.rates = block_rates(self.settings.lr, model.blocks)
+        self.rates = self.base_rates = block_rates(self.settings.lr, model.blocks)
         self.schedule = self.settings.schedule_spec
         self.batch_size = self.settings.images_per_pass
         self._stepper: Stepper | None = None
+        self._counts = self.settings.needs_counts and not (model.spec.tasks or isinstance(loss, LossSpec))
+        self._counted: tuple[str, ...] = ()
         if model.spec.tasks:
-            self._build_stepper(losses(model.spec.tasks))
+            self._set_loss(losses(model.spec.tasks))
         elif isinstance(loss, LossSpec):
-            self._build_stepper(loss)
-        elif not self.settings.needs_counts:
-            self._build_stepper(self.settings.loss_spec({}))
-        averages = [] if self.settings.swa is None else [WeightAverage(self.settings.swa)]
+            self._set_loss(loss)
+        elif not self._counts:
+            self._set_loss(self.settings.loss_spec({}))
         shown = [Progress()] if progress and self.distributed.rank == 0 else []
-        self.callbacks: list[Callback] = [*callbacks, *averages, *shown]
+        self.callbacks: list[Callback] = [*callbacks, *shown]
         self.cache = FeatureCache.of(self.settings.cache if cache is None else cache)
         self.cached: CacheUse | None = None
         self.checkpoints = Checkpoints(checkpoints) if isinstance(checkpoints, (str, Path)) else checkpoints
         self.extra: dict[str, Any] = {}
         self.history = History()
         self.skipped: list[Skipped] = []
-        self.epoch = self.batch = 0
+        self.epoch, self.batch, self.stop = 0, 0, False
         self._fit: Fit | None = None
         self._restored: FitProgress | None = None
-        self.stop = False
         self.saved: Path | None = None
         self.plan: FitPlan | None = None
 
@@ -202,32 +200,31 @@ class Trainer:
             The rows of these epochs; `history` has all.
 
         Raises:
-            UsageError: nothing is trainable. DataError: the data does not fit the model, or an image cannot be read
-            and `on_bad` is "raise". TrainingError: a loss or gradients are not finite; weights and optimizer state are
-            those before the step. NumbersError: predictions in validation are not. DistributedError: another process
-            has ended. CheckpointError: a checkpoint cannot be written; the one before stays. Interrupted: by Ctrl-C or
-            SIGTERM, with a checkpoint.
+            UsageError: nothing is trainable. DataError: data that does not fit, or cannot be read with on_bad="raise".
+            TrainingError: a loss or gradients are not finite; weights and optimizer state are those before the step.
+            NumbersError: predictions are not finite. DistributedError: another process has ended. CheckpointError: one
+            cannot be written; the one before stays. Interrupted: by Ctrl-C or SIGTERM, with a checkpoint.
         """
         check_fit(self.model, self.plan, epochs)
         source = load_data(data)
-        if self._stepper is None:
-            counts = source.train.counts()
-            self._build_stepper(self.settings.loss_spec({name: counts.get(name, 0) for name in self.model.classes}))
+        if self._counts and self._counted != self.model.classes:
+            counts, self._counted = source.train.counts(), self.model.classes
+            self._set_loss(self.settings.loss_spec({name: counts.get(name, 0) for name in self.model.classes}))
         if self.model.estimator is not None:
             return fit_estimator(self, source, phase)
         if lr is not None:
-            self.rates = block_rates(lr, self.model.blocks)
+            self.rates = self.base_rates = block_rates(lr, self.model.blocks)
         train, validation = loaders.loaders(self, source, epochs)
         if epochs is not None:
             self.batch, self.plan, self._restored = 0, FitPlan(self.epoch, epochs, phase), None
         assert self.plan is not None
-        callbacks = [*self.callbacks, *monitors(self.settings, validated=validation is not None)]
+        callbacks = [*monitors(self.settings, validated=validation is not None), *self.callbacks]  # which may save
         # The processes of a run would end after different updates.
         active = self.distributed.size == 1 and self.checkpoints is not None
         with self.checkpoints or nullcontext(), Watch(active=active) as watch:
             fit = Fit(self.plan, train, validation, callbacks, watch)
             try:
-                fit.each("on_fit_begin", self, fit.last - self.epoch)
+                fit.begin(self)
                 before, self._fit, self._restored = self._restored or FitProgress(), fit, None
                 return loop.run(self, fit, before)
             finally:
@@ -259,18 +256,21 @@ class Trainer:
         """
         if self.model.estimator is not None:
             raise UsageError("the head is an estimator, which has no gradient: fine-tune a Head instead")
+        if head_epochs < 0 or epochs < 1:
+            raise UsageError(f"head_epochs={head_epochs}, epochs={epochs}: give 0 or more, and at least 1")
+        rows, self.rates = History(), self.base_rates
         if head_epochs:
             self.model.freeze()
-        rows = self.fit(data, head_epochs, phase="head") if head_epochs else History()
+            rows = self.fit(data, head_epochs, phase="head")
         self.model.unfreeze(last=unfreeze)
         if not train_norm:
             self.model.freezer.freeze_norm()
-        rows += self.fit(data, epochs, lr=lr if lr is not None else self.lower_rates(), phase="fine-tune")
-        return rows
+        self.rates = block_rates(self.lower_rates() if lr is None else lr, self.model.blocks)
+        return History([*rows, *self.fit(data, epochs, phase="fine-tune")])
 
     def lower_rates(self) -> dict[str, float]:
-        """A tenth of the head's rate for the head, and 2.6 times less for each block below."""
-        return lower_rates(self.rates["head"] / 10, self.model.blocks)
+        """A tenth of the head's rate for the head, and 2.6 times less for each block below; not of rates so lowered."""
+        return lower_rates(self.base_rates["head"] / 10, self.model.blocks)
 
     def rates_at(self, update: int, updates: int) -> dict[str, float]:
         """Learning rates by block at an update (0-based) of a fit of so many updates."""
@@ -310,6 +310,7 @@ class Trainer:
             settings=self.settings.document(),
             loss=self.stepper.update.loss,
             rates=self.rates,
+            base_rates=self.base_rates,
             batch_size=self.batch_size,
             epoch=self.epoch,
             step=self.batch,
@@ -321,6 +322,7 @@ class Trainer:
         self.stepper.load_state(run.optimizer_state())
         self.stepper.micro_batch_size = state.micro_batch_size
         self.rates, self.batch_size = state.rates, state.batch_size
+        self.base_rates = state.base_rates or state.rates
         self.epoch, self.batch, self.plan = state.epoch, state.step, state.fit
         self.saved, self._restored = run.path, run.progress()
         if self._restored is None:
@@ -329,9 +331,11 @@ class Trainer:
             self.history[:], self.extra = self._restored.history, self._restored.extra
             self.skipped = [Skipped(*bad) for bad in self._restored.skipped]
 
-    def _build_stepper(self, loss: LossSpec) -> None:
-        backend = get_backend(self.model.backend)
-        self._stepper = backend.stepper(self.model, self.settings.update_spec(loss))
+    def _set_loss(self, loss: LossSpec) -> None:
+        update = self.settings.update_spec(loss)
+        if self._stepper is None:
+            self._stepper = get_backend(self.model.backend).stepper(self.model, update)
+        self._stepper.update = update  # the state of the optimizer stays
 
     def _write(self, folder: Path) -> None:
         snapshot, slots = self.model.snapshot(), self.stepper.state()

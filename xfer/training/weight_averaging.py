@@ -32,16 +32,23 @@ class WeightAverage(Callback):
     def on_fit_begin(self, trainer: TrainerView, epochs: int) -> None:
         self._left, self._total, self._count = epochs, {}, 0
 
+    def on_model_change(self, trainer: TrainerView, new_head: bool) -> None:
+        if new_head:  # the mean would be that of two networks
+            self._total, self._count = {}, 0
+        elif self._count:  # what was frozen until now had these values in every epoch that was counted
+            known = trainer.model.live_weights().items()
+            self._total = {name: self._count * array.astype(np.float64) for name, array in known} | self._total
+
     def on_epoch_end(self, trainer: TrainerView, row: Row) -> None:
         if self._left <= self.epochs:
-            for name, array in trainer.model.live_weights().items():
-                self._total[name] = self._total.get(name, 0.0) + array.astype(np.float64)
+            weights = trainer.model.read(self._total) | trainer.model.live_weights()
+            self._total = {name: self._total.get(name, 0.0) + a.astype(np.float64) for name, a in weights.items()}
             self._count += 1
         self._left -= 1
 
     def on_fit_end(self, trainer: TrainerView) -> None:
         if self._count and trainer.plan is None:
-            trainer.model.write(mean_weights(self._total, self._count, trainer.model))
+            put_back(trainer.model, mean_weights(self._total, self._count, trainer.model))
 
     def state(self) -> dict[str, np.ndarray]:
         total = {f"total/{name}": array for name, array in self._total.items()}
@@ -49,6 +56,13 @@ class WeightAverage(Callback):
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         self._left, self._count, self._total = int(state["left"]), int(state["count"]), below(state, "total")
+
+
+def put_back(model: BaseModel, weights: Mapping[str, np.ndarray]) -> None:
+    """Set tensors that were trained, of which some may be frozen since; what else is frozen is verified as before."""
+    with model.exclusively():
+        model.write(weights)
+        model.freezer.snapshot(weights)
 
 
 def mean_weights(total: dict[str, np.ndarray], count: int, model: BaseModel) -> dict[str, np.ndarray]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -38,11 +39,13 @@ class Member:
     model: BaseModel
     head: Mapping[str, np.ndarray] | None = None
 
-    def activate(self) -> BaseModel:
-        """The model with this head on it."""
-        if self.head is not None:
-            self.model.write(self.head)
-        return self.model
+    @contextmanager
+    def active(self) -> Iterator[BaseModel]:
+        """The model with this head on it, for this thread alone."""
+        with self.model.exclusively():
+            if self.head is not None:
+                self.model.write(self.head)
+            yield self.model
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +90,10 @@ class Ensemble:
     def predict_proba(self, images: Any, *, columns: Any = None, batch_size: int = 32, tta: str = "none") -> np.ndarray:
         """Class probabilities float32 (N, K); see `BaseModel.predict_proba`."""
         options: dict[str, Any] = {"columns": columns, "batch_size": batch_size, "tta": tta}
-        each = [member.activate().predict_proba(images, **options) for member in self.members]
+        each = []
+        for member in self.members:
+            with member.active() as model:
+                each.append(model.predict_proba(images, **options))
         return np.asarray(sum(w * p for w, p in zip(self.weights, each, strict=True)), np.float32)
 
     def predict(self, images: Any, *, top: int = 5, **options: Any) -> list[Prediction]:
@@ -118,7 +124,9 @@ class Ensemble:
             if several:
                 found |= dict(zip(mine, _heads(model, [self.members[i] for i in mine], source, options), strict=True))
             else:
-                found |= {i: self.members[i].activate().evaluate(source, **options) for i in mine}
+                for i in mine:
+                    with self.members[i].active() as alone:
+                        found[i] = alone.evaluate(source, **options)
         return [found[i] for i in range(len(self.members))]
 
     def vote(self, data: Any, rounds: int = 50, **options: Any) -> Self:
@@ -152,7 +160,8 @@ class Ensemble:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for model, member in last.items():
-                member.activate().save(folder / runs[model])
+                with member.active() as active:
+                    active.save(folder / runs[model])
             for member in self.members:
                 file = None if member.head is None else stored.write_tensors(folder, "head", member.head)
                 listed.append({"run": runs[id(member.model)], "head": None if file is None else asdict(file)})
@@ -197,7 +206,11 @@ def _heads(model: BaseModel, members: Sequence[Member], data: Data, options: Map
     def logits(batch: Batch) -> np.ndarray:
         """(N, heads, K), on one pass through the backbone."""
         features = Inputs(model.stage(batch.inputs, "features"), "features", batch.columns)
-        return np.stack([member.activate().logits(features) for member in members], axis=1)
+        found = []
+        for member in members:
+            with member.active() as active:
+                found.append(active.logits(features))
+        return np.stack(found, axis=1)
 
     z, y, indices = loader.collect(logits)
     names, skipped = [loader.split.names[i] for i in indices], tuple(loader.skipped)

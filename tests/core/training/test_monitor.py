@@ -73,7 +73,7 @@ def test_only_what_is_watched_is_computed(model, data, monkeypatch):
     assert computed == list(EPOCH_METRICS)
     computed.clear()
     row = trainer(model, callbacks=[EarlyStopping(1, "val_mcc")], monitor="val_roc_auc").fit(data, 1)[0]
-    assert computed == [*EPOCH_METRICS, "mcc", "roc_auc"]
+    assert computed == [*EPOCH_METRICS, "roc_auc", "mcc"]
     assert {"val_mcc", "val_roc_auc"} < set(row)
 
 

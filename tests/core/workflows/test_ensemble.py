@@ -63,7 +63,10 @@ def test_bagging_is_heads_on_one_pass(data, monkeypatch):
     monkeypatch.setattr(type(model), "normalise", counting(type(model).normalise, passes))
     ensemble.evaluate(data, cache=False)
     assert len(passes) == 1, "one batch through the backbone for three heads"
-    single = [Member(model, m.head).activate().evaluate(data).logits for m in ensemble.members]
+    single = []
+    for member in ensemble.members:
+        with Member(model, member.head).active() as active:
+            single.append(active.evaluate(data).logits)
     assert not np.allclose(single[0], single[1])
 
 

@@ -1,0 +1,114 @@
+"""What the user has switched on or off in torch neither changes a run, nor is changed by it."""
+
+import threading
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+
+import xfer
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.uint8)
+DATA = xfer.data.arrays(IMAGES, np.arange(8) % 2, IMAGES, np.arange(8) % 2, classes=["a", "b"])
+
+
+def trained(around=nullcontext, disturb=None, precision="fp32"):
+    options = {"weights": None, "classes": ["a", "b"], "image_size": 16, "precision": precision}
+    model = xfer.load("tiny", backend="torch", device="cpu", **options)
+    callbacks = [] if disturb is None else [disturb]
+    trainer = xfer.Trainer(
+        model, lr=0.05, optimizer="adamw", batch_size=4, progress=False, cache=False, callbacks=callbacks
+    )
+    with around():
+        trainer.fit(DATA, 2)
+        model.predict_proba(list(IMAGES))
+    return model.weights()
+
+
+class Modes(xfer.callbacks.Callback):
+    """A callback that leaves the network in a mode of its own."""
+
+    def __init__(self, training):
+        self.training = training
+
+    def on_step_end(self, trainer, step, loss):
+        trainer.model.native.train(self.training)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        torch.no_grad,
+        torch.inference_mode,
+        lambda: torch.set_grad_enabled(False),
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+        lambda: torch.device("meta"),
+    ],
+)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_fit_inside_of_a_context(around, precision):
+    expected, found = trained(precision=precision), trained(around, precision=precision)
+    torch.set_grad_enabled(True)
+    assert all(found[name].tobytes() == array.tobytes() for name, array in expected.items())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_networks_mode(training):
+    expected, found = trained(), trained(disturb=Modes(training))
+    assert all(found[name].tobytes() == array.tobytes() for name, array in expected.items())
+
+
+def test_the_settings_of_the_user_stay():
+    """Many threads, some with models that are deterministic, some with others."""
+    cudnn = torch.backends.cudnn
+    cudnn.benchmark = True
+    try:
+        models = [
+            xfer.load("tiny", backend="torch", device="cpu", weights=None, classes=2, image_size=16, deterministic=d)
+            for d in (True, False, True, False)
+        ]
+        threads = [
+            threading.Thread(target=lambda m=m: [m.logits(IMAGES) for _ in range(20)]) for m in models for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not torch.are_deterministic_algorithms_enabled()
+        assert torch.get_deterministic_debug_mode() == 0
+        assert (cudnn.benchmark, cudnn.deterministic) == (True, False)
+    finally:
+        cudnn.benchmark = False
+
+
+def test_predicting_first_chooses_on_a_pass_that_computes(monkeypatch):
+    """compile=True is chosen by a clock, on the network and not on its head alone."""
+    from xfer.models import compilation
+
+    chosen = []
+
+    def choose(work, once, compiled, deterministic):
+        compiled[work] = False
+        chosen.append(once())
+
+    monkeypatch.setattr(compilation, "choose", choose)
+    model = xfer.load("tiny", backend="torch", device="cpu", weights=None, classes=2, image_size=16, compile=True)
+    model.logits(IMAGES[:0])
+    assert chosen == []
+    model.predict(list(IMAGES))
+    assert [list(found) for found in chosen] == [["features"]]
+    assert chosen[0]["features"].shape == (8, model.card.feature_dim)
+
+
+def test_no_compiler(monkeypatch, capsys):
+    """Where torch.compile finds none, the model works without, and says so once."""
+
+    def missing(*args, **kwargs):
+        raise RuntimeError("no C++ compiler is here")
+
+    model = xfer.load("tiny", backend="torch", device="cpu", weights=None, classes=2, image_size=16, compile=True)
+    plain = xfer.load("tiny", backend="torch", device="cpu", weights=None, classes=2, image_size=16)
+    monkeypatch.setattr(model, "_fast", dict.fromkeys(model.stages, missing))
+    np.testing.assert_array_equal(model.predict_proba(list(IMAGES)), plain.predict_proba(list(IMAGES)))
+    assert "inference cannot be compiled, and goes on without: no C++ compiler is here" in capsys.readouterr().err
