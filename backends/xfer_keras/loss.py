@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from xfer.specs.loss import LossSpec, spans
@@ -28,7 +29,7 @@ def cross_entropy(spec: LossSpec, logits: Any, labels: Any) -> Any:
     of_label = tf.gather(weights, labels) * known
     nll = -tf.gather(log_p, labels, batch_dims=1)
     if spec.focal:
-        nll *= (-tf.math.expm1(-nll)) ** spec.focal
+        nll *= _wrong(-nll) ** spec.focal
     loss = tf.reduce_sum(of_label * nll)
     if spec.label_smoothing:
         uniform = tf.reduce_sum(-log_p * weights * known[:, None]) / classes
@@ -45,10 +46,15 @@ def _soft_cross_entropy(spec: LossSpec, logits: Any, shares: Any) -> Any:
     log_p = tf.nn.log_softmax(logits)
     target = (1 - spec.label_smoothing) * target + spec.label_smoothing / classes
     if spec.focal:
-        target *= (-tf.math.expm1(log_p)) ** spec.focal
+        target *= _wrong(log_p) ** spec.focal
     target *= tf.constant(spec.class_weights or (1.0,) * classes, logits.dtype)
     known = tf.cast(known, logits.dtype)
     return tf.math.divide_no_nan(-tf.reduce_sum(target * log_p * known[:, None]), tf.reduce_sum(known))
+
+
+def _wrong(log_p: Any) -> Any:
+    """1 - p, not 0: there a power below 1 has no derivative."""
+    return tf.maximum(-tf.math.expm1(log_p), log_p.dtype.as_numpy_dtype(np.finfo(log_p.dtype.as_numpy_dtype).tiny))
 
 
 def _tasks(spec: LossSpec, logits: Any, targets: Any) -> Any:

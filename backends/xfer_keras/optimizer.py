@@ -32,36 +32,42 @@ class Optimizer:
         }
         self._steps = tf.Variable(tf.zeros(len(self.tensors), tf.int64))
 
-    def update(self, loss: Any, gradients: Sequence[Any], rates: Any, undo: Any) -> Any:
-        """One update; traced into the step.
+    def update(self, loss: Any, gradients: Sequence[Any], rates: Any, buffers: Sequence[Any], undo: Any) -> Any:
+        """One update; traced into the step. Tensors without a gradient stay as they are.
 
         Args:
             loss: a scalar.
-            gradients: one for each tensor, in order.
+            gradients: one for each tensor, in order, None where nothing connects it with the loss.
             rates: float64, one for each block of the model.
-            undo: called in the place of the update where the loss or that norm is not finite.
+            buffers: running statistics that the pass has changed.
+            undo: called in the place of the update where the loss, the gradients' norm or a buffer is not finite.
 
         Returns:
             The loss; NaN where there was no update.
         """
         norm = tf.linalg.global_norm(gradients)
+        finite = [tf.math.is_finite(loss), tf.math.is_finite(norm)]
+        finite += [tf.reduce_all(tf.math.is_finite(buffer)) for buffer in buffers if buffer.dtype.is_floating]
 
         def apply() -> Any:
             factor = 1.0 if self.clip_norm is None else tf.minimum(self.clip_norm / (norm + 1e-6), 1.0)
-            self._apply(gradients if self.clip_norm is None else [g * factor for g in gradients], rates)
+            whole = self.clip_norm is None
+            self._apply([g if whole or g is None else g * factor for g in gradients], rates)
             return loss
 
         def leave() -> Any:
             undo()
             return loss * float("nan")
 
-        return tf.cond(tf.math.is_finite(loss) & tf.math.is_finite(norm), apply, leave)
+        return tf.cond(tf.reduce_all(tf.stack(finite)), apply, leave)
 
     def _apply(self, gradients: Sequence[Any], rates: Any) -> None:
-        self._steps.assign_add(tf.ones_like(self._steps))
+        self._steps.assign_add(tf.constant([int(g is not None) for g in gradients], self._steps.dtype))
         rule = self._sgd if self.spec.name == "sgd" else self._adam
         before: list[Any] = []
         for i, (tensor, gradient) in reversed(list(enumerate(zip(self.tensors.values(), gradients, strict=True)))):
+            if gradient is None:
+                continue
             # One after the other: at once, what each needs would add up.
             with tf.control_dependencies(before):
                 before = [rule(i, tensor.variable.value, gradient, rates[self._places[i]])]

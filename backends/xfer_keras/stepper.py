@@ -55,18 +55,26 @@ class KerasStepper(Stepper):
 
     def backward(self, inputs: Inputs, seed: int, at_outputs: Sequence[Any], total: list[Any] | None) -> list[Any]:
         gradients = self._run(self._gradients_from, inputs, seed, list(at_outputs))
-        return list(gradients) if total is None else [a + b for a, b in zip(total, gradients, strict=True)]
+        if total is None:
+            return list(gradients)
+        return [None if a is None or b is None else a + b for a, b in zip(total, gradients, strict=True)]
 
     def apply_gradients(
         self, loss: Any, gradients: list[Any], rates: Mapping[str, float], statistics: Mapping[str, Any]
     ) -> float:
         with tf.device(self.model.device):
             by_block = tf.constant(self._by_block(rates), tf.float64)
-            return float(self.optimizer.update(loss, gradients, by_block, partial(self.restore, statistics)))
+            buffers, undo = [tensor.variable.value for tensor in self._followed()], partial(self.restore, statistics)
+            return float(self.optimizer.update(loss, gradients, by_block, buffers, undo))
 
     def read_gradients(self, gradients: list[Any]) -> dict[str, np.ndarray]:
         tensors = self.optimizer.tensors.items()
-        return {name: t.from_keras(g.numpy()) for (name, t), g in zip(tensors, gradients, strict=True)}
+        return {
+            name: np.zeros(tensor.shape, self.model.dtype.as_numpy_dtype)
+            if gradient is None
+            else tensor.from_keras(gradient.numpy())
+            for (name, tensor), gradient in zip(tensors, gradients, strict=True)
+        }
 
     def _by_block(self, rates: Mapping[str, float]) -> list[float]:
         return [rates[block] for block in self.model.blocks]
@@ -144,7 +152,7 @@ class KerasStepper(Stepper):
                 variable.assign(array)
 
         loss, gradients = self._loss_and_gradients(after, labels, seed, *inputs)
-        return self.optimizer.update(loss, gradients, rates, undo)
+        return self.optimizer.update(loss, gradients, rates, followed, undo)
 
     def _followed(self) -> list[Tensor]:
         """The statistics of normalisation, and other buffers, that a training pass may change."""
@@ -153,6 +161,6 @@ class KerasStepper(Stepper):
 
 
 def _gradients(tape: Any, ends: Any, weights: Sequence[Any], to_ends: Any = None) -> list[Any]:
-    """Dense gradients; zero where nothing connects."""
-    found = tape.gradient(ends, weights, to_ends, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return [tf.convert_to_tensor(gradient) for gradient in found]
+    """Dense gradients; None where nothing connects."""
+    found = tape.gradient(ends, weights, to_ends)
+    return [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in found]

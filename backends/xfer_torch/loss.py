@@ -22,7 +22,7 @@ def loss_of(spec: LossSpec, logits: Tensor, labels: np.ndarray) -> Tensor:
 def cross_entropy(spec: LossSpec, logits: Tensor, labels: np.ndarray) -> Tensor:
     """The mean loss of logits (N, K) against class indices (N,), negative where there is none."""
     target = torch.from_numpy(np.ascontiguousarray(labels, np.int64)).to(logits.device)
-    if not (labels >= 0).any():
+    if not spec.weight_of(labels) > 0:
         return 0.0 * logits.sum()
     target = target.masked_fill(target < 0, _NONE)
     if spec.adjustment is not None:
@@ -38,7 +38,7 @@ def cross_entropy(spec: LossSpec, logits: Tensor, labels: np.ndarray) -> Tensor:
     target = target[known]
     log_p = functional.log_softmax(logits[known], 1).gather(1, target[:, None])[:, 0]
     of_label = torch.ones_like(log_p) if weight is None else weight[target]
-    return (of_label * (-torch.expm1(log_p)) ** spec.focal * -log_p).sum() / of_label.sum()
+    return (of_label * _wrong(log_p) ** spec.focal * -log_p).sum() / of_label.sum()
 
 
 def _soft_cross_entropy(spec: LossSpec, logits: Tensor, shares: np.ndarray) -> Tensor:
@@ -51,7 +51,7 @@ def _soft_cross_entropy(spec: LossSpec, logits: Tensor, shares: np.ndarray) -> T
     log_p = functional.log_softmax(logits, 1)
     target = (1 - spec.label_smoothing) * target + spec.label_smoothing / logits.shape[1]
     if spec.focal:
-        target = target * (-torch.expm1(log_p)) ** spec.focal
+        target = target * _wrong(log_p) ** spec.focal
     if spec.class_weights is not None:
         target = target * torch.tensor(spec.class_weights, dtype=logits.dtype, device=logits.device)
     return -(target * log_p).sum(1).mean()
@@ -71,6 +71,11 @@ def _tasks(spec: LossSpec, logits: Tensor, targets: np.ndarray) -> Tensor:
             loss = (each(z, target, reduction="none") * mask).sum() / max(int(known.sum()), 1)
         total = total + task.weight * loss
     return total
+
+
+def _wrong(log_p: Tensor) -> Tensor:
+    """1 - p, not 0: there a power below 1 has no derivative."""
+    return (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny)
 
 
 def _like(array: np.ndarray, logits: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,24 +34,33 @@ class Optimizer:
         self.native = _native(spec.optimizer, groups)
         self.counts = dict.fromkeys(self.tensors, 0)
 
-    def update(self, loss: Tensor, rates: Mapping[str, float]) -> float:
+    def update(self, loss: Tensor, rates: Mapping[str, float], buffers: Sequence[Tensor]) -> float:
         """One update from the gradients in the tensors, which are clipped by their global norm and dropped after it.
 
+        Tensors without a gradient stay as they are.
+
+        Args:
+            loss: a scalar.
+            rates: learning rate by block.
+            buffers: running statistics that the pass has changed.
+
         Returns:
-            The loss; NaN where it or the norm is not finite, and then there was no update.
+            The loss; NaN where it, the norm or a buffer is not finite, and then there was no update.
         """
         gradients = [tensor.grad for tensor in self.tensors.values() if tensor.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        found, size = torch.stack([loss, norm.to(loss)]).tolist()  # both in one copy: this waits for the device
-        finite = math.isfinite(found) and math.isfinite(size)
+        largest = torch.nn.utils.get_total_norm(buffers, math.inf)
+        # In one copy: this waits for the device.
+        found, *others = torch.stack([loss, norm.to(loss), largest.to(loss)]).tolist()
+        finite = math.isfinite(found) and all(map(math.isfinite, others))
         if finite:
             if self.spec.clip_norm is not None:
                 torch.nn.utils.clip_grads_with_norm_(self.tensors.values(), self.spec.clip_norm, norm)
             for group in self.native.param_groups:
                 group["lr"] = rates[group["block"]]
             self.native.step()
-            for name in self.counts:
-                self.counts[name] += 1
+            for name, tensor in self.tensors.items():
+                self.counts[name] += tensor.grad is not None
         self.native.zero_grad(set_to_none=True)
         return found if finite else math.nan
 

@@ -55,7 +55,12 @@ class TorchStepper(Stepper):
 
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
         before = [buffer.clone() for buffer in self._live_buffers]
-        loss = self.optimizer.update(self._backward(inputs, labels, seed), rates)
+        try:
+            loss = self.optimizer.update(self._backward(inputs, labels, seed), rates, self._statistics())
+        except ValueError as error:
+            if not _undefined(error):
+                raise
+            loss = math.nan
         if math.isnan(loss):
             for buffer, array in zip(self._live_buffers, before, strict=True):
                 buffer.copy_(array)
@@ -66,7 +71,12 @@ class TorchStepper(Stepper):
 
     def forward(self, inputs: Inputs, seed: int) -> Outputs:
         with torch.no_grad(), self._seeded(seed):
-            return self.model.forward(inputs)
+            try:
+                return self.model.forward(inputs)
+            except ValueError as error:
+                if not _undefined(error):
+                    raise
+                return [(1.0, torch.full((len(inputs), len(self.model.classes)), math.nan, device=self.model.device))]
 
     def loss_gradients(self, outputs: Sequence[Outputs], labels: np.ndarray) -> tuple[Tensor, list[list[Tensor]]]:
         weights = [weight for weight, _ in outputs[0]]
@@ -87,13 +97,16 @@ class TorchStepper(Stepper):
     def apply_gradients(
         self, loss: Tensor, gradients: object, rates: Mapping[str, float], statistics: Mapping[str, Tensor]
     ) -> float:
-        found = self.optimizer.update(loss, rates)
+        found = self.optimizer.update(loss, rates, self._statistics())
         if math.isnan(found):
             self.restore(statistics)
         return found
 
     def read_gradients(self, gradients: object) -> dict[str, np.ndarray]:
-        found = {name: to_numpy(tensor.grad) for name, tensor in self.optimizer.tensors.items()}
+        found = {
+            name: to_numpy(torch.zeros_like(tensor) if tensor.grad is None else tensor.grad)
+            for name, tensor in self.optimizer.tensors.items()
+        }
         self.optimizer.native.zero_grad(set_to_none=True)
         return found
 
@@ -120,6 +133,9 @@ class TorchStepper(Stepper):
                 (loss * context.size).backward()  # what follows takes the mean over processes
         return loss.detach()
 
+    def _statistics(self) -> list[Tensor]:
+        return [buffer for buffer in self._live_buffers if buffer.is_floating_point()]
+
     @contextmanager
     def _seeded(self, seed: int) -> Iterator[None]:
         """Torch's generators for this thread alone, seeded; the user's state of them stays as it is."""
@@ -130,3 +146,8 @@ class TorchStepper(Stepper):
 
     def _loss(self, outputs: Iterable[tuple[float, Tensor]], labels: np.ndarray) -> Tensor:
         return torch.stack([weight * loss_of(self.update.loss, logits, labels) for weight, logits in outputs]).sum()
+
+
+def _undefined(error: ValueError) -> bool:
+    """Whether batch normalisation refuses a batch because it has one value a channel."""
+    return "more than 1 value per channel" in str(error)

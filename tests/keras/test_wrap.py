@@ -45,6 +45,12 @@ class TestKeras(Wrapping):
         x = layers.GlobalAveragePooling2D()(inner(layers.Conv2D(8, 3, name="other")(image)))
         return keras.Model(image, layers.Dense(3, name="classifier")(layers.Dropout(0.5, name="root")(x)))
 
+    def detached(self):
+        image = keras.Input((32, 32, 3))
+        x = layers.Lambda(keras.ops.stop_gradient, name="stop")(layers.Conv2D(8, 3, name="cut")(image))
+        x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 1, name="after")(x))
+        return keras.Model(image, layers.Dense(3, name="classifier")(x))
+
     def live_layers(self, model):
         whole = model._whole
         inner = whole.get_layer("inner").get_layer("drop")

@@ -43,6 +43,10 @@ class Wrapping(ABC):
     def dropped(self) -> Any:
         """A network with dropout at its root, before the head, and a layer with dropout inside it, called "inner"."""
 
+    @abstractmethod
+    def detached(self) -> Any:
+        """A network with a convolution "cut", whose output passes no gradient on, before another, "after"."""
+
     def wrap(self, net: Any, **options: Any) -> xfer.BaseModel:
         return xfer.wrap(net, backend=self.backend, head=self.head, image_size=32, device="cpu", **options)
 
@@ -226,3 +230,20 @@ class Wrapping(ABC):
         resumed.fit(data)
         for name, array in whole.model.weights().items():
             np.testing.assert_array_equal(model.weights()[name], array)
+
+    @pytest.mark.parametrize("micro_batch_size", [None, 5])
+    def test_what_has_no_gradient_stays_as_it_is(self, micro_batch_size):
+        """As in torch.optim: no weight decay, no momentum, no count."""
+        model = self.wrap(self.detached(), classes=3)
+        rule = xfer.OptimizerSpec("adamw", weight_decay=0.5)
+        stepper = model.backend.stepper(model, UpdateSpec(rule, xfer.LossSpec(), clip_norm=1.0))
+        stepper.micro_batch_size = micro_batch_size
+        before = model.weights()
+        stepper.step(IMAGES, LABELS, dict.fromkeys(model.blocks, 0.1))
+        same = {model.card.block_of(n) for n, array in model.weights().items() if np.array_equal(array, before[n])}
+        assert same == {"cut"}
+        counts = {
+            model.card.block_of(n.removeprefix("step/")): int(a) for n, a in stepper.state().items() if "step/" in n
+        }
+        assert counts == {"cut": 0, "after": 1, "head": 1}
+        assert not stepper.gradients(IMAGES, LABELS)["cut.weight"].any()

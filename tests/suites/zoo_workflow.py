@@ -80,6 +80,27 @@ class ZooWorkflow:
         stepper = model.backend.stepper(model, UpdateSpec(OptimizerSpec("sgd"), LossSpec()))
         assert stepper.step(images, labels, dict.fromkeys(model.blocks, 0.1)) == pytest.approx(expected, rel=1e-5)
 
+    def test_a_head_that_reads_every_place(self):
+        """SqueezeNet's: hidden layers and normalisation are of places, and its features can be resampled."""
+        images, labels = (
+            np.random.default_rng(0).integers(0, 256, (6, 96, 96, 3)).astype(np.uint8),
+            np.arange(6) % 3 // 2,
+        )
+        data = xfer.data.arrays(images, labels, classes=["a", "b"], val=0)
+        options = {"weights": None, "image_size": 96, "precision": "fp32", "head": xfer.Head((4,), norm="batch")}
+        model = xfer.load("squeezenet1_1", backend=self.backend, device="cpu", classes=["a", "b"], **options)
+        model.freeze()
+        features, weights = model.stage(images, "features"), model.weights()
+        name = model.card.head
+        hidden = features @ weights[f"{name}.hidden0.weight"].T + weights[f"{name}.hidden0.bias"]
+        trainer = xfer.Trainer(model, lr=1e-9, batch_size=6, progress=False, cache=False)
+        trainer.fit(data, 1)
+        mean = model.weights()[f"{name}.norm0.running_mean"]
+        np.testing.assert_allclose(mean, 0.1 * hidden.mean(axis=(0, 1)), rtol=1e-4, atol=1e-6)
+        resampled = xfer.resample(xfer.extract(model, data, cache=False), "smote")
+        assert np.shape(resampled.train.images) == (8, *features.shape[1:])
+        trainer.fit(resampled, 1)
+
     @pytest.mark.parametrize("name", TRANSFORMERS)
     def test_transformers(self, name, tmp_path):
         self.workflow(name, tmp_path)

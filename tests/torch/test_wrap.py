@@ -52,6 +52,15 @@ class Dropped(nn.Module):
         return self.classifier(self.drop(self.inner(self.other(x)).mean((2, 3))))
 
 
+class Detached(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cut, self.after, self.classifier = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.classifier(self.after(self.cut(x).detach()).mean((2, 3)))
+
+
 class TestTorch(Wrapping):
     backend = "torch"
     head = "classifier"
@@ -72,6 +81,9 @@ class TestTorch(Wrapping):
     def dropped(self):
         torch.manual_seed(0)
         return Dropped()
+
+    def detached(self):
+        return Detached()
 
     def live_layers(self, model):
         model.set_training(True)

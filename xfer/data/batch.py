@@ -44,6 +44,13 @@ class Batch:
     shards: tuple[int, ...] = ()
 
     @property
+    def labelled(self) -> int:
+        """How many samples have a label, or a target of any task: those that count in the loss."""
+        if self.labels.ndim == 1:
+            return int((self.labels >= 0).sum())
+        return int((~np.isnan(self.labels)).any(axis=1).sum())
+
+    @property
     def inputs(self) -> Inputs:
         """What a model is given."""
         return Inputs(self.images, self.after, self.columns, self.shards)

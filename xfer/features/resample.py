@@ -43,7 +43,7 @@ def resample(
     """The data set of features with another training split; validation and test stay as they are.
 
     Args:
-        data: of `xfer.extract`, after "features", every training label known.
+        data: of `xfer.extract`, every training label known; maps (N, P, D) are resampled as vectors.
         method: one of `METHODS`, or a sampler with `fit_resample`. "gaussian" draws from a normal distribution a class
             with one shrunk covariance; "gan" is a conditional Wasserstein GAN (Xian et al. 2018), trained on
             `backend`. Both make every class as large as the largest.
@@ -55,8 +55,10 @@ def resample(
         UnknownNameError: no such method. UsageError: pictures, missing labels, or a class too small for the method.
     """
     split = data.train
-    if split.after is None or np.asarray(split.images).ndim != 2:
+    if split.after is None:
         raise UsageError("resampling works on features (N, D): call xfer.extract(model, data) first")
+    if isinstance(method, str) and method in ("gaussian", "gan") and np.asarray(split.images).ndim != 2:
+        raise UsageError(f"{method} works on features (N, D), and these are maps: take another method, or network")
     if (split.labels < 0).any() or split.targets is not None:
         raise UsageError("resampling needs one label an image: leave out images without, or pseudo-label them")
     if isinstance(method, str) and method in ("gaussian", "gan"):
@@ -116,7 +118,8 @@ def _neighbours(method: str, labels: np.ndarray) -> int:
 
 
 def _sampled(split: Split, sampler: Any, name: str) -> Split:
-    features = np.asarray(split.images)
+    maps = np.asarray(split.images)
+    features = maps.reshape(len(maps), -1)
     try:
         x, y = sampler.fit_resample(features, split.labels)
     except (ValueError, RuntimeError) as error:
@@ -127,7 +130,8 @@ def _sampled(split: Split, sampler: Any, name: str) -> Split:
     _refuse_columns(split)
     kept = min(len(split), len(x)) if len(x) >= len(split) and np.array_equal(x[: len(split)], features) else 0
     made = [f"{name}/{i}" for i in range(len(x) - kept)]
-    return replace(split, images=np.asarray(x, features.dtype), labels=y, names=[*split.names[:kept], *made])
+    images = np.asarray(x, features.dtype).reshape(len(x), *maps.shape[1:])
+    return replace(split, images=images, labels=y, names=[*split.names[:kept], *made])
 
 
 def _refuse_columns(split: Split) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,9 +54,10 @@ class Stepper(ABC):
     of the whole batch, and then each micro-batch once more, with the loss's gradient at its logits. So loss and
     gradients are those of the whole batch, for any loss; only batch statistics are those of a micro-batch.
 
-    Where the loss or the global norm of the gradients is NaN or infinite, no update is made: weights, slots and
-    statistics stay as they are. A norm beyond the range of the precision counts as infinite, because its square would
-    overflow in Adam's slots. To know it, each step waits for the device once, between gradients and update.
+    Where the loss, the global norm of the gradients or a running statistic is NaN or infinite, no update is made:
+    weights, slots and statistics stay as they are. A norm beyond the range of the precision counts as infinite, because
+    its square would overflow in Adam's slots. To know it, each step waits for the device once, between gradients and
+    update.
 
     Attributes:
         update: what a step computes; may be replaced between steps.
@@ -180,6 +182,8 @@ class Stepper(ABC):
             return self.train_step(inputs, labels, rates, seed)
         statistics = self.statistics()
         loss, gradients = self._accumulated(micro, labels, statistics)
+        if gradients is None:
+            return math.nan
         return self.apply_gradients(loss, gradients, rates, statistics)
 
     def _gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -189,16 +193,20 @@ class Stepper(ABC):
             gradients = self.compute_gradients(inputs, labels, seed)
         else:
             gradients = self._accumulated(micro, labels, statistics)[1]
+            if gradients is None:
+                return {name: np.full(self.model.shapes()[name], np.nan) for name in self.optimizer.counts}
         self.restore(statistics)
         return self.read_gradients(gradients)
 
     def _accumulated(
         self, micro: Sequence[tuple[Inputs, int]], labels: np.ndarray, statistics: Mapping[str, Any]
     ) -> tuple[Any, Any]:
-        """The loss of the whole batch and its gradients, micro-batch by micro-batch, from these statistics."""
+        """The loss of the whole batch, and its gradients, if it is finite, from these statistics."""
         outputs = [self.forward(*each) for each in micro]
         self.restore(statistics)
         loss, at_outputs = self.loss_gradients(outputs, labels)
+        if not math.isfinite(float(loss)):  # some layers refuse to compute what is not defined
+            return loss, None
         total = None
         for (inputs, seed), at_output in zip(micro, at_outputs, strict=True):
             total = self.backward(inputs, seed, at_output, total)

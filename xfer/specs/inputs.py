@@ -57,10 +57,13 @@ class Inputs:
         return replace(self, values=self.values[chosen], columns=columns)
 
     def micro_batches(self, most: int | None) -> list[Inputs]:
-        """The same samples in order, at most so many together; None for all at once."""
+        """The same samples in order, at most so many together, in parts of equal size; None for all at once.
+
+        Of equal size, so that a last one of a single image, whose batch statistics may be undefined, is rare.
+        """
         if most is None or len(self) <= most:
             return [self]
-        return [self.take(np.arange(at, min(at + most, len(self)))) for at in range(0, len(self), most)]
+        return [self.take(part) for part in np.array_split(np.arange(len(self)), -(-len(self) // most))]
 
     def padded(self) -> Inputs:
         """One blank sample in place of none: some kernels fail on an empty batch, and a backward pass needs one."""

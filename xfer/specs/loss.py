@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from xfer.errors import UsageError
 
 TaskKind = Literal["single-label", "multi-label", "regression"]
@@ -24,7 +26,7 @@ class LossSpec:
     `loss = [(1 - s) * sum_i w[y_i] * nll_i + s / K * sum_i sum_k w_k * -log p_ik] / sum_i w[y_i]`.
 
     A negative label means that there is none: such rows count neither in the loss nor in its divisor. The loss of a
-    batch without labels is 0.
+    batch without labels, or with none whose class has a weight, is 0.
 
     Labels may be soft, shares `t` (N, K) of the classes, as Mixup makes them, NaN in rows without: then, as in torch,
     `t` takes the place of the one-hot label, `w_k` weighs class k's term, and the mean is over the rows.
@@ -57,6 +59,11 @@ class LossSpec:
             raise UsageError(f"label_smoothing={self.label_smoothing} is not in [0, 1): give for example 0.1")
         if self.class_weights is not None and min(self.class_weights, default=-1.0) < 0:
             raise UsageError("class_weights must be one number >= 0 for each class")
+
+    def weight_of(self, labels: np.ndarray) -> float:
+        """The sum of w[y] over class indices int64 (N,), negative ones left out: the divisor of the mean loss."""
+        known = labels[labels >= 0]
+        return float(len(known) if self.class_weights is None else np.take(self.class_weights, known).sum())
 
 
 @dataclass(frozen=True)

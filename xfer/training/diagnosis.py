@@ -22,6 +22,8 @@ _AT_ONCE = 32  # samples of which the outputs of all blocks are held
 
 _NOWHERE = 1 << 30
 
+LONE = "batch normalisation cannot be trained on one image at a time: give more, or call model.freezer.freeze_norm()"
+
 
 class _Finding(NamedTuple):
     """What is not finite, in words; of which rows, bool (N,); how early in the pass; a remedy of its own, if any."""
@@ -45,11 +47,33 @@ def of_step(stepper: Stepper, batch: Batch, names: Sequence[str], seed: int, dis
     found = (
         _in_data_or_weights(stepper.model, batch)
         or _in_pass(stepper, batch, distributed)
+        or _lone(stepper, batch)
         or _back(stepper, batch, seed)
     )
     listed = [names[index] for index in batch.indices[found.rows]]
     remedy = found.remedy or _remedy(stepper, whole=bool(found.rows.all()))
     return f"{found.what} {which_samples(listed, len(batch))}; the update was not made; {remedy}"
+
+
+def is_lone(stepper: Stepper, batch: Batch) -> bool:
+    """Whether a step has refused its update because of one image alone, which has no batch statistics."""
+    if len(batch) > 1 or _in_data_or_weights(stepper.model, batch) or not _live_norms(stepper.model):
+        return False
+    return _in_own_pass(stepper.model, batch.inputs, 1).place == _NOWHERE
+
+
+def _lone(stepper: Stepper, batch: Batch) -> _Finding | None:
+    """A piece of one image, where statistics of normalisation are trained."""
+    sizes = [len(piece) for piece in batch.inputs.micro_batches(stepper.micro_batch_size)]
+    if 1 not in sizes or not _live_norms(stepper.model):
+        return None
+    remedy = "call model.freezer.freeze_norm(), or give smaller images" if len(batch) > 1 else LONE
+    return _Finding("batch statistics of one image are undefined", np.ones(len(batch), bool), remedy=remedy)
+
+
+def _live_norms(model: BaseModel) -> bool:
+    frozen = set(model.freezer.frozen())
+    return any(name.endswith(".running_mean") and name not in frozen for name in model.shapes())
 
 
 def _in_data_or_weights(model: BaseModel, batch: Batch) -> _Finding | None:

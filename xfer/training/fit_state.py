@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 
 from xfer.checkpoints.fit_progress import FitProgress
 from xfer.checkpoints.manifest import FitPlan
-from xfer.data import Loader, Skipped
+from xfer.data import Batch, Loader, Skipped
 from xfer.errors import UsageError
 from xfer.runtime.signals import Watch
 from xfer.training.callback import Callback, TrainerView, below
@@ -69,6 +70,14 @@ class Fit:
         if model.generation != self.generation:
             new_head, self.generation, self.heads = model.new_heads != self.heads, model.generation, model.new_heads
             self.each("on_model_change", trainer, new_head)
+
+    def leave_out(self, batch: Batch, train: Loader) -> bool:
+        """Whether a batch, all of whose other images were unreadable, is left out; a line on stderr says so."""
+        if train.batch_size == 1 or len(train) == 1:
+            return False
+        name = train.split.names[int(batch.indices[0])]
+        print(f"{name} is left out: it is alone in its batch, whose statistics are undefined", file=sys.stderr)
+        return True
 
     def progress(self, history: History, *, stop: bool) -> FitProgress:
         """What a checkpoint stores, so that the fit can be continued exactly."""

@@ -67,15 +67,19 @@ def _epoch(trainer: TrainerView, fit: Fit) -> Row:
         rates = trainer.rates_at(done + batch.number, fit.updates)
         seed = _step_seed(trainer, batch.number)
         loss = trainer.stepper.step(batch.inputs, batch.labels, rates, seed)
+        if not math.isfinite(loss) and diagnosis.is_lone(trainer.stepper, batch) and fit.leave_out(batch, train):
+            continue
         if not math.isfinite(loss):
             why = diagnosis.of_step(trainer.stepper, batch, train.split.names, seed, trainer.distributed)
             raise TrainingError(f"bad numbers in epoch {trainer.epoch + 1}, batch {batch.number + 1}: {why}")
-        fit.losses.append((loss, len(batch.labels)))
+        fit.losses.append((loss, batch.labelled))
         trainer.batch = batch.number + 1
         fit.each("on_step_end", trainer, batch.number, loss)
         _checkpoint_if_due(trainer, fit)
     trainer.batch = len(train)
     fit.tell_changes(trainer)
+    if not fit.losses and train.size:
+        raise TrainingError(f"epoch {trainer.epoch + 1} made no update: {diagnosis.LONE}")
     images = sum(number for _, number in fit.losses)
     mean = math.fsum(loss * number for loss, number in fit.losses) / max(images, 1)
     lr = trainer.rates_at(done + len(train) - 1, fit.updates)["head"]

@@ -35,13 +35,21 @@ def build_head(head: Head, features: int, classes: int) -> nn.Module:
     for i, hidden in enumerate(head.hidden):
         layers[f"hidden{i}"] = nn.Linear(width, hidden)
         if head.norm:
-            layers[f"norm{i}"] = nn.BatchNorm1d(hidden) if head.norm == "batch" else nn.LayerNorm(hidden)
+            layers[f"norm{i}"] = BatchNorm(hidden) if head.norm == "batch" else nn.LayerNorm(hidden)
         layers[f"relu{i}"] = nn.ReLU()
         if drop:
             layers[f"dropout{i}"] = nn.Dropout(head.dropout)
         width = hidden
     layers["out"] = nn.Linear(width, classes)
     return nn.Sequential(layers)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation of the last axis, over all others."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, D), or (N, P, D) where the head reads every place of a map."""
+        return super().forward(input.flatten(0, -2)).view_as(input)
 
 
 class DroppedLinear(nn.Linear):

@@ -100,7 +100,7 @@ class BatchNorm(Layer):
             mean, var = x.mean(axes), x.var(axes)
             count = x.size // x.shape[-1]
             self._follow("running_mean", mean)
-            self._follow("running_var", var * (count / (count - 1)))
+            self._follow("running_var", np.asarray(var * (np.float64(count) / (count - 1)), var.dtype))
         self._scale = 1 / np.sqrt(var + self.eps)
         self._normed = (x - mean) * self._scale
         return np.asarray(self._normed * self.tensors["weight"] + self.tensors["bias"])

@@ -22,8 +22,10 @@ def cross_entropy(spec: LossSpec, logits: np.ndarray, labels: np.ndarray) -> tup
     """
     rows, classes = logits.shape
     known = np.flatnonzero(labels >= 0)
+    if not spec.weight_of(labels) > 0:
+        return np.zeros(()), np.zeros_like(logits)
     if len(known) < rows:
-        loss, inner = cross_entropy(spec, logits[known], labels[known]) if len(known) else (np.zeros(()), logits[known])
+        loss, inner = cross_entropy(spec, logits[known], labels[known])
         gradient = np.zeros_like(logits)
         gradient[known] = inner
         return loss, gradient
@@ -42,12 +44,12 @@ def _focal(power: float, log_p: np.ndarray, labels: np.ndarray, weights: np.ndar
     """With l = log p[y]: the loss -(1 - p)^g l, its derivative by l, and that of l by the logits, onehot - p."""
     rows = np.arange(len(labels))
     l_y = log_p[rows, labels]
-    p = np.exp(l_y)
+    p, wrong = np.exp(l_y), _wrong(l_y)
     share = weights / weights.sum()
-    by_l = -((1 - p) ** power) + power * p * l_y * (1 - p) ** (power - 1)
+    by_l = -(wrong**power) + power * p * l_y * wrong ** (power - 1)
     by_z = -np.exp(log_p)
     by_z[rows, labels] += 1
-    return -(share * (1 - p) ** power * l_y).sum(), (share * by_l)[:, None] * by_z
+    return -(share * wrong**power * l_y).sum(), (share * by_l)[:, None] * by_z
 
 
 def _soft_cross_entropy(spec: LossSpec, logits: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -57,15 +59,20 @@ def _soft_cross_entropy(spec: LossSpec, logits: np.ndarray, shares: np.ndarray) 
     if not known.any():
         return np.zeros(()), np.zeros_like(logits)
     log_p = _log_softmax(logits[known] + np.array(spec.adjustment or (0.0,) * classes, logits.dtype))
-    p = np.exp(log_p)
+    p, wrong = np.exp(log_p), _wrong(log_p)
     c = (1 - spec.label_smoothing) * shares[known] + spec.label_smoothing / classes
     c = (c * np.array(spec.class_weights or (1.0,) * classes) / len(p)).astype(logits.dtype)
-    by_log_p = -c * (1 - p) ** spec.focal
+    by_log_p = -c * wrong**spec.focal
     if spec.focal:
-        by_log_p += c * spec.focal * p * log_p * (1 - p) ** (spec.focal - 1)
+        by_log_p += c * spec.focal * p * log_p * wrong ** (spec.focal - 1)
     gradient = np.zeros_like(logits)
     gradient[known] = by_log_p - p * by_log_p.sum(1, keepdims=True)
-    return -(c * (1 - p) ** spec.focal * log_p).sum(), gradient
+    return -(c * wrong**spec.focal * log_p).sum(), gradient
+
+
+def _wrong(log_p: np.ndarray) -> np.ndarray:
+    """1 - p, not 0: there a power below 1 has no derivative."""
+    return np.asarray(np.maximum(-np.expm1(log_p), np.finfo(log_p.dtype).tiny))
 
 
 def _tasks(spec: LossSpec, logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,16 +38,18 @@ class Optimizer:
         gradients: dict[str, np.ndarray],
         loss: float,
         rates: Mapping[str, float],
+        buffers: Iterable[np.ndarray],
     ) -> dict[str, np.ndarray] | None:
-        """The weights after one update; None where the loss or the gradients' norm is not finite.
+        """The weights after one update; None where the loss, the gradients' norm or a buffer is not finite.
 
         Args:
             weights: by name. gradients: by name.
             loss: a number.
             rates: learning rate by tensor.
+            buffers: running statistics that the pass has changed.
         """
         norm, bound = global_norm(gradients), self.spec.clip_norm
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+        if not (math.isfinite(loss) and math.isfinite(norm) and all(np.isfinite(array).all() for array in buffers)):
             return None
         if bound is not None:
             gradients = clip(gradients, bound, norm)

@@ -62,7 +62,8 @@ class NumpyStepper(Stepper):
         self, loss: Any, gradients: Gradients, rates: Mapping[str, float], statistics: Mapping[str, Any]
     ) -> float:
         by_tensor = {name: rates[self.model.card.block_of(name)] for name in gradients}
-        weights = self.optimizer.update(self.model.read(gradients), gradients, loss, by_tensor)
+        buffers = self.statistics().values()
+        weights = self.optimizer.update(self.model.read(gradients), gradients, loss, by_tensor, buffers)
         if weights is None:
             self.restore(statistics)
             return math.nan
