@@ -82,15 +82,12 @@ class ZooWorkflow:
 
     def test_a_head_that_reads_every_place(self):
         """SqueezeNet's: hidden layers and normalisation are of places, and its features can be resampled."""
-        images, labels = (
-            np.random.default_rng(0).integers(0, 256, (6, 96, 96, 3)).astype(np.uint8),
-            np.arange(6) % 3 // 2,
-        )
-        data = xfer.data.arrays(images, labels, classes=["a", "b"], val=0)
+        images = np.random.default_rng(0).integers(0, 256, (6, 96, 96, 3)).astype(np.uint8)
+        data = xfer.data.arrays(images, np.arange(6) % 3 // 2, classes=["a", "b"], val=0)
         options = {"weights": None, "image_size": 96, "precision": "fp32", "head": xfer.Head((4,), norm="batch")}
         model = xfer.load("squeezenet1_1", backend=self.backend, device="cpu", classes=["a", "b"], **options)
         model.freeze()
-        features, weights = model.stage(images, "features"), model.weights()
+        features, weights = np.asarray(xfer.extract(model, data, cache=False).train.images), model.weights()
         name = model.card.head
         hidden = features @ weights[f"{name}.hidden0.weight"].T + weights[f"{name}.hidden0.bias"]
         trainer = xfer.Trainer(model, lr=1e-9, batch_size=6, progress=False, cache=False)
