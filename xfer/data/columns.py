@@ -10,6 +10,7 @@ from typing import Any, Self, get_args
 import numpy as np
 
 from xfer.data.dataset import Data
+from xfer.data.empty import is_empty
 from xfer.errors import DataError, UsageError, check_name
 from xfer.specs.choices import Imputer
 
@@ -56,7 +57,7 @@ class Columns:
         if split.columns is None:
             raise UsageError(f"{data.source} has no columns: read it with manifest(..., columns=[...])")
         for name, cells in zip(split.column_names, split.columns.T, strict=True):
-            if all(cell is None for cell in cells):
+            if all(is_empty(cell) for cell in cells):
                 raise DataError(f"column {name!r} is empty in train: leave it out")
         numeric = tuple(all(c is None or _number(c) is not None for c in cells) for cells in split.columns.T)
         scaling = make_pipeline(_imputer(imputer), StandardScaler())
@@ -89,11 +90,6 @@ class Columns:
         if not len(rows):
             return np.zeros((0, self.width))
         return np.asarray(self.transformer.transform(_table(rows, self.names, self.numeric)), np.float64)
-
-
-def is_empty(cell: Any) -> bool:
-    """Whether a cell has no value: None, an empty text, or NaN, as which Parquet's missing values are read."""
-    return cell is None or (isinstance(cell, float) and math.isnan(cell)) or (isinstance(cell, str) and not cell)
 
 
 def _transformer(numeric: Sequence[bool], scaling: Any, categories: Any) -> Any:

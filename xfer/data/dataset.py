@@ -52,6 +52,12 @@ class Split:
 
     def __post_init__(self) -> None:
         labels = np.array(self.labels, np.int64)
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        if labels.ndim != 1:
+            raise DataError(
+                f"labels have shape {labels.shape}: give one class an image (argmax of one-hot), or targets"
+            )
         labels.flags.writeable = False
         for what, beside in (("columns", self.columns), ("targets", self.targets)):
             if beside is not None and (beside.ndim != 2 or len(beside) != len(labels)):

@@ -54,11 +54,13 @@ def test_too_few_images_to_split(tree):
         folder(root)
 
 
-def test_test_stands_in_for_val(tree):
-    data = folder(tree({"train/ant": 2, "train/bee": 2, "test/ant": 1, "test/bee": 1}))
-    assert len(data.val) == 2
-    assert data.test is None
-    assert "test is used for validation" in data.describe()
+def test_test_is_kept_for_the_end(tree):
+    """A share of train validates where there is no val folder."""
+    data = folder(tree({"train/ant": 4, "train/bee": 4, "test/ant": 1, "test/bee": 1}))
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 6, "val": 2, "test": 2}
+    assert all(name.startswith("train/") for name in data.val.names)
+    assert "test is for the final figures" in data.describe()
+    assert folder(data.source, val=0).val is None
 
 
 def test_other_files_are_left_out_and_counted(tree):
@@ -69,7 +71,30 @@ def test_other_files_are_left_out_and_counted(tree):
     data = folder(root, val=0)
     assert data.classes == ("ant", "bee")
     assert data.train.counts() == {"ant": 3, "bee": 3}
-    assert data.notes == ("3 files without the extension of an image were left out",)
+    assert data.notes == (
+        "3 files without the extension of an image were left out",
+        "hidden folders and those of the system were left out: .cache/, __MACOSX/",
+    )
+
+
+def test_folders_of_systems_and_runs_are_left_out(tree):
+    """A NAS's thumbnails, bins, and what `cd photos; xfer train .` writes."""
+    root = tree(
+        {"ant": 2, "bee": 2, "@eaDir": 1, "ant/@eaDir/x.png": 1, "#recycle/ant": 1, "bee/.ipynb_checkpoints": 1}
+    )
+    for name in ("lost+found", "$RECYCLE.BIN", "System Volume Information", "run/checkpoints", "old"):
+        (root / name).mkdir(parents=True)
+    (root / "old" / "manifest.json").write_text("{}")
+    data = folder(root, val=0)
+    assert data.train.counts() == {"ant": 2, "bee": 2}
+    listed, runs = data.notes
+    assert all(f"{name}/" in listed or "and 2 more" in listed for name in ("#recycle", "$RECYCLE.BIN", "@eaDir"))
+    assert runs == "runs of xfer were left out: old/, run/"
+
+
+def test_folders_beside_train_are_left_out_with_a_note(tree):
+    root = tree({"train/ant": 4, "train/bee": 4, "unsorted": 1, "extra/ant": 2})
+    assert "folders beside train/ were left out: extra/, unsorted/" in folder(root).notes
 
 
 def test_nested_folders_upper_case_and_links(tree, tmp_path_factory, photo):

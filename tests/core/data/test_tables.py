@@ -100,6 +100,6 @@ def test_parquet_paths_and_bytes(root):
 
 def test_parquet_without_its_packages(root, monkeypatch):
     (root / "a.parquet").write_bytes(b"")
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(DataError, match=r'a.parquet needs pandas to be read: pip install "xfer-learn\[parquet\]"'):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError, match=r'a.parquet needs pyarrow to be read: pip install "xfer-learn\[parquet\]"'):
         manifest(root / "a.parquet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from unicodedata import normalize
 
 import numpy as np
@@ -26,12 +27,13 @@ SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class Part:
-    """One split before its labels are numbers; None is no label."""
+    """One split before its labels are numbers; None is no label. Of `files`, the same name is the same image."""
 
     images: Images
     labels: Sequence[Label | None]
     names: Sequence[str]
     columns: np.ndarray | None = None
+    files: bool = False
 
 
 def assemble(
@@ -46,8 +48,8 @@ def assemble(
 ) -> Data:
     """The task that `parts` describe.
 
-    Without classes, they are the distinct labels of `train` in sorted order. Without a `val` part, `test` takes its
-    place; without both, a stratified share of `train` does.
+    Without classes, they are the distinct labels of `train` in sorted order. Without a `val` part, a stratified share
+    of `train` takes its place; `test` is for the final figures alone.
 
     Args:
         parts: by "train", "val" and "test"; train is a must.
@@ -76,11 +78,11 @@ def assemble(
     for key, split in splits.items():
         if missing := int((~split.labelled).sum()):
             remarks.append(f"{missing} of {len(split)} images in {key} have no label: they count in no loss or metric")
-    if "val" not in splits and "test" in splits:
-        splits["val"] = splits.pop("test")
-        remarks.append("there is no validation split: test is used for validation")
+    remarks += shared_files(parts)
     whole = Data(splits["train"], splits.get("val"), splits.get("test"), names, source, tuple(remarks))
-    return whole if whole.val is not None or val == 0.0 else _hold_out(whole, val, seed)
+    if whole.val is not None or val == 0.0:
+        return whole
+    return _hold_out(whole, val, seed, parts["train"].names if parts["train"].files else None)
 
 
 def _class_order(
@@ -127,23 +129,39 @@ def _split(key: str, part: Part, numbers: Mapping[Label, int], classes: tuple[st
     return Split(part.images, labels, part.names, classes, columns=part.columns)
 
 
-def _hold_out(data: Data, share: float, seed: int) -> Data:
-    kept, held = hold_out(data.train.labels, share, seed)
+def shared_files(parts: Mapping[str, Part]) -> list[str]:
+    """Remarks on files that are in two splits."""
+    remarks = []
+    for first, second in combinations([key for key, part in parts.items() if part.files], 2):
+        if both := len(set(parts[first].names) & set(parts[second].names)):
+            remarks.append(f"{both} files are both in {first} and in {second}")
+    return remarks
+
+
+def _hold_out(data: Data, share: float, seed: int, names: Sequence[str] | None) -> Data:
+    kept, held = hold_out(data.train.labels, share, seed, names)
     note = f"validation is a stratified {share:.0%} of train (seed {seed})"
+    if data.test is not None:
+        note += "; test is for the final figures"
     train, val = data.train.subset(kept), data.train.subset(held)
     return replace(data, train=train, val=val, notes=(*data.notes, note))
 
 
-def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted indices of what is kept and of a stratified share held out.
+def hold_out(
+    labels: np.ndarray, share: float, seed: int, names: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted indices of what is kept and of a stratified share held out, with a sample of every class at least.
 
     A class with a single sample stays in what is kept, for it cannot be in both, and so do samples without a label.
+    Samples of one name, if names are given, stay together.
 
     Raises:
         DataError: too few samples for one of each class on both sides.
     """
     from sklearn.model_selection import train_test_split
 
+    if names is not None and len(set(names)) < len(names):
+        return _hold_out_together(labels, share, seed, names)
     counts = np.bincount(labels[labels >= 0])
     divisible = np.flatnonzero((labels >= 0) & (counts[labels] > 1))
     classes = len(np.unique(labels[divisible]))
@@ -153,5 +171,19 @@ def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, n
             f"{len(labels)} images of {len(np.unique(labels))} classes are too few to hold out {share:.0%} "
             "for validation: give more images, a validation split, or val=0"
         )
-    _, held = train_test_split(divisible, test_size=size, stratify=labels[divisible], random_state=seed)
+    kept, held = train_test_split(divisible, test_size=size, stratify=labels[divisible], random_state=seed)
+    lacking = np.setdiff1d(labels[kept], labels[held])  # a share of few samples was rounded to none
+    held = np.concatenate([held, *(kept[labels[kept] == label][:1] for label in lacking)])
     return np.setdiff1d(np.arange(len(labels)), held), np.sort(held)
+
+
+def _hold_out_together(
+    labels: np.ndarray, share: float, seed: int, names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """All samples of a name go where the first of them goes."""
+    firsts: dict[str, int] = {}
+    first = np.array([firsts.setdefault(name, i) for i, name in enumerate(names)])
+    alone = np.unique(first)
+    _, held = hold_out(labels[alone], share, seed)
+    is_held = np.isin(first, alone[held])
+    return np.flatnonzero(~is_held), np.flatnonzero(is_held)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from PIL import Image
 from xfer.data.dataset import Data
 from xfer.data.images.decode import BadImageError
 from xfer.data.sources.arrays import array_part
-from xfer.data.sources.assembly import Label, Part, assemble
-from xfer.data.sources.pixels import as_label, as_picture
+from xfer.data.sources.assembly import SPLIT_NAMES, Label, Part, assemble
+from xfer.data.sources.pixels import CHANNELS, as_label, as_picture, is_torch
 from xfer.errors import DataError
 
 IMAGE_COLUMNS = ("image", "img")
@@ -47,11 +47,13 @@ def wrap(
     image at a time and from several threads if the loader has workers, so it must return the same image for the same
     index; anything else is iterated once, batched or not, and kept in memory. Labels come from `targets` or the
     label column if there is one, else every sample is read once. Class names come from `classes`, the data set's own
-    `classes` or `class_names`, a label feature's `names`, or the labels.
+    `classes` or `class_names`, a label feature's `names`, or the labels. A split with a list of classes of its own is
+    matched with train by name.
 
     Args:
         train: a `torch.utils.data.Dataset` or `DataLoader`, `tf.data.Dataset`, `datasets.Dataset`, pair of arrays
-            (x, y), list of pairs, or any iterable of pairs or rows.
+            (x, y), list of pairs, or any iterable of pairs or rows; or a mapping of these by split, such as a
+            `datasets.DatasetDict`.
         val: validation data, in any of these forms.
         test: test data.
         classes: names that integer labels index, and that string labels are among.
@@ -63,13 +65,61 @@ def wrap(
     Raises:
         DataError: something that yields no such pairs.
     """
+    if isinstance(train, Mapping):
+        if val is not None or test is not None:
+            raise DataError("a mapping has all splits: give no val and no test beside it")
+        splits, unknown = _splits(train)
+        options: dict[str, Any] = {"classes": classes, "image": image, "label": label, "share": share, "seed": seed}
+        found = wrap(**splits, **options)
+        notes = [f"the splits {', '.join(unknown)} were left out: they are not train, val or test"] if unknown else []
+        return replace(found, notes=(*found.notes, *notes))
     given = {"train": train, "val": val, "test": test}
     there = {key: value for key, value in given.items() if value is not None}
     columns = _Features(image, label)
     parts = {key: _part(value, key, columns) for key, value in there.items()}
-    names = list(classes) if classes is not None else _class_names(train, columns)
+    own = {key: _class_names(value, columns) for key, value in there.items()}
+    names = list(classes) if classes is not None else own["train"]
+    parts = {key: _by_name(part, key, own[key], own["train"], names) for key, part in parts.items()}
     source = f"{type(train).__module__}.{type(train).__qualname__}".removeprefix("builtins.")
     return assemble(parts, source=source, classes=names, val=share, seed=seed)
+
+
+def _splits(source: Mapping[Any, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The splits by their usual names; of Hugging Face's `DatasetDict` also the names of others ("unsupervised")."""
+    found: dict[str, Any] = {}
+    unknown = []
+    for name, dataset in source.items():
+        key = SPLIT_NAMES.get(str(name).lower())
+        if key is None and type(source) is not dict:
+            unknown.append(str(name))
+            continue
+        if key is None or key in found:
+            raise DataError(f"split {name!r}: give at most one each of train, val and test")
+        found[key] = dataset
+    if "train" not in found:
+        raise DataError(f"there is no train among the splits ({', '.join(map(str, source))})")
+    return found, unknown
+
+
+def _by_name(
+    part: Part, what: str, own: Sequence[str] | None, of_train: Sequence[str] | None, classes: Sequence[str] | None
+) -> Part:
+    """The part with numbers of its own list of classes made those of train's, by name.
+
+    Raises:
+        DataError: it has a class that train lacks.
+    """
+    if own is None or of_train is None or list(own) == list(of_train):
+        return part
+    place = {name: i for i, name in enumerate(of_train)}
+    numbers = {label for label in part.labels if isinstance(label, int)}
+    for number in numbers:
+        if not 0 <= number < len(own):
+            raise DataError(f"{what} has label {number}, and {len(own)} names of classes")
+        if own[number] not in place:
+            raise DataError(f"{what} has class {own[number]!r}, which train lacks ({', '.join(of_train[:5])}, ...)")
+    moved = {number: place[own[number]] for number in numbers}
+    return replace(part, labels=[moved[label] if isinstance(label, int) else label for label in part.labels])
 
 
 def is_array_pair(value: Any) -> bool:
@@ -87,11 +137,16 @@ def _part(dataset: Any, what: str, columns: _Features) -> Part:
         if hasattr(dataset, "cardinality") and int(dataset.cardinality()) == _INFINITE:
             raise DataError(f"the {what} data set repeats for ever: leave out .repeat()")
         return _materialised(dataset.as_numpy_iterator(), what, columns)
-    if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+    if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__") and not _iterable_alone(dataset):
         return _lazy(dataset, what, columns)
     if isinstance(dataset, Iterable):
         return _materialised(dataset, what, columns)
     raise DataError(f"{what} is a {type(dataset).__name__}: give something that yields (image, label)")
+
+
+def _iterable_alone(dataset: Any) -> bool:
+    """Whether this is torch's IterableDataset, whose `[i]` is not implemented."""
+    return any(kind.__name__ == "IterableDataset" for kind in type(dataset).__mro__)
 
 
 def _lazy(dataset: Any, what: str, columns: _Features) -> Part:
@@ -132,7 +187,10 @@ def _materialised(items: Iterable[Any], what: str, columns: _Features) -> Part:
 
 
 def _is_batch(x: Any, y: Any) -> bool:
-    return np.ndim(x) == 4 or (np.ndim(x) == 3 and np.ndim(y) == 1 and len(x) == len(y))
+    if np.ndim(x) == 4:
+        return True
+    one = np.ndim(x) == 3 and np.shape(x)[0 if is_torch(x) else -1] in CHANNELS  # whose label may be one-hot
+    return np.ndim(x) == 3 and np.ndim(y) == 1 and len(x) == len(y) and not one
 
 
 def _pair(item: Any, where: str, columns: _Features) -> tuple[Any, Any]:

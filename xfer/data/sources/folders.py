@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from xfer.data.dataset import Data
 from xfer.data.images.formats import EXTENSIONS
 from xfer.data.sources.assembly import SPLIT_NAMES, Part, assemble
-from xfer.data.sources.paths import existing
+from xfer.data.sources.paths import Files, existing
 from xfer.errors import DataError
+
+# What systems write beside pictures: archives of macOS, a NAS's thumbnails and bins, Windows's and Linux's own folders.
+_WORDS = "__macosx @eadir @recycle #recycle #snapshot lost+found $recycle.bin recycler"
+_OF_THE_SYSTEM = frozenset([*_WORDS.split(" "), "system volume information"])
+_SUFFIXES = frozenset(EXTENSIONS)
+_SHOWN = 5
 
 
 def folder(path: str | os.PathLike[str], *, val: float = 0.2, seed: int = 0) -> Data:
     """Images in class folders, with or without `train`, `val` and `test` folders above them.
 
     `path/train/ant/1.jpg` or `path/ant/1.jpg`. The classes are the sorted folder names of train. Folders inside a
-    class folder belong to the class; links are followed, except back up the tree. Hidden files and files without one of
-    `EXTENSIONS` are counted and left out. Without val, test takes its place, or else a share of train.
+    class folder belong to the class; links are followed, except back up the tree. Files without one of `EXTENSIONS`,
+    hidden ones, folders of the system (`@eaDir`, `__MACOSX`, `lost+found`, ...) and runs of xfer are left out, and
+    `notes` say so. Without val, a share of train takes its place.
 
     Args:
         path: the root.
@@ -30,84 +40,152 @@ def folder(path: str | os.PathLike[str], *, val: float = 0.2, seed: int = 0) -> 
     root = existing(path)
     if not root.is_dir():
         raise DataError(f"{root} is a file: give a folder of class folders, or a .csv file")
-    parts: dict[str, Part] = {}
-    ignored = 0
-    for key, where in _split_folders(root).items():
-        parts[key], left_out = _part(root, where, key)
-        ignored += left_out
-    notes = [f"{ignored} files without the extension of an image were left out"] if ignored else []
-    return assemble(parts, source=str(root), val=val, seed=seed, notes=notes)
+    left_out = _LeftOut()
+    splits = _split_folders(root, left_out)
+    parts = {key: _part(root, where, key, left_out) for key, where in splits.items()}
+    return assemble(parts, source=str(root), val=val, seed=seed, notes=left_out.notes())
 
 
-def images_in(root: Path) -> tuple[list[Path], int]:
-    """Sorted image files in and below `root`, and the number of other files there."""
-    images: list[Path] = []
-    ignored = 0
+def images_in(root: Path) -> Files:
+    """The image files in and below a folder, sorted by the parts of their paths."""
+    return Files(str(root), list(_walk(root, _LeftOut())))
+
+
+@dataclass
+class _LeftOut:
+    """What a walk over folders has passed over: the number of files, and the folders."""
+
+    files: int = 0
+    folders: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """A line each."""
+        found = [f"{self.files} files without the extension of an image were left out"] if self.files else []
+        if self.folders:
+            found.append(f"hidden folders and those of the system were left out: {_listed(self.folders)}")
+        if self.runs:
+            found.append(f"runs of xfer were left out: {_listed(self.runs)}")
+        if self.unknown:
+            found.append(f"folders beside train/ were left out: {_listed(self.unknown)}")
+        return found
+
+
+def _walk(root: Path, left_out: _LeftOut) -> Iterator[str]:
+    """Names of images relative to a folder, in the order of their parts."""
     real = Path(os.path.realpath(root))
     seen = {str(real), *map(str, real.parents)}
-    for where, folders, files in os.walk(root, followlinks=True, onerror=_refuse):
-        folders[:] = [name for name in _visible(folders) if _first(Path(where, name), seen)]
-        found = [name for name in _visible(files) if Path(name).suffix.lower() in EXTENSIONS]
-        images += [Path(where, name) for name in found]
-        ignored += len(files) - len(found)
-    return sorted(images), ignored
+
+    def walk(where: str, above: str) -> Iterator[str]:
+        for entry in _entries(where):
+            name = entry.name
+            if _is_dir(entry):
+                if _passed_over(name):
+                    left_out.folders.append(above + name)
+                elif _first(entry.path, seen):
+                    yield from walk(entry.path, f"{above}{name}/")
+            elif name[0] != "." and _suffix(name) in _SUFFIXES:
+                yield above + name
+            else:
+                left_out.files += 1
+
+    return walk(str(root), "")
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
+def _split_folders(root: Path, left_out: _LeftOut) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for child in _folders(root):
-        key = SPLIT_NAMES.get(child.name.lower())
+    others = []
+    for name in _folders(root, left_out):
+        key = SPLIT_NAMES.get(name.lower())
         if key in found:
-            raise DataError(f"{root} has both {found[key].name}/ and {child.name}/: leave one {key} folder")
+            raise DataError(f"{root} has both {found[key].name}/ and {name}/: leave one {key} folder")
         if key:
-            found[key] = child
+            found[key] = root / name
+        else:
+            others.append(name)
     if found and "train" not in found:
-        others = ", ".join(f"{where.name}/" for where in found.values())
-        raise DataError(f"{root} has {others} but no train/: put the class folders into train/")
+        there = ", ".join(f"{where.name}/" for where in found.values())
+        raise DataError(f"{root} has {there} but no train/: put the class folders into train/")
+    if found:
+        left_out.unknown += others
+    else:
+        left_out.folders.clear()  # they are listed once more
     return found or {"train": root}
 
 
-def _part(root: Path, where: Path, key: str) -> tuple[Part, int]:
-    children = _folders(where)
+def _part(root: Path, where: Path, key: str, left_out: _LeftOut) -> Part:
+    children = _folders(where, left_out)
     if not children:
         raise DataError(f"{where} has no class folders: put the images of each class into a folder")
-    images: list[Path] = []
+    names: list[str] = []
     labels: list[str] = []
-    ignored = sum(child.is_file() for child in _listed(where))
+    left_out.files += sum(not _is_dir(entry) for entry in _entries(str(where)))
+    above = "" if where == root else f"{where.relative_to(root).as_posix()}/"
     for child in children:
-        found, left_out = images_in(child)
+        inside = _LeftOut()
+        found = [f"{above}{child}/{name}" for name in _walk(where / child, inside)]
         if not found and key == "train":
-            raise DataError(f"class folder {child} has no images: add some, or remove the folder")
-        images += found
-        labels += [child.name] * len(found)
-        ignored += left_out
-    names = [image.relative_to(root).as_posix() for image in images]
-    return Part(images, labels, names), ignored
+            if _is_run(where / child):
+                left_out.runs.append(child)
+                continue
+            raise DataError(f"class folder {where / child} has no images: add some, or remove the folder")
+        left_out.files += inside.files
+        left_out.folders += inside.folders
+        names += found
+        labels += [child] * len(found)
+    return Part(Files(str(root), names), labels, names, files=True)
 
 
-def _folders(where: Path) -> list[Path]:
-    return [where / name for name in _visible([child.name for child in _listed(where)]) if (where / name).is_dir()]
+def _folders(where: Path, left_out: _LeftOut) -> list[str]:
+    """Names of the folders in a folder, those of the system left out."""
+    names = [entry.name for entry in _entries(str(where)) if _is_dir(entry)]
+    left_out.folders += [name for name in names if _passed_over(name)]
+    return [name for name in names if not _passed_over(name)]
 
 
-def _listed(where: Path) -> list[Path]:
+def _entries(where: str) -> list[os.DirEntry[str]]:
     try:
-        return list(where.iterdir())
+        with os.scandir(where) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         _refuse(error)
-        raise
 
 
-def _visible(names: list[str]) -> list[str]:
-    # macOS writes __MACOSX beside the folders of every archive.
-    return sorted(name for name in names if not name.startswith(".") and name != "__MACOSX")
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself: who opens it says so
+        return False
 
 
-def _first(where: Path, seen: set[str]) -> bool:
+def _suffix(name: str) -> str:
+    """As `Path.suffix`, in lower case: a path object for each of many files takes longer than all else."""
+    stem, dot, suffix = name.rpartition(".")
+    return f".{suffix.lower()}" if dot and stem else ""
+
+
+def _passed_over(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _OF_THE_SYSTEM
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder without images is what xfer writes: `--out` is `run` where nothing is said."""
+    return (path / "checkpoints").is_dir() or (path / "manifest.json").is_file()
+
+
+def _first(where: str, seen: set[str]) -> bool:
     real = os.path.realpath(where)
     new = real not in seen
     seen.add(real)
     return new
 
 
-def _refuse(error: OSError) -> None:
+def _listed(names: Iterable[str]) -> str:
+    distinct: Sequence[str] = list(dict.fromkeys(names))
+    more = f" and {len(distinct) - _SHOWN} more" if len(distinct) > _SHOWN else ""
+    return ", ".join(f"{name}/" for name in distinct[:_SHOWN]) + more
+
+
+def _refuse(error: OSError) -> NoReturn:
     raise DataError(f"cannot read folder {error.filename}: {error.strerror}") from None

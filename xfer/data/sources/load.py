@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xfer.data.dataset import UNLABELLED, Data, Split
-from xfer.data.sources.assembly import SPLIT_NAMES
 from xfer.data.sources.datasets import is_array_pair, wrap
 from xfer.data.sources.folders import folder, images_in
 from xfer.data.sources.paths import existing
@@ -41,8 +40,6 @@ def load(source: Any, *, classes: Sequence[str] | None = None, val: float = 0.2,
         return Data(source, None, None, source.classes, "split")
     if isinstance(source, (str, os.PathLike)):
         return _load_path(existing(source), val, seed)
-    if isinstance(source, Mapping):
-        return wrap(**_splits(source), classes=classes, share=val, seed=seed)
     if isinstance(source, tuple) and len(source) == 2 and all(map(is_array_pair, source)):
         return wrap(*source, classes=classes, share=val, seed=seed)
     return wrap(source, classes=classes, share=val, seed=seed)
@@ -73,31 +70,28 @@ def _load_path(path: Path, val: float, seed: int) -> Data:
     raise DataError(f"{path} is neither a folder nor a table: give class folders or {', '.join(TABLES)}")
 
 
-def _splits(source: Mapping[Any, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, dataset in source.items():
-        key = SPLIT_NAMES.get(str(name).lower())
-        if key is None or key in found:
-            raise DataError(f"split {name!r}: give at most one each of train, val and test")
-        found[key] = dataset
-    if "train" not in found:
-        raise DataError(f"there is no train among the splits ({', '.join(map(str, source))})")
-    return found
-
-
 def _list_pictures(images: Any) -> list[Any]:
     if isinstance(images, (str, os.PathLike)):
         path = existing(images)
         if not path.is_dir():
             return [path]
-        found, _ = images_in(path)
-        if not found:
+        found = images_in(path)
+        if not len(found):
             raise DataError(f"{path} has no images in it: give image files or a folder of them")
         return list(found)
+    if _is_list_of_paths(images):
+        images = list(images)
     several = isinstance(images, Sequence) and not isinstance(images, bytes)
     if several or len(getattr(images, "shape", ())) == 4:
         return [_picture(image, f"image {i}") for i, image in enumerate(images)]
     return [_picture(images, "the image")]
+
+
+def _is_list_of_paths(images: Any) -> bool:
+    """Whether these are texts or objects in an array of NumPy, or in a column of pandas."""
+    kind = getattr(getattr(images, "dtype", None), "kind", None)
+    name = type(getattr(images, "dtype", None)).__name__  # of pandas's own texts
+    return len(getattr(images, "shape", ())) == 1 and (kind in ("U", "S", "O") or "String" in name)
 
 
 def _picture(image: Any, what: str) -> Any:

@@ -4,10 +4,38 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 from xfer.errors import DataError
+
+
+@dataclass(frozen=True)
+class Files(Sequence[Path]):
+    """Files in and below a folder, as paths when they are asked for: a million of them would not fit into memory.
+
+    Args:
+        root: the folder.
+        names: relative to it, or absolute.
+    """
+
+    root: str
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Path]: ...
+    def __getitem__(self, index: int | slice) -> Path | Sequence[Path]:
+        if isinstance(index, slice):
+            return [Path(self.root, name) for name in self.names[index]]
+        return Path(self.root, self.names[index])
 
 
 def existing(path: str | os.PathLike[str]) -> Path:

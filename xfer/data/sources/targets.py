@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from xfer.data.columns import is_empty
 from xfer.data.dataset import UNLABELLED, Data, Split
-from xfer.data.sources.assembly import Part, hold_out
+from xfer.data.empty import is_empty
+from xfer.data.sources.assembly import Part, hold_out, shared_files
 from xfer.data.sources.pixels import as_label
 from xfer.errors import DataError
 from xfer.specs.loss import TaskKind
@@ -34,8 +34,8 @@ def assemble_tasks(
     """The data set whose tasks are columns of a table.
 
     Classes and labels are those that occur in train, sorted; regressions are standardised by train's mean and
-    standard deviation. Without a "val" part, "test" takes its place; without both a share of train does, stratified by
-    the first single-label task if there is one.
+    standard deviation. Without a "val" part, a share of train takes its place, stratified by the first single-label
+    task if there is one.
 
     Args:
         parts: images by split; train is a must.
@@ -74,13 +74,12 @@ def assemble_tasks(
         )
         for key, part in parts.items()
     }
-    if "val" not in splits and "test" in splits:
-        splits["val"] = splits.pop("test")
-        notes.append("there is no validation split: test is used for validation")
+    notes += shared_files(parts)
     train, held = splits["train"], splits.get("val")
     if held is None and val > 0:
-        train, held = _held_out(train, val, seed)
-        notes.append(f"validation is a share of {val:.0%} of train (seed {seed})")
+        train, held = _held_out(train, val, seed, parts["train"].files)
+        final = "; test is for the final figures" if "test" in splits else ""
+        notes.append(f"validation is a share of {val:.0%} of train (seed {seed}){final}")
     tasks = tuple(_standardised(tasks, train))
     return Data(train, held, splits.get("test"), classes, source, tuple(notes), tasks)
 
@@ -144,13 +143,15 @@ def _labels(column: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(column), UNLABELLED, column).astype(np.int64)
 
 
-def _held_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:
+def _held_out(train: Split, share: float, seed: int, files: bool) -> tuple[Split, Split]:
     if (train.labels >= 0).any():
-        kept, held = hold_out(train.labels, share, seed)
+        kept, held = hold_out(train.labels, share, seed, train.names if files else None)
     else:
+        names = train.names if files else [str(i) for i in range(len(train))]
         shuffled = np.random.default_rng(seed).permutation(len(train))
-        cut = max(1, round(share * len(train)))
-        held, kept = np.sort(shuffled[:cut]), np.sort(shuffled[cut:])
+        chosen = {names[i] for i in shuffled[: max(1, round(share * len(train)))]}
+        is_held = np.array([name in chosen for name in names])
+        held, kept = np.flatnonzero(is_held), np.flatnonzero(~is_held)
     return train.subset(kept), train.subset(held)
 
 
