@@ -15,7 +15,8 @@ class FitProgress:
 
     Args:
         history: a row for each epoch that is over.
-        losses: of the batches of the epoch under way, with the numbers of their images.
+        losses: of the batches of the epoch under way, with the numbers of their labelled images.
+        images: of the epoch under way so far.
         skipped: images of the training split that could not be read so far: name, reason, whether a blank one is used.
         stop: whether a callback has asked for the end of the fit.
         callbacks: what each keeps, as `callback/name`.
@@ -26,6 +27,7 @@ class FitProgress:
 
     history: tuple[dict[str, Any], ...] = ()
     losses: tuple[tuple[float, int], ...] = ()
+    images: int = 0
     skipped: tuple[tuple[str, str, bool], ...] = ()
     stop: bool = False
     callbacks: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -27,7 +27,8 @@ class Fit:
         validation: those to validate on, if there are any.
         callbacks: the callbacks.
         watch: notes signals.
-        losses: of the batches of this epoch so far, with the numbers of their images.
+        losses: of the batches of this epoch so far, with the numbers of their labelled images.
+        images: of the epoch so far.
         generation, heads: of the model, as callbacks know it.
     """
 
@@ -37,6 +38,7 @@ class Fit:
     callbacks: Sequence[Callback]
     watch: Watch
     losses: list[tuple[float, int]] = field(default_factory=list)
+    images: int = 0
     generation: int = 0
     heads: int = 0
 
@@ -84,6 +86,7 @@ class Fit:
         return FitProgress(
             history=tuple(history),
             losses=tuple(self.losses),
+            images=self.images,
             skipped=tuple((bad.name, bad.reason, bad.imputed) for bad in self.train.skipped),
             stop=stop,
             callbacks={
@@ -96,6 +99,7 @@ class Fit:
     def restore(self, found: FitProgress) -> None:
         """Restore what an earlier part of the fit has recorded."""
         self.losses = list(found.losses)
+        self.images = found.images or sum(number for _, number in found.losses)  # xfer 0.1 did not tell them apart
         self.train.know(Skipped(*bad) for bad in found.skipped)
         named = _named(self.callbacks)
         if lost := {key.partition("/")[0] for key in found.callbacks} - named.keys():

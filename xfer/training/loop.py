@@ -73,6 +73,7 @@ def _epoch(trainer: TrainerView, fit: Fit) -> Row:
             why = diagnosis.of_step(trainer.stepper, batch, train.split.names, seed, trainer.distributed)
             raise TrainingError(f"bad numbers in epoch {trainer.epoch + 1}, batch {batch.number + 1}: {why}")
         fit.losses.append((loss, batch.labelled))
+        fit.images += len(batch)
         trainer.batch = batch.number + 1
         fit.each("on_step_end", trainer, batch.number, loss)
         _checkpoint_if_due(trainer, fit)
@@ -80,14 +81,15 @@ def _epoch(trainer: TrainerView, fit: Fit) -> Row:
     fit.tell_changes(trainer)
     if not fit.losses and train.size:
         raise TrainingError(f"epoch {trainer.epoch + 1} made no update: {diagnosis.LONE}")
-    images = sum(number for _, number in fit.losses)
-    mean = math.fsum(loss * number for loss, number in fit.losses) / max(images, 1)
+    labelled = sum(number for _, number in fit.losses)
+    mean = math.fsum(loss * number for loss, number in fit.losses) / max(labelled, 1)
     lr = trainer.rates_at(done + len(train) - 1, fit.updates)["head"]
-    row: Row = {"epoch": trainer.epoch + 1, "phase": fit.plan.phase, "lr": lr, "loss": mean, "images": images}
+    row: Row = {"epoch": trainer.epoch + 1, "phase": fit.plan.phase, "lr": lr, "loss": mean, "images": fit.images}
     with fit.watch.anywhere():
         row = validated(trainer, row, fit.validation, fit.callbacks, started)
     trainer.history.append(row)
     trainer.epoch, trainer.batch, fit.losses = trainer.epoch + 1, 0, []
+    fit.images = 0
     return row
 
 
