@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 _LONGEST = 2000  # characters of a message; of a longer one, its beginning and its end
 
@@ -59,6 +60,22 @@ class WeightsError(XferError):
 
 class DataError(XferError):
     """Data that cannot be read or makes no sense as a classification task."""
+
+
+class UnreadableError(DataError):
+    """Images that cannot be read, among others that can.
+
+    Attributes:
+        reasons: why not, by name.
+        answers: for all images, (N, K), NaN for these.
+        predictions: likewise of `predict`, None for these.
+    """
+
+    def __init__(self, reasons: Mapping[str, str], answers: Any) -> None:
+        name, reason = next(iter(reasons.items()))
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        super().__init__(f"cannot read {name}: {reason}{more}; repair or remove it")
+        self.reasons, self.answers, self.predictions = dict(reasons), answers, list[Any]()
 
 
 class CheckpointError(XferError):

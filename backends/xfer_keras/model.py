@@ -198,13 +198,15 @@ class KerasModel(BaseModel):
 
     @contextmanager
     def _policy(self) -> Iterator[None]:
-        """Build layers in the precision of this model's weights, and leave the user's global policy as it was."""
-        before = keras.config.dtype_policy()
+        """Build layers in the precision of this model's weights and with channels last, whatever the user has set."""
+        before, layout = keras.config.dtype_policy(), keras.config.image_data_format()
         keras.config.set_dtype_policy(self.dtype.name)
+        keras.config.set_image_data_format("channels_last")
         try:
             yield
         finally:
             keras.config.set_dtype_policy(before)
+            keras.config.set_image_data_format(layout)
 
 
 def _restored(

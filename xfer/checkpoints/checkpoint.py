@@ -18,6 +18,7 @@ from xfer.checkpoints.stored import read_stored, read_tensors
 from xfer.checkpoints.upgrade import upgraded
 from xfer.data.columns import Columns
 from xfer.errors import CheckpointError
+from xfer.runtime.paths import expanded
 from xfer.specs.estimator import FittedEstimator
 
 
@@ -102,7 +103,7 @@ class Checkpoint:
 
 def is_checkpoint(path: str | Path) -> bool:
     """Whether `path` is a folder with a manifest."""
-    return Path(path, MANIFEST).is_file()
+    return (expanded(path) / MANIFEST).is_file()
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -111,7 +112,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: no manifest, a manifest that is damaged, of a newer format, or says what no run can be.
     """
-    folder = Path(path)
+    folder = expanded(path)
     document = upgraded(read_document(folder / MANIFEST, FORMAT, "not an xfer run"))
     manifest = validated(Manifest, document, folder / MANIFEST)
     if not re.fullmatch(r"[\w.-]+", manifest.backend):  # "module:Class" would be imported

@@ -14,6 +14,7 @@ from xfer.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from xfer.errors import CheckpointError
 from xfer.runtime.distributed import launch_environment
 from xfer.runtime.files import folder_lock, sync_folder
+from xfer.runtime.paths import expanded
 
 FOLDER = "checkpoints"
 _SHARE = 20  # the time between two checkpoints is at least so many times what the last one took
@@ -36,7 +37,7 @@ class Checkpoints:
     def __init__(
         self, folder: str | Path, *, steps: int | None = None, seconds: float | None = 60.0, keep: int = 2
     ) -> None:
-        self.folder, self.steps, self.seconds, self.keep = Path(folder), steps, seconds, keep
+        self.folder, self.steps, self.seconds, self.keep = expanded(folder), steps, seconds, keep
         self._updates = 0
         self._last, self._took = time.monotonic(), 0.0
         self._lock = folder_lock(self.folder)
@@ -136,7 +137,7 @@ def latest_checkpoint(folder: str | Path) -> Checkpoint | None:
     Raises:
         CheckpointError: all are damaged.
     """
-    here = Path(folder)
+    here = expanded(folder)
     found = checkpoints_in(here / FOLDER) or checkpoints_in(here)
     for path in found:
         try:

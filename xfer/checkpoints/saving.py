@@ -21,6 +21,7 @@ from xfer.checkpoints.stored import write_stored, write_tensors
 from xfer.errors import CheckpointError
 from xfer.runtime import checksums
 from xfer.runtime.files import folder_lock, write_atomically
+from xfer.runtime.paths import expanded
 from xfer.runtime.version import __version__
 
 _KINDS = (
@@ -53,7 +54,7 @@ def save(
     Raises:
         CheckpointError: the folder cannot be written; an older checkpoint in it stays as it was.
     """
-    folder = Path(path)
+    folder = expanded(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with folder_lock(folder):

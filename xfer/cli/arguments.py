@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,5 +10,9 @@ from xfer.specs import choices
 
 Backend = Annotated[str | None, typer.Option(help="torch or tensorflow; default: the run's own, else the first there")]
 OnBad = Annotated[choices.OnBad | None, typer.Option(help="images that cannot be read")]
+Split = Annotated[
+    Literal["train", "val", "test", "all"] | None,
+    typer.Option(help="which images to judge; default: val or test where the data has them, else all"),
+]
 Tta = Annotated[str, typer.Option(help="mean over views of an image: none, flip, five-crop or ten-crop")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, gpu:0 or mps")]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xfer.cli.arguments import Backend, Device, OnBad, Tta
+from xfer.cli.arguments import Backend, Device, OnBad, Split, Tta
 from xfer.cli.guard import guarded, print_json, quiet_stdout, show
 from xfer.cli.models import backend_names, metrics_table, open_model, table_options
 from xfer.cli.options import Config, Json, checked, require_data
@@ -18,6 +18,7 @@ from xfer.workflows.config import read_toml
 def evaluate(
     run: Annotated[str, typer.Argument(help="folder of a run")],
     data: Annotated[str | None, typer.Argument(help="folder, manifest, or 'digits'")] = None,
+    split: Split = None,
     backend: Backend = None,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="images a forward pass", min=1)] = 32,
@@ -30,11 +31,11 @@ def evaluate(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Evaluate a run, or an ensemble of runs, on the validation split of a data set."""
+    """Evaluate a run, or an ensemble of runs, on all images of a data set, or on one split of it."""
     from xfer.report.evaluation import document, require_plots, write
     from xfer.runtime.distributed import launch_environment
+    from xfer.workflows.judged import judged_data
     from xfer.workflows.results import writable
-    from xfer.workflows.setup import read_data
 
     settings = read_toml(config)
     with quiet_stdout():
@@ -44,15 +45,15 @@ def evaluate(
             writable(out)
         model = open_model(run, backend or settings.get("backend"), device)
         described = checked(settings, data=data, on_bad=on_bad, cache=cache, **table_options(model))
-        source = read_data(described)
+        source, which = judged_data(described, run, split)
         result = model.evaluate(source, batch_size=batch_size, on_bad=described.on_bad, tta=tta, cache=described.cache)
-        found = document(result, backend_names(model))
+        found = document(result, backend_names(model)) | {"split": which}
         if out is not None and launch_environment().rank == 0:
             write(result, found, out)
     if json:
         print_json(found)
         return
-    show(metrics_table(result, f"{model.name} on {backend_names(model)}"))
+    show(metrics_table(result, f"{model.name} on {backend_names(model)}", which))
     if out is not None:
         print(f"details: {out}")
     if result.skipped:

@@ -40,8 +40,8 @@ def backend_names(model: BaseModel | Ensemble) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
-def metrics_table(evaluation: Evaluation | TasksEvaluation, title: str) -> Table:
-    """The metrics of an evaluation as a table."""
+def metrics_table(evaluation: Evaluation | TasksEvaluation, title: str, which: str = "") -> Table:
+    """The metrics of an evaluation as a table; `which` says which images were judged."""
     from rich.table import Table
 
     from xfer.evaluation.metrics import METRICS
@@ -50,5 +50,5 @@ def metrics_table(evaluation: Evaluation | TasksEvaluation, title: str) -> Table
     table = Table("", title)
     for name in evaluation.metrics if isinstance(evaluation, TasksEvaluation) else METRICS:
         table.add_row(name, f"{evaluation.metrics[name]:.4f}" if name in evaluation.metrics else "undefined")
-    table.add_row("images", str(len(evaluation.names)))
+    table.add_row("images", f"{len(evaluation.names)}{which and f' ({which})'}")
     return table

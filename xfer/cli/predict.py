@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from xfer.cli.guard import guarded, print_json, printable, quiet_stdout
 from xfer.cli.models import open_model
 from xfer.cli.options import Config, Json
 from xfer.workflows.config import read_toml
+
+if TYPE_CHECKING:
+    from xfer.models.predictions import Prediction
 
 
 @guarded
@@ -27,6 +30,7 @@ def predict(
 ) -> None:
     """Classify images."""
     from xfer.data import pictures
+    from xfer.errors import UnreadableError
 
     settings = read_toml(config)
     with quiet_stdout():
@@ -34,33 +38,38 @@ def predict(
         names = [name for given in images for name in pictures(given).names]
         loaded = open_model(model, backend or settings.get("backend"), device, weights)
         tasks = getattr(loaded, "spec", None) and loaded.spec.tasks  # type: ignore[union-attr]
-        by_task = _predictions(loaded, names) if tasks else None
-        found = [] if tasks else loaded.predict(names, top=top, tta=tta)
-    if by_task is not None:
-        if json:
-            print_json([{"image": name, **outputs} for name, outputs in zip(names, by_task, strict=True)])
-            return
-        for name, outputs in zip(names, by_task, strict=True):
-            print(f"{printable(name)}: " + ", ".join(f"{task} {_shown(value)}" for task, value in outputs.items()))
-        return
+        failed: UnreadableError | None = None
+        try:
+            found = _by_task(loaded, names) if tasks else loaded.predict(names, top=top, tta=tta)
+        except UnreadableError as error:
+            found, failed = error.predictions, error
+    answers = list(zip(names, found, strict=True)) if found else []
     if json:
-        print_json(
-            [
-                {
-                    "image": name,
-                    "label": prediction.label,
-                    "probability": prediction.probability,
-                    "top": [{"label": label, "probability": p} for label, p in prediction.top],
-                }
-                for name, prediction in zip(names, found, strict=True)
-            ]
-        )
-        return
-    for name, prediction in zip(names, found, strict=True):
-        print(f"{printable(name)}: " + ", ".join(f"{label} {p:.1%}" for label, p in prediction.top))
+        print_json([{"image": name, **_document(answer)} for name, answer in answers])
+    else:
+        for name, answer in answers:
+            if answer is not None:
+                print(f"{printable(name)}: {_line(answer)}")
+    if failed is not None:  # after the answers for the others
+        raise failed
 
 
-def _predictions(model: Any, names: list[str]) -> list[dict[str, Any]]:
+def _document(answer: Prediction | dict[str, Any] | None) -> dict[str, Any]:
+    if answer is None:
+        return {"label": None, "probability": None, "top": []}
+    if isinstance(answer, dict):
+        return answer
+    top = [{"label": label, "probability": p} for label, p in answer.top]
+    return {"label": answer.label, "probability": answer.probability, "top": top}
+
+
+def _line(answer: Prediction | dict[str, Any]) -> str:
+    if isinstance(answer, dict):
+        return ", ".join(f"{task} {_shown(value)}" for task, value in answer.items())
+    return ", ".join(f"{label} {p:.1%}" for label, p in answer.top)
+
+
+def _by_task(model: Any, names: list[str]) -> list[Any]:
     """Predictions for each image, by task: probabilities by class or label, or numbers by name."""
     found = model.predict_tasks(names)
     return [

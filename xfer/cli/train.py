@@ -57,9 +57,12 @@ def train(
     if json:
         print_json(result.metrics)
         return
-    table = metrics_table(result.evaluation, "val")
+    tuned = result.metrics["tuned_on_val"]
+    table = metrics_table(result.evaluation, f"val ({', '.join(tuned)} tuned on it)" if tuned else "val")
     table.add_row("seconds", f"{result.metrics['seconds']['total']:.1f}")
     show(table)
+    if result.test is not None:
+        show(metrics_table(result.test, "test"))
     if skipped := result.metrics["data"]["skipped"]:
         print(f"{len(skipped)} files could not be read; metrics.json names them")
     used = {"memory": max(result.metrics["peak_memory_bytes"].values())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,14 @@ from xfer.evaluation.evaluation import Evaluation
 from xfer.models.base_model import BaseModel
 from xfer.specs.decision import Decision
 
+_EDGE = 1.01  # what the minimiser may stay away from a bound
+
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature with the least log loss of logits (N, K) against labels int64 (N,), in [0.01, 100].
 
-    The loss is convex in 1 / temperature, so that there is one.
+    The loss is convex in 1 / temperature. Where it falls to a bound, because all labels are the most probable class or
+    none says anything, there is no such temperature, and the result is 1.
     """
     from scipy.optimize import minimize_scalar
 
@@ -26,25 +30,31 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     def loss(inverse: float) -> float:
         return float((np.log(np.exp(z * inverse).sum(axis=1)) - of_label * inverse).mean())
 
-    found = minimize_scalar(loss, bounds=(0.01, 100.0), method="bounded", options={"xatol": 1e-10})
-    return float(1.0 / found.x)
+    found = float(minimize_scalar(loss, bounds=(0.01, 100.0), method="bounded", options={"xatol": 1e-10}).x)
+    return 1.0 / found if 0.01 * _EDGE < found < 100.0 / _EDGE else 1.0
 
 
 def calibrate(model: BaseModel, data: Any, **options: Any) -> float:
-    """Set the model's temperature to that of the least log loss on the validation split of `data`, and return it.
+    """Set the model's temperature to that of the least log loss on `data`, and return it.
 
     Temperature scaling (Guo et al. 2017): what is predicted stays, how sure it is changes. Thresholds, which were
     chosen for other probabilities, are dropped.
 
     Args:
         model: of one task.
-        data: whatever `xfer.data.load` takes; images that the model was trained on would make it too sure.
+        data: as in `BaseModel.evaluate`; images that the model was trained on would make it too sure.
         options: of `BaseModel.evaluate`.
     """
     model.decision = Decision()
     found = evaluate_one_task(model, data, options)
     assert found.logits is not None
     model.decision = Decision(fit_temperature(found.logits, found.labels))
+    if model.decision.temperature == 1.0:
+        print(
+            f"the temperature stays 1: {len(found.labels)} images, on which the model is "
+            f"{found.metrics['accuracy']:.0%} right, do not say how sure it may be",
+            file=sys.stderr,
+        )
     return model.decision.temperature
 
 

@@ -37,12 +37,12 @@ def per_class(predictions: Predictions, classes: Sequence[str]) -> tuple[ClassSc
     """One row a class of the model, in its order, those without images included."""
     from sklearn.metrics import precision_recall_fscore_support
 
-    count, probabilities = len(classes), predictions.probabilities
+    count, scores = len(classes), predictions.scores
     precision, recall, f1, images = precision_recall_fscore_support(
         predictions.labels, predictions.predicted, labels=np.arange(count), zero_division=0.0
     )
     predicted = np.bincount(predictions.predicted, minlength=count)
-    aucs, averages = roc_aucs(probabilities, predictions.labels), average_precisions(probabilities, predictions.labels)
+    aucs, averages = roc_aucs(scores, predictions.labels), average_precisions(scores, predictions.labels)
     return tuple(
         ClassScores(
             name=name,

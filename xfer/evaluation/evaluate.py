@@ -10,7 +10,7 @@ from xfer.data import Loader, OnBad, load
 from xfer.data.transforms.test_time import views_of
 from xfer.errors import UsageError
 from xfer.evaluation.evaluation import Evaluation, evaluate_logits, mean
-from xfer.evaluation.loaders import evaluation_loader
+from xfer.evaluation.loaders import evaluation_loader, one_split
 from xfer.evaluation.metrics import METRICS
 from xfer.evaluation.tasks import TasksEvaluation, evaluate_tasks
 from xfer.features.cache import FeatureCache
@@ -23,17 +23,20 @@ def evaluate(
     model: BaseModel,
     data: Any,
     *,
+    split: str | None = None,
     batch_size: int = 32,
     workers: int | None = None,
     on_bad: OnBad = "report",
     tta: str = "none",
     cache: bool | str | Path | FeatureCache = True,
 ) -> Evaluation | TasksEvaluation:
-    """Metrics of `model` on data: the validation split if there is one, else the test split, else all of it.
+    """Metrics of `model` on data, all of which is judged: nothing is held out of what was not trained on.
 
     Args:
         model: its classes must include those of the data; they are matched by name.
         data: a split, or whatever `xfer.data.load` takes.
+        split: "train", "val" or "test" of data that has several, or "all" of it. By default the validation split if
+            there is one, else the test split, else all. A `Data` from which a share was held out has one.
         batch_size: images a forward pass.
         workers: decoding threads; None for one a core.
         on_bad: "report" lists unreadable images in `skipped`; "raise" stops at the first; "impute" puts a blank image
@@ -46,7 +49,7 @@ def evaluate(
         DataError: classes that the model does not know, or not one readable image; with `on_bad="raise"`, an
             image that cannot be read, by name. NumbersError: an answer is not finite, with the names of the images.
     """
-    source = load(data)
+    source = one_split(load(data, val=0), split)
     if tta == "none":
         loader = evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad, cache=cache)
         return run(model, loader)

@@ -70,7 +70,7 @@ class Evaluation:
         """
         value = metric(name).compute(self.predictions)
         if value is None:
-            raise UsageError(f"{name} is undefined on these images: {self._why_undefined()}")
+            raise UsageError(f"{name} is undefined on these images: {self._why_undefined(name)}")
         return value
 
     def per_class(self) -> tuple[ClassScores, ...]:
@@ -125,7 +125,9 @@ class Evaluation:
     def _true_classes(self) -> list[str]:
         return [self.classes[label] for label in self.labels]
 
-    def _why_undefined(self) -> str:
+    def _why_undefined(self, name: str) -> str:
+        if name.startswith("top"):
+            return f"the model has {len(self.classes)} classes, so it would always be 1"
         occurring = set(self.labels.tolist())
         absent = [name for i, name in enumerate(self.classes) if i not in occurring]
         if len(absent) >= len(self.classes) - 1:

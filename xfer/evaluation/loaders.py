@@ -2,17 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from xfer.data import Budget, Data, Loader, OnBad, Split
+from xfer.data.dataset import Images
 from xfer.data.sources.targets import check, with_targets
 from xfer.data.transforms.test_time import TestTimeView
-from xfer.errors import DataError
+from xfer.errors import DataError, UsageError
 from xfer.features.cache import FeatureCache
 from xfer.models.base_model import BaseModel
+
+
+def one_split(data: Data, split: str | None) -> Data:
+    """The data with one split to evaluate on.
+
+    Args:
+        data: with any splits.
+        split: "train", "val" or "test"; "all" of them together; None for the first of val, test and train.
+
+    Raises:
+        UsageError: there is no such split.
+    """
+    there = data.splits
+    if split is None:
+        split = next(name for name in ("val", "test", "train") if name in there)
+    if split != "all" and split not in there:
+        raise UsageError(f"{data.source} has no split {split!r}: give {', '.join(there)} or all")
+    judged = together(list(there.values())) if split == "all" else there[split]
+    return replace(data, train=judged, val=None, test=None)
+
+
+def together(splits: Sequence[Split]) -> Split:
+    """Splits of the same data one after the other."""
+    if len(splits) == 1:
+        return splits[0]
+    first = splits[0]
+    return replace(
+        first,
+        images=_Chain([split.images for split in splits]),
+        labels=np.concatenate([split.labels for split in splits]),
+        names=[name for split in splits for name in split.names],
+        columns=None if first.columns is None else np.concatenate([s.columns for s in splits if s.columns is not None]),
+        targets=None if first.targets is None else np.concatenate([s.targets for s in splits if s.targets is not None]),
+    )
+
+
+class _Chain(Sequence[Any]):
+    """Sequences of images one after the other."""
+
+    def __init__(self, parts: Sequence[Images]) -> None:
+        self._parts, self._ends = parts, np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        return self._parts[part][index - int(self._ends[part - 1] if part else 0)]
 
 
 def evaluation_loader(

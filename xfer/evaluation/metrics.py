@@ -86,8 +86,9 @@ def _loss(predictions: Predictions) -> float:
     return float(predictions.losses.mean())
 
 
-def _top_accuracy(predictions: Predictions, k: int) -> float:
-    return float((predictions.better < k).mean())
+def _top_accuracy(predictions: Predictions, k: int) -> float | None:
+    """Undefined where there are no more than k classes: it would always be 1."""
+    return float((predictions.better < k).mean()) if predictions.table.shape[1] > k else None
 
 
 def _accuracy(predictions: Predictions) -> float:
@@ -127,7 +128,7 @@ def _mean_over_all(scores: Callable[[np.ndarray, np.ndarray], np.ndarray], predi
     present = len(np.unique(predictions.labels))
     if present < predictions.table.shape[1] or present == 1:
         return None
-    return _defined(scores(predictions.probabilities, predictions.labels).mean())
+    return _defined(scores(predictions.scores, predictions.labels).mean())
 
 
 def _cohen_kappa(predictions: Predictions) -> float | None:

@@ -17,8 +17,9 @@ class Predictions:
         rows: int64 (N,), rows of `table`.
         labels: int64 (N,), true classes.
         predicted: int64 (N,), the classes named: by default the most probable ones, the first of equals.
-        better: int64 (N,), how many classes are more probable than the true one.
+        better: int64 (N,), how many classes are ranked before the true one; of equals the first.
         losses: float64 (N,), cross-entropy of each image in nats.
+        logits: float64 (M, K) behind `table`, if they are known.
     """
 
     table: np.ndarray
@@ -27,6 +28,7 @@ class Predictions:
     predicted: np.ndarray
     better: np.ndarray
     losses: np.ndarray
+    logits: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -52,13 +54,16 @@ class Predictions:
         z -= z.max(axis=1, keepdims=True)
         rows = np.arange(len(z))
         of_label = z[rows, labels]
+        before = np.arange(z.shape[1])[None, :] < np.asarray(labels)[:, None]
+        ranked_before = (z > of_label[:, None]) | ((z == of_label[:, None]) & before)
         return cls(
             table=probabilities,
             rows=rows,
             labels=np.asarray(labels),
             predicted=np.asarray(probabilities.argmax(axis=1) if predicted is None else predicted),
-            better=np.asarray((z > of_label[:, None]).sum(axis=1)),
+            better=np.asarray(ranked_before.sum(axis=1)),
             losses=np.log(np.exp(z).sum(axis=1)) - of_label,
+            logits=None if logits is None else z,
         )
 
     def take(self, chosen: np.ndarray) -> Predictions:
@@ -70,12 +75,18 @@ class Predictions:
             self.predicted[chosen],
             self.better[chosen],
             self.losses[chosen],
+            self.logits,
         )
 
     @property
     def probabilities(self) -> np.ndarray:
         """(N, K), a copy."""
         return np.asarray(self.table[self.rows])
+
+    @property
+    def scores(self) -> np.ndarray:
+        """What ranks images for each class, (N, K): log-odds, which no rounding makes equal, or probabilities."""
+        return self.probabilities if self.logits is None else log_odds(self.logits[self.rows])
 
     @property
     def confidence(self) -> np.ndarray:
@@ -86,3 +97,16 @@ class Predictions:
     def correct(self) -> np.ndarray:
         """Whether the predicted class is the true one, bool (N,)."""
         return np.asarray(self.predicted == self.labels)
+
+
+def log_odds(logits: np.ndarray) -> np.ndarray:
+    """log(p / (1 - p)) of the softmax of logits float64 (N, K), K at least 2: in the order of p, never flattened."""
+    z = logits - logits.max(axis=1, keepdims=True)
+    rows, first = np.arange(len(z)), z.argmax(axis=1)
+    exponentials = np.exp(z)
+    total = exponentials.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        found = z - np.log(total - exponentials)  # of others than the first, what is taken away is half at the most
+        exponentials[rows, first] = 0.0
+        found[rows, first] = z[rows, first] - np.log(exponentials.sum(axis=1))
+    return np.asarray(found)

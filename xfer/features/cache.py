@@ -30,7 +30,7 @@ from xfer.features.namespace import Namespace, make_room
 from xfer.features.shard import Shard
 from xfer.models.base_model import BaseModel
 from xfer.models.fingerprint import prefix
-from xfer.runtime.paths import features_dir
+from xfer.runtime.paths import expanded, features_dir
 
 BUDGET = 20 << 30
 
@@ -82,7 +82,7 @@ class FeatureCache:
         """The cache that an argument `cache` means: True the usual one, False none, a path the one there."""
         if isinstance(given, bool):
             return cls() if given else None
-        return given if isinstance(given, FeatureCache) else cls(Path(given))
+        return given if isinstance(given, FeatureCache) else cls(expanded(given))
 
     def data(
         self,

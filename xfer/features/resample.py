@@ -125,7 +125,7 @@ def _sampled(split: Split, sampler: Any, name: str) -> Split:
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"{name} cannot resample this: {str(error).splitlines()[0]}") from None
     chosen = getattr(sampler, "sample_indices_", None)
-    if chosen is not None:
+    if chosen is not None and np.array_equal(features[chosen], x):  # a smoothed bootstrap makes others of them
         return split.subset(chosen)
     _refuse_columns(split)
     kept = min(len(split), len(x)) if len(x) >= len(split) and np.array_equal(x[: len(split)], features) else 0

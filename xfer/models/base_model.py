@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from xfer.checkpoints.saving import save
 from xfer.checkpoints.snapshot import ModelSnapshot
-from xfer.data.batch import Batch
 from xfer.data.columns import Columns
 from xfer.data.dataset import Split
 from xfer.data.loader import Loader
 from xfer.data.sources.load import pictures
 from xfer.data.transforms.test_time import TestTimeView, views_of
-from xfer.errors import UnknownNameError, UsageError
+from xfer.errors import UnknownNameError, UnreadableError, UsageError, check_name
 from xfer.models.finite import check_predictions
 from xfer.models.freezer import Freezer, FreezeReport
 from xfer.models.network import Network
 from xfer.models.predictions import Prediction, rank
+from xfer.runtime.paths import expanded
 from xfer.specs.decision import Decision, softmax
 from xfer.specs.estimator import FittedEstimator
 from xfer.specs.head import EstimatorHead, Head
@@ -109,21 +110,38 @@ class BaseModel(Network):
         (N, D); where the head reads every place of a map (SqueezeNet), (N, P, D).
         """
         split = replace(_split(images, None, self.columns), columns=None, column_names=())
-        found = [self.stage(batch.inputs, "features") for batch in self._batches(split, batch_size, None)]
+        loader = Loader(split, self.spec.preprocessing, batch_size=batch_size, workers=None, on_bad="raise")
+        found = [self.stage(batch.inputs, "features") for batch in loader.epoch(0)]
         return np.concatenate(found) if found else np.zeros((0, self.card.feature_dim), np.float32)
 
-    def predict_proba(self, images: Any, *, columns: Any = None, batch_size: int = 32, tta: str = "none") -> np.ndarray:
-        """Class probabilities float32 (N, K) in the order of `classes`; see `predict`."""
+    def predict_proba(
+        self,
+        images: Any,
+        *,
+        columns: Any = None,
+        batch_size: int = 32,
+        tta: str = "none",
+        on_bad: Literal["raise", "report"] = "raise",
+    ) -> np.ndarray:
+        """Class probabilities float32 (N, K) in the order of `classes`, NaN for what cannot be read; see `predict`."""
         if self.spec.tasks:
             raise UsageError(f"{self.name} has {len(self.spec.tasks)} tasks: call predict_tasks, not predict_proba")
-        views = list(views_of(tta))
-        total: Any = 0.0
+        split, views, total = _split(images, columns, self.columns), list(views_of(tta)), np.zeros(())
+        bad: dict[int, str] = {}
         for view in views:
-            total = total + softmax(self.decision.scaled(self._logits_of(images, columns, batch_size, view)))
-        return np.asarray(total / len(views), np.float32)
+            logits, bad = self._logits_of(split, batch_size, view)
+            total = total + softmax(self.decision.scaled(logits))
+        return self._answered(np.asarray(total / len(views), np.float32), split, bad, on_bad)
 
     def predict(
-        self, images: Any, *, columns: Any = None, top: int = 5, batch_size: int = 32, tta: str = "none"
+        self,
+        images: Any,
+        *,
+        columns: Any = None,
+        top: int = 5,
+        batch_size: int = 32,
+        tta: str = "none",
+        on_bad: Literal["raise", "report"] = "raise",
     ) -> list[Prediction]:
         """Classify images: a list with one `Prediction` for each image, also for a single one.
 
@@ -133,25 +151,40 @@ class BaseModel(Network):
             top: how many classes to list for each image.
             batch_size: images of a forward pass.
             tta: test-time augmentation: the mean over views of each image; see `xfer.data.transforms.test_time`.
+            on_bad: "report" has None for an image that cannot be read, with a line on stderr.
 
         Raises:
-            DataError: an image that cannot be read, by name. NumbersError: a prediction is not finite, likewise.
+            UnreadableError: an image that cannot be read, by name, after all others were: `predictions` has theirs.
+            NumbersError: a prediction is not finite. DataError: something that is no image.
         """
-        probabilities = self.predict_proba(images, columns=columns, batch_size=batch_size, tta=tta)
-        return rank(probabilities, self.classes, self.decision, top)
+        options: dict[str, Any] = {"columns": columns, "batch_size": batch_size, "tta": tta, "on_bad": on_bad}
+        try:
+            return rank(self.predict_proba(images, **options), self.classes, self.decision, top)
+        except UnreadableError as error:
+            error.predictions = rank(error.answers, self.classes, self.decision, top)
+            raise
 
-    def predict_tasks(self, images: Any, *, columns: Any = None, batch_size: int = 32) -> dict[str, np.ndarray]:
+    def predict_tasks(
+        self,
+        images: Any,
+        *,
+        columns: Any = None,
+        batch_size: int = 32,
+        on_bad: Literal["raise", "report"] = "raise",
+    ) -> dict[str, np.ndarray]:
         """Predictions for every task, float64 (N, K): probabilities of its classes or labels, or numbers."""
         if not self.spec.tasks:
             raise UsageError(f"{self.name} has one task: call predict_proba")
-        return split_outputs(self.spec.tasks, self._logits_of(images, columns, batch_size))
+        split = _split(images, columns, self.columns)
+        logits, bad = self._logits_of(split, batch_size)
+        return split_outputs(self.spec.tasks, self._answered(logits, split, bad, on_bad))
 
     def evaluate(self, data: Any, **options: Any) -> Any:
-        """Metrics on the validation split of a data set, or on a given split; see `xfer.evaluation.evaluate`.
+        """Metrics on data: all of it, or the validation split where there is one; see `xfer.evaluation.evaluate`.
 
         Args:
-            data: a split, or whatever `xfer.data.load` takes.
-            options: `batch_size`, `workers`, `on_bad`, `tta`, `cache`, as `xfer.evaluation.evaluate.evaluate` has them.
+            data: a split, or whatever `xfer.data.load` takes; nothing is held out of it.
+            options: `split`, `batch_size`, `workers`, `on_bad`, `tta`, `cache`, as `xfer.evaluation.evaluate.evaluate`.
         """
         from xfer.evaluation.evaluate import evaluate
 
@@ -164,7 +197,7 @@ class BaseModel(Network):
         """
         context = self.backend.distributed_context(self.spec.device)
         context.on_main_process(lambda: save(self.snapshot(), path), "save")
-        return Path(path)
+        return expanded(path)
 
     def snapshot(self) -> ModelSnapshot:
         """Everything that a checkpoint stores of the model; the tensors are copies."""
@@ -186,21 +219,28 @@ class BaseModel(Network):
             estimator=self.estimator if isinstance(self.estimator, FittedEstimator) else None,
         )
 
-    def _logits_of(self, images: Any, columns: Any, batch_size: int, view: TestTimeView | None = None) -> np.ndarray:
-        split = _split(images, columns, self.columns)
-        found = [self.logits(batch.inputs) for batch in self._batches(split, batch_size, self.columns, view)]
-        z = np.concatenate(found) if found else np.zeros((0, len(self.classes)), np.float32)
-        check_predictions(self, z, split.names)
-        return z
-
-    def _batches(
-        self, split: Split, batch_size: int, columns: Columns | None, view: TestTimeView | None = None
-    ) -> Iterator[Batch]:
+    def _logits_of(
+        self, split: Split, batch_size: int, view: TestTimeView | None = None
+    ) -> tuple[np.ndarray, dict[int, str]]:
+        """Logits (N, K), NaN for images that cannot be read, and why not, by index."""
         recipe = self.spec.preprocessing
-        loader = Loader(
-            split, recipe, batch_size=batch_size, workers=None, on_bad="raise", columns=columns, augment=view
-        )
-        yield from loader.epoch(0)
+        loader = Loader(split, recipe, batch_size=batch_size, workers=None, columns=self.columns, augment=view)
+        kind = np.float64 if self.spec.precision == "fp64" else np.float32
+        z = np.full((len(split), len(self.classes)), np.nan, kind)
+        for batch in loader.epoch(0, allow_nothing=True):
+            z[batch.indices] = self.logits(batch.inputs)
+        bad = loader.unreadable
+        good = [i for i in range(len(split)) if i not in bad]
+        check_predictions(self, z[good], [split.names[i] for i in good])
+        return z, bad
+
+    def _answered(self, answers: np.ndarray, split: Split, bad: Mapping[int, str], on_bad: str) -> np.ndarray:
+        check_name("on_bad", on_bad, ("raise", "report"))
+        if bad and on_bad == "raise":
+            raise UnreadableError({split.names[i]: reason for i, reason in sorted(bad.items())}, answers)
+        for index, reason in sorted(bad.items()):
+            print(f"cannot read {split.names[index]}: {reason}", file=sys.stderr)
+        return answers
 
 
 def _split(images: Any, columns: Any, transformer: Columns | None) -> Split:

@@ -21,8 +21,8 @@ from xfer.specs.names import class_names
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Decoding, MissingPixels, Preprocessing
 from xfer.specs.tasks import Task, output_names
-from xfer.weights import read_weights, resolve
-from xfer.zoo import Card, imagenet_classes, keras_card
+from xfer.weights import read_weights, resolve, without_prefix
+from xfer.zoo import Card, cards, imagenet_classes, keras_card
 from xfer.zoo import card as find_card
 
 PRECISIONS = ("fp32", "fp64", "bf16")
@@ -50,7 +50,8 @@ def load(
     """A model, ready to predict, freeze and train.
 
     Args:
-        model: an architecture's name (`xfer models` lists them), or the folder of a run.
+        model: an architecture's name (`xfer models` lists them), or the folder of a run; of a folder with the name of
+            an architecture, "./name".
         backend: "torch", "tensorflow" (alias "keras"), another registered name, or a `Backend`. By default the run's
             own if it is installed, else the first that is.
         weights: "imagenet" (the best published), the name of a published entry ("IMAGENET1K_V1"), "package", a path
@@ -84,15 +85,16 @@ def load(
     """
     new = _new_head(classes, head, tuple(tasks), columns, seed)
     given = _Given(device, precision, image_size, missing_pixels, decode, dropout, compile, deterministic, seed)
-    if is_checkpoint(model):
+    if not is_architecture(model) and is_checkpoint(model):
         return _load_run(open_checkpoint(model), backend, new, given)
-    if isinstance(model, Path) or "/" in model:
+    if isinstance(model, Path) or "/" in model or model.startswith("~"):
         raise UsageError(f"{str(model)!r} is no run: expected a folder with a manifest.json, or a model's name")
     card = find_card(model)
     if weights == "keras" or str(weights).endswith((".h5", ".hdf5", ".keras")):
         card, weights = keras_card(model), "imagenet" if weights == "keras" else weights
     engine = any_backend(backend)
-    run = open_checkpoint(weights) if weights is not None and is_checkpoint(weights) else None
+    named = ("imagenet", "package", None, *(entry.name for entry in card.weights))
+    run = open_checkpoint(weights) if weights not in named and is_checkpoint(weights) else None  # type: ignore[arg-type]
     if run is not None:
         if run.manifest.model != card.name:
             raise WeightsError(f"{run.path} holds a {run.manifest.model}, not a {card.name}: load it by that name")
@@ -115,6 +117,11 @@ def load(
     ready = _ready(engine, spec, arrays, str(weights), new, seed)
     ready.undecided = precision in (None, "auto") and engine.fast_bf16(spec)
     return ready
+
+
+def is_architecture(model: str | Path) -> bool:
+    """Whether this is a name of the zoo, whatever a folder here is called: "./resnet50" is the folder."""
+    return isinstance(model, str) and any(model == each.name for each in cards())
 
 
 @dataclass(frozen=True)
@@ -244,7 +251,8 @@ def _ready(
     else:
         from xfer.weights import fit
 
-        model.write(fit(_with_auxiliary(arrays, spec, shapes, seed), shapes, source=source, model=spec.card.name))
+        given = arrays if new is None else spec.initial_heads(seed) | arrays  # its own head is not needed then
+        model.write(fit(_with_auxiliary(given, spec, shapes, seed), shapes, source=source, model=spec.card.name))
     model.set_trainable(frozenset(model.freezable))
     if new is not None:
         if arrays is None:
@@ -282,7 +290,10 @@ def _backbone(
             f"the weights {found.entry.name} of {card.name} work at {preprocessing.size} pixels, not at {size}: "
             "leave image_size out, or give weights=None"
         )
-    return card.canonical(read_weights(found.path)), preprocessing
+    arrays = read_weights(found.path)
+    if found.entry is None and not any("/" in name for name in arrays):
+        arrays = without_prefix(arrays, lambda name: card.has(card.rename(name) if card.rename else name))
+    return card.canonical(arrays), preprocessing
 
 
 def _initial_classes(card: Card, arrays: dict[str, np.ndarray] | None) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +20,15 @@ class Prediction:
 
 
 def rank(probabilities: np.ndarray, classes: tuple[str, ...], decision: Decision, top: int) -> list[Prediction]:
-    """A prediction for each row of (N, K): the class named first, then the others as the decision ranks them."""
-    result = []
+    """A prediction for each row of (N, K): the class named first, then the others as the decision ranks them.
+
+    None for a row of NaN, of an image that could not be read.
+    """
+    result: list[Any] = []
     for row, ranking in zip(probabilities, decision.ranking(probabilities), strict=True):
+        if np.isnan(row).all():
+            result.append(None)
+            continue
         best = np.argsort(-ranking, kind="stable")[:top]
         ranked = tuple((classes[i], float(row[i])) for i in best)
         result.append(Prediction(*ranked[0], ranked))

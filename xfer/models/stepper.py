@@ -15,6 +15,7 @@ from xfer.errors import CheckpointError, DeviceError, UsageError
 from xfer.models import compilation
 from xfer.models.base_model import BaseModel
 from xfer.specs.inputs import Inputs
+from xfer.specs.loss import LossSpec
 from xfer.specs.tasks import check_loss
 from xfer.specs.update import UpdateSpec
 
@@ -92,7 +93,7 @@ class Stepper(ABC):
             DeviceError: there is not enough memory for a single image, or in one of several processes.
         """
         with self._ready():
-            return self._step(self._accepted(inputs), _typed(labels), rates, seed)
+            return self._step(self._accepted(inputs), self._targets(labels), rates, seed)
 
     def gradients(self, inputs: np.ndarray | Inputs, labels: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
         """Gradients of the loss for every trainable tensor by canonical name, torch's layouts, unclipped.
@@ -100,7 +101,7 @@ class Stepper(ABC):
         The forward pass runs as in training, but neither weights nor statistics change.
         """
         with self._ready():
-            return self._gradients(self._accepted(inputs), _typed(labels), seed)
+            return self._gradients(self._accepted(inputs), self._targets(labels), seed)
 
     def state(self) -> dict[str, np.ndarray]:
         """Optimizer slots as `slot/tensor` (`exp_avg/fc.weight`) and `step/tensor`, an int64 count of updates."""
@@ -212,6 +213,9 @@ class Stepper(ABC):
             total = self.backward(inputs, seed, at_output, total)
         return loss, total
 
+    def _targets(self, labels: np.ndarray) -> np.ndarray:
+        return _typed(labels, len(self.model.classes), self.update.loss)
+
     def _accepted(self, inputs: np.ndarray | Inputs) -> Inputs:
         accepted = self.model.accept(inputs)
         if accepted.after is not None:
@@ -311,5 +315,16 @@ class Stepper(ABC):
         """Gradients by canonical name in torch's layouts."""
 
 
-def _typed(labels: np.ndarray) -> np.ndarray:
-    return np.asarray(labels, np.int64 if np.ndim(labels) == 1 else np.float64)
+def _typed(labels: np.ndarray, classes: int, loss: LossSpec) -> np.ndarray:
+    """Class indices int64 (N,), or shares or targets float64 (N, M).
+
+    Raises:
+        UsageError: another number of columns.
+    """
+    given = np.asarray(labels)
+    if given.ndim == 2 and given.shape[1] == 1 and not loss.tasks:
+        given = given[:, 0]
+    wanted = sum(task.columns for task in loss.tasks) if loss.tasks else classes
+    if given.ndim > 1 and given.shape[1:] != (wanted,):
+        raise UsageError(f"labels have shape {given.shape}: expected (N,), or (N, {wanted})")
+    return np.asarray(given, np.int64 if given.ndim == 1 else np.float64)

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with `~` for the user's home, as shells have it."""
+    with suppress(RuntimeError):  # a file whose name begins with a ~ that is nobody's
+        return Path(path).expanduser()
+    return Path(path)
 
 
 def features_dir() -> Path:

@@ -50,6 +50,10 @@ class FittedEstimator:
             found[:, places] = np.log(np.maximum(self.estimator.predict_proba(features), _LEAST))
             return found
         scores = np.asarray(self.estimator.decision_function(features), np.float64)
+        if scores.ndim == 2 and scores.shape[1] != len(places):
+            raise UsageError(
+                f"{type(self.estimator).__name__} gives {scores.shape[1]} scores for {len(places)} classes"
+            )
         found[:, places] = np.column_stack([-scores, scores]) / 2 if scores.ndim == 1 else scores
         return found
 
@@ -85,3 +89,8 @@ def check_estimator(estimator: Any) -> None:
         raise UsageError(
             f"{given} is no classifier with predict_proba or decision_function: give for example LogisticRegression()"
         )
+    pairs = [
+        n for n, value in estimator.get_params().items() if n.endswith("decision_function_shape") and value == "ovo"
+    ]
+    if pairs and not hasattr(estimator, "predict_proba"):
+        raise UsageError(f"{pairs[0]}='ovo' scores pairs of classes, not classes: give decision_function_shape='ovr'")

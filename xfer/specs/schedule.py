@@ -40,6 +40,8 @@ class Schedule:
         if self.name == "constant":
             return 1.0
         if self.name == "onecycle":
+            if total < 2:  # a cycle of one update would end where it began, at next to nothing
+                return 1.0
             return _one_cycle(step, total)
         progress = (step - self.warmup) / max(1, total - self.warmup)
         if self.name == "cosine":

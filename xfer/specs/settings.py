@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
+from xfer.runtime.paths import expanded
 from xfer.specs.choices import EstimatorName, Imputer
 from xfer.specs.loss import TaskKind
 from xfer.specs.option import Settings, option, pairs, parts
 from xfer.specs.preprocessing import Decoding, MissingPixels
 from xfer.specs.training_settings import TrainingSettings
+
+
+def _expanded(folder: str) -> str:
+    return str(expanded(folder)) if folder.startswith("~") else folder
 
 
 class DataSettings(Settings):
@@ -100,4 +105,4 @@ class RunSettings(TrainingSettings, ModelSettings, DataSettings):
         None, "updates between two checkpoints, in addition", panel="checkpoints", ge=1, result=False
     )
     tensorboard: bool = option(False, "write TensorBoard events into the run", panel="checkpoints", result=False)
-    out: str = option("run", "folder of the run", panel="common", result=False)
+    out: Annotated[str, AfterValidator(_expanded)] = option("run", "folder of the run", panel="common", result=False)

@@ -26,7 +26,7 @@ class Progress(Callback):
             print(f"frozen blocks: {made} ({size:.1f} MiB)", file=sys.stderr, flush=True)
 
     def on_epoch_begin(self, trainer: TrainerView, epoch: int, steps: int) -> None:
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -22,6 +22,7 @@ from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
 from xfer.models.stepper import Stepper
 from xfer.models.wrap import restore
+from xfer.runtime.paths import expanded
 from xfer.runtime.signals import Watch
 from xfer.specs.loss import LossSpec
 from xfer.specs.option import takes_settings
@@ -67,8 +68,7 @@ class Trainer:
         skipped: training images of the last fit that could not be read.
         rates: learning rate of each block, before the schedule.
         epoch, batch: the position: the next batch to train on.
-        distributed: the processes of the run; `distributed.rank` is 0 in the main process.
-        plan: the fit that is under way or was interrupted, if any.
+        distributed: the processes of the run. plan: the fit that is under way or was interrupted, if any.
         cached: what the cache was used for in the last fit.
         saved: the checkpoint that was written or resumed from last.
         extra: further JSON values that each checkpoint stores. stop: end the fit after the epoch.
@@ -282,7 +282,7 @@ class Trainer:
 
         In a run of several processes call it in all of them: the main process writes, the others wait.
         """
-        folder = Path(path)
+        folder = expanded(path)
 
         def write() -> None:
             self._write(folder)

@@ -4,9 +4,20 @@ from xfer.runtime.paths import cache_dir
 from xfer.weights.entry import WeightsEntry
 from xfer.weights.fetch import fetch
 from xfer.weights.files import read_weights
-from xfer.weights.fit import fit
+from xfer.weights.fit import fit, without_prefix
 from xfer.weights.h5 import read_h5
 from xfer.weights.pth import read_pth
 from xfer.weights.source import Resolved, resolve
 
-__all__ = ["Resolved", "WeightsEntry", "cache_dir", "fetch", "fit", "read_h5", "read_pth", "read_weights", "resolve"]
+__all__ = [
+    "Resolved",
+    "WeightsEntry",
+    "cache_dir",
+    "fetch",
+    "fit",
+    "read_h5",
+    "read_pth",
+    "read_weights",
+    "resolve",
+    "without_prefix",
+]

@@ -153,7 +153,7 @@ def _shown(name: str, progress: Progress | None) -> Iterator[Progress]:
     if progress is not None:
         yield progress
         return
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         print(f"downloading {name}", file=sys.stderr, flush=True)
         yield lambda done, total: None
         return

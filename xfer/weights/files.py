@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from xfer.errors import WeightsError
+from xfer.runtime.paths import expanded
 from xfer.weights.h5 import read_h5, read_keras
 from xfer.weights.malformed import MalformedError
 from xfer.weights.pth import read_pth
@@ -27,7 +28,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
         WeightsError: missing, unreadable, truncated, of another format, or refused.
     """
-    path = Path(path)
+    path = expanded(path)
     if not path.exists():
         raise WeightsError(f"no weights at {path}{_near(path)}: give a .safetensors, .pth or .h5 file")
     if path.is_dir():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from xfer.errors import WeightsError
 
 _SHOWN = 3
+_DEPTH = 4  # of the names of wrappers
+_HEADS = ("fc", "classifier", "head", "heads")
 # What torch keeps beside weights and statistics: counters, and tables that the architecture alone decides.
 _BESIDE = ("num_batches_tracked", "relative_position_index", "relative_coords_table")
 
@@ -36,6 +38,8 @@ def fit(
             f"{source} is not a {model}: only {common} of its {len(shapes)} tensors are there; "
             f"it begins with {_some(list(given))}"
         )
+    if missing and all(name.startswith(_outer(missing)) for name in missing) and _outer(missing) in _HEADS:
+        raise WeightsError(f"{source} has no head ({_some(missing)}): give classes= for a new one")
     if missing:
         raise WeightsError(f"{source} lacks {len(missing)} tensors of {model}: {_some(missing)}; is the file complete?")
     if extra:
@@ -47,6 +51,29 @@ def fit(
     if broken:
         raise WeightsError(f"{source} has NaN or infinity in {len(broken)} tensors: {_some(broken)}")
     return {name: given[name] for name in shapes}
+
+
+def without_prefix(arrays: Mapping[str, np.ndarray], known: Callable[[str], bool]) -> dict[str, np.ndarray]:
+    """The tensors without what wrappers put before their names: `module.`, `_orig_mod.`, `model.`, `backbone.net.`, ...
+
+    Where a prefix is there, what does not begin with it belongs to the wrapper (`n_averaged` of torch's averages).
+
+    Args:
+        arrays: by name.
+        known: whether a name may be one of the network's.
+    """
+    parts = (name.split(".") for name in arrays)
+    prefixes = dict.fromkeys(".".join(each[:depth]) for each in parts for depth in range(min(len(each), _DEPTH)))
+    for prefix in sorted(prefixes, key=len):
+        start = f"{prefix}." if prefix else ""
+        inner = {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+        if sum(map(known, inner)) * 2 > len(arrays):
+            return inner
+    return dict(arrays)
+
+
+def _outer(names: list[str]) -> str:
+    return names[0].partition(".")[0]
 
 
 def _some(names: list[str]) -> str:

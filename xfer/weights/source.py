@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xfer.errors import UnknownNameError, WeightsError
-from xfer.runtime.paths import cache_dir
+from xfer.runtime.paths import cache_dir, expanded
 from xfer.weights.entry import WeightsEntry
 from xfer.weights.fetch import fetch, matches
 
@@ -50,7 +50,7 @@ def resolve(weights: str | Path, entries: Sequence[WeightsEntry], *, model: str)
         looks_like_a_path = "/" in weights or os.sep in weights or Path(weights).suffix or Path(weights).exists()
         if not looks_like_a_path:
             raise UnknownNameError("weights", weights, ["imagenet", "package", *(entry.name for entry in entries)])
-    return Resolved(Path(weights), None)
+    return Resolved(expanded(weights), None)
 
 
 def torch_cache() -> Path:

@@ -42,10 +42,10 @@ def bag(
     if members < 1:
         raise UsageError(f"members={members}: give at least 1")
     features: Data = extract(model, data)
-    found = []
+    found, columns = [], model.columns or model.spec.columns
     for number in range(members):
         drawn = np.random.default_rng([seed, number]).integers(0, len(features.train), len(features.train))
-        model.replace_head(features.classes, head, seed + number)
+        model.replace_head(features.classes, head, seed + number, columns=columns)
         model.freeze()
         trainer = Trainer(model, seed=seed + number, **({"progress": False} | options))
         trainer.fit(replace(features, train=features.train.subset(drawn)), epochs)

@@ -15,13 +15,14 @@ from xfer.data import Batch, Data, OnBad
 from xfer.data import load as load_data
 from xfer.errors import CheckpointError, UsageError
 from xfer.evaluation.evaluation import Evaluation, evaluate_logits, mean
-from xfer.evaluation.loaders import evaluation_loader
+from xfer.evaluation.loaders import evaluation_loader, one_split
 from xfer.features.cache import FeatureCache
 from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
 from xfer.models.finite import check_predictions
 from xfer.models.predictions import Prediction, rank
 from xfer.runtime import checksums, files
+from xfer.runtime.paths import expanded
 from xfer.specs.decision import Decision, softmax
 from xfer.specs.inputs import Inputs
 from xfer.workflows.ensemble_files import FORMAT, MANIFEST, MOST, read_ensemble
@@ -104,19 +105,20 @@ class Ensemble:
         self,
         data: Any,
         *,
+        split: str | None = None,
         batch_size: int = 32,
         workers: int | None = None,
         on_bad: OnBad = "report",
         tta: str = "none",
         cache: bool | str | Path | FeatureCache = True,
     ) -> Evaluation:
-        """Metrics on a data set's validation split; see `xfer.evaluation.evaluate`."""
+        """Metrics on data; see `xfer.evaluation.evaluate.evaluate`."""
         options = {"batch_size": batch_size, "workers": workers, "on_bad": on_bad, "tta": tta, "cache": cache}
-        return mean(self.evaluations(data, **options), self.weights)
+        return mean(self.evaluations(data, split=split, **options), self.weights)
 
     def evaluations(self, data: Any, **options: Any) -> list[Evaluation]:
         """Each member's own answers, on one pass for all heads of a backbone."""
-        source = load_data(data)
+        source = one_split(load_data(data, val=0), options.pop("split", None))
         found: dict[int, Evaluation] = {}
         for model in {id(member.model): member.model for member in self.members}.values():
             mine = [i for i, member in enumerate(self.members) if member.model is model]
@@ -153,7 +155,7 @@ class Ensemble:
 
     def save(self, path: str | Path) -> Path:
         """Write a folder with a run for each model, the heads beside them, and `ensemble.json`."""
-        folder = Path(path)
+        folder = expanded(path)
         last = {id(member.model): member for member in self.members}  # of the heads on one backbone
         runs = {model: f"member-{number}" for number, model in enumerate(last)}
         listed = []
@@ -178,7 +180,7 @@ class Ensemble:
         Raises:
             CheckpointError: no ensemble, or a damaged one. BackendError: a framework that is not installed.
         """
-        folder = Path(path)
+        folder = expanded(path)
         document = read_ensemble(folder)
         runs = sorted({entry.run for entry in document.members})
         opened = load_members([folder / run for run in runs], device=device)

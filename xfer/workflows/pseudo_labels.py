@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from xfer.data import Data, Loader, Split
 from xfer.errors import UsageError
+from xfer.evaluation.loaders import relabelled
 from xfer.features.cache import FeatureCache
 from xfer.models.base_model import BaseModel
 from xfer.models.finite import check_predictions
@@ -61,6 +63,10 @@ def pseudo_label(
     if train.targets is not None:
         raise UsageError("pseudo-labels are of one task: the data has several")
     places = np.flatnonzero(train.labels < 0)
+    if set(model.classes) - set(data.classes):  # the answer may be a class that the data does not have
+        splits: dict[str, Any] = {name: relabelled(model, data, split) for name, split in data.splits.items()}
+        data = replace(data, classes=model.classes, **splits)
+        train = data.train
     labels, given = train.labels.copy(), []
     for index, label, probability in _answers(model, train.subset(places), batch_size, cache) if len(places) else ():
         if probability >= threshold:

@@ -13,6 +13,7 @@ from xfer.errors import CheckpointError, UsageError
 from xfer.evaluation.evaluation import Evaluation
 from xfer.evaluation.tasks import TasksEvaluation
 from xfer.models.base_model import BaseModel
+from xfer.runtime.paths import expanded
 from xfer.runtime.profiling import Phases
 from xfer.specs.settings import RunSettings
 from xfer.training.trainer import Trainer
@@ -24,12 +25,21 @@ PREDICTIONS = "predictions.csv"
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: the trained model, its answers on the validation split, and what `metrics.json` says."""
+    """A finished run.
+
+    Args:
+        model: the trained model.
+        evaluation: its answers on the validation split, by which the best epoch, thresholds and temperature are chosen.
+        metrics: what `metrics.json` says.
+        path: the folder.
+        test: its answers on the test split, if there is one, which nothing was chosen by.
+    """
 
     model: BaseModel
     evaluation: Evaluation | TasksEvaluation
     metrics: dict[str, Any]
     path: Path
+    test: Evaluation | TasksEvaluation | None = None
 
 
 def finished(config: RunSettings) -> dict[str, Any] | None:
@@ -49,6 +59,21 @@ def finished(config: RunSettings) -> dict[str, Any] | None:
     if other := config.changed(before):
         raise UsageError(f"{out} holds a run with another {', '.join(other)}: give another --out")
     return metrics
+
+
+def recorded(run: str | Path) -> dict[str, Any] | None:
+    """What `metrics.json` of a run says, if it is there.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    path = expanded(run) / METRICS
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError, RecursionError):
+        raise CheckpointError(f"{path} is damaged: remove it, or train again") from None
 
 
 def metrics_of(

@@ -32,7 +32,8 @@ def train(config: RunSettings, *, progress: bool = True, resume: bool = False) -
     """Train, evaluate and save as the settings say.
 
     Writes into `config.out`: the checkpoint, `history.json` and `.csv`, `metrics.json`, and `predictions.csv` with the
-    class probabilities of every validation image. During training its folder `checkpoints` holds the last two
+    class probabilities of every validation image. Where the data has a test split, the figures on it are the final
+    ones: nothing was chosen by it. During training its folder `checkpoints` holds the last two
     checkpoints; a run that was killed is resumed from them when it is started again.
 
     Args:
@@ -63,10 +64,14 @@ def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkp
     position = None if found is None else {"epoch": trainer.epoch, "batch": trainer.batch}
     data = train_phases(config, data, trainer, phases)
     with phases.phase("evaluate"), resumable(trainer):
-        evaluation = _evaluated(config, model, data)
+        evaluation, test = _evaluated(config, model, data)
     with phases.phase("save"):
         trainer.save(out)
     metrics = metrics_of(config, data, model, trainer, evaluation, phases)
+    tuned = {"temperature": config.calibrate, "thresholds": config.thresholds}
+    metrics["tuned_on_val"] = [name for name, asked in tuned.items() if asked]
+    if test is not None:
+        metrics["test"] = test.metrics
     metrics["resumed"] = None if position is None else {**position, "seconds_before": before}
     metrics["seconds"]["total"] += before
     metrics["parameters"]["initial_sha256"] = trainer.extra["initial_sha256"]
@@ -76,7 +81,7 @@ def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkp
         evaluation.write_csv(out / PREDICTIONS)
         write_atomically(out / METRICS, json.dumps(metrics, indent=1).encode())
         checkpoints.clear()
-    return Result(model, evaluation, metrics, out)
+    return Result(model, evaluation, metrics, out, test)
 
 
 def _begin(config: RunSettings, data: Data, progress: bool) -> Trainer:
@@ -111,7 +116,10 @@ def _callbacks(config: RunSettings) -> list[Callback]:
     return [TensorBoard(Path(config.out, "tensorboard"))] if config.tensorboard else []
 
 
-def _evaluated(config: RunSettings, model: BaseModel, data: Data) -> Evaluation | TasksEvaluation:
+def _evaluated(
+    config: RunSettings, model: BaseModel, data: Data
+) -> tuple[Evaluation | TasksEvaluation, Evaluation | TasksEvaluation | None]:
+    """Answers on the validation split, and on the test split if there is one, when all is chosen."""
     options: dict[str, Any] = {
         "batch_size": config.images_per_pass,
         "workers": config.workers,
@@ -122,5 +130,5 @@ def _evaluated(config: RunSettings, model: BaseModel, data: Data) -> Evaluation 
         calibrate(model, data, **options)
     if config.thresholds:
         tune_thresholds(model, data, config.thresholds, **options)
-    found: Evaluation | TasksEvaluation = model.evaluate(data, **options)
-    return found
+    test = None if data.test is None else model.evaluate(data, split="test", **options)
+    return model.evaluate(data, **options), test

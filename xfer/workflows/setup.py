@@ -52,16 +52,15 @@ def check_run(config: RunSettings) -> None:
             raise UsageError(f"{name} is for one task, and there are {len(config.tasks)} in tasks: leave one out")
 
 
-def read_data(config: RunSettings) -> Data:
-    """The data set that a configuration names, split and limited as it says."""
+def read_data(config: RunSettings, *, hold_out: bool = True) -> Data:
+    """The data set that a configuration names, split and limited as it says; or as it is, with nothing held out."""
+    val = config.val if hold_out else 0.0
     if config.data == "digits":
         data = digits(val=config.val, seed=config.seed)
     elif config.columns or config.tasks:
-        data = manifest(
-            config.data, columns=config.columns, tasks=config.tasks or None, val=config.val, seed=config.seed
-        )
+        data = manifest(config.data, columns=config.columns, tasks=config.tasks or None, val=val, seed=config.seed)
     else:
-        data = load_data(config.data, val=config.val, seed=config.seed)
+        data = load_data(config.data, val=val, seed=config.seed)
     if config.limit is None:
         return data
     splits: dict[str, Any] = {name: split.limit(config.limit, config.seed) for name, split in data.splits.items()}

@@ -104,6 +104,14 @@ class Card:
                 return block
         raise KeyError(f"{name!r} belongs to no block of {self.name}")
 
+    def has(self, name: str) -> bool:
+        """Whether a tensor may be the network's, by its name."""
+        try:
+            self.block_of(name)
+        except KeyError:
+            return any(name.startswith(f"{branch.name}.") for branch in self.auxiliary)
+        return True
+
     def preprocessing_for(self, entry: str) -> Preprocessing:
         """The preprocessing that published weights were trained for."""
         return self.variants.get(entry, self.preprocessing)

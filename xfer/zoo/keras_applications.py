@@ -149,7 +149,8 @@ def _inception(card: Card) -> Callable[[Arrays], dict[str, np.ndarray]]:
 
 
 def _number(layer: str) -> int:
-    return int(layer.rpartition("_")[2]) if layer[-1].isdigit() and "_" in layer[-4:] else 0
+    number = re.search(r"_(\d+)$", layer)
+    return int(number[1]) if number else 0
 
 
 def _mobilenet_v2_layer(name: str) -> str:

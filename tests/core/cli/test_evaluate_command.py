@@ -58,8 +58,8 @@ def test_the_table_has_every_metric(evaluate, model, photos):
 
 def test_json_is_a_superset_of_what_it_was(evaluate, model, photos):
     found = json.loads(evaluate("--json").stdout)
-    assert {"loss", "accuracy", "top5_accuracy", "macro_f1", "images", "skipped", "backend"} < set(found)
-    assert found["undefined"] == ["roc_auc", "average_precision"]
+    assert {"loss", "accuracy", "macro_f1", "images", "split", "skipped", "backend"} < set(found)
+    assert found["undefined"] == ["top5_accuracy", "roc_auc", "average_precision"]
     assert {name: found[name] for name in METRICS if name in found} == model.evaluate(str(photos)).metrics
     assert (found["images"], found["backend"]) == (8, "numpy")
     assert [bad["name"].split("/")[-1] for bad in found["skipped"]] == ["broken.png"]

@@ -8,8 +8,16 @@ import pytest
 from sklearn import metrics as sk
 
 from xfer.errors import UnknownNameError
-from xfer.evaluation.metrics import EPOCH_METRICS, METRICS, classification_metrics, compute, metric
-from xfer.evaluation.predictions import Predictions
+from xfer.evaluation.confusion import FROM_COUNTS
+from xfer.evaluation.metrics import (
+    EPOCH_METRICS,
+    METRICS,
+    classification_metrics,
+    compute,
+    confusion_matrix,
+    metric,
+)
+from xfer.evaluation.predictions import Predictions, log_odds
 from xfer.evaluation.reliability import reliability
 from xfer.specs.decision import softmax
 
@@ -86,6 +94,9 @@ def test_every_metric_has_an_independent_one():
 def test_metrics_are_those_of_others(name, images, classes):
     logits, labels, p = case(images, classes)
     ours = classification_metrics(logits, labels, [name])
+    if name == "top5_accuracy" and classes <= 5:
+        assert ours == {}, "it would always be 1"
+        return
     assert ours == {name: pytest.approx(INDEPENDENT[name](labels, p), rel=1e-6)}
 
 
@@ -110,8 +121,8 @@ def test_roc_auc_and_average_precision_are_scikit_learns_macro():
 
 
 def test_perfect_answers():
-    labels = np.arange(30) % 3
-    found = classification_metrics(200.0 * np.eye(3)[labels], labels, METRICS)
+    labels = np.arange(36) % 6
+    found = classification_metrics(200.0 * np.eye(6)[labels], labels, METRICS)
     assert set(found) == set(METRICS)
     for name, value in found.items():
         assert value == pytest.approx(1.0 if METRICS[name].higher else 0.0, abs=1e-12), name
@@ -123,7 +134,7 @@ def test_an_absent_class_leaves_out_what_it_leaves_undefined():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = classification_metrics(logits, labels, METRICS)
-    assert set(METRICS) - set(found) == UNDEFINED_BY_CLASSES
+    assert set(METRICS) - set(found) == UNDEFINED_BY_CLASSES | {"top5_accuracy"}
     recalls = [(logits.argmax(1)[labels == k] == k).mean() for k in (0, 1, 3)]
     assert found["balanced_accuracy"] == pytest.approx(np.mean(recalls)), "the classes that occur"
     assert found["macro_recall"] == pytest.approx(sum(recalls) / 4), "predicted, so it counts, with 0"
@@ -132,7 +143,7 @@ def test_an_absent_class_leaves_out_what_it_leaves_undefined():
 def test_one_image():
     right = classification_metrics(np.array([[2.0, 0.0, 0.0]]), np.array([0]), METRICS)
     p = math.exp(2) / (math.exp(2) + 2)
-    assert set(METRICS) - set(right) == UNDEFINED_BY_CLASSES | {"cohen_kappa", "mcc"}
+    assert set(METRICS) - set(right) == UNDEFINED_BY_CLASSES | {"cohen_kappa", "mcc", "top5_accuracy"}
     assert right["accuracy"] == right["macro_f1"] == right["balanced_accuracy"] == 1.0
     assert right["ece"] == pytest.approx(1 - p, rel=1e-6)
     wrong = classification_metrics(np.array([[2.0, 0.0, 0.0]]), np.array([1]), METRICS)
@@ -152,7 +163,9 @@ def test_a_thousand_classes_and_few_images():
 
 def test_any_k_has_its_accuracy():
     logits, labels, _ = case(100, 9)
-    for k in (1, 2, 3, 9, 40):
+    for k in (9, 40):
+        assert classification_metrics(logits, labels, [f"top{k}_accuracy"]) == {}
+    for k in (1, 2, 3, 8):
         expected = np.mean([label in np.argsort(-row)[:k] for label, row in zip(labels, logits, strict=True)])
         assert classification_metrics(logits, labels, [f"top{k}_accuracy"]) == {f"top{k}_accuracy": expected}
 
@@ -164,8 +177,50 @@ def test_unknown_metrics_name_the_nearest(name):
 
 
 def test_the_default_is_what_an_epoch_shows():
-    logits, labels, _ = case(20, 3)
+    logits, labels, _ = case(20, 6)
     assert tuple(classification_metrics(logits, labels)) == EPOCH_METRICS
+
+
+def test_equal_logits_are_in_the_order_of_classes():
+    """A network that says nothing is not right about everything."""
+    labels = np.arange(60) % 6
+    found = classification_metrics(np.zeros((60, 6)), labels, ["accuracy", "top2_accuracy", "top5_accuracy"])
+    assert found == {"accuracy": 1 / 6, "top2_accuracy": pytest.approx(2 / 6), "top5_accuracy": pytest.approx(5 / 6)}
+
+
+def test_rankings_are_not_flattened():
+    """In float32 most of these probabilities are 1 or 0; their order is still that of the logits."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, 400)
+    margin = 60 + 30 * rng.standard_normal(400) + 10 * labels
+    logits = np.column_stack([np.zeros(400), margin])
+    expected = sk.roc_auc_score(labels, margin)
+    found = classification_metrics(logits, labels, ["roc_auc", "average_precision"])
+    assert found["roc_auc"] == pytest.approx(expected, rel=1e-12)
+    assert expected != pytest.approx(sk.roc_auc_score(labels, softmax(logits)[:, 1].astype(np.float32)), rel=1e-3)
+    ours = [mean_precision(margin, labels == 1), mean_precision(-margin, labels == 0)]
+    assert found["average_precision"] == pytest.approx(np.mean(ours), rel=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_log_odds(classes):
+    from decimal import Decimal
+
+    z = np.random.default_rng(0).standard_normal((20, classes)) * 20
+    for row, found in zip(z, log_odds(z), strict=True):
+        for k in range(classes):
+            others = sum(Decimal(float(v)).exp() for j, v in enumerate(row) if j != k)
+            assert float(Decimal(float(row[k])) - others.ln()) == pytest.approx(found[k], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", FROM_COUNTS)
+def test_metrics_from_counts(name):
+    for seed in range(5):
+        logits, labels, _ = case(60, 4, skill=seed / 2)
+        counts = confusion_matrix(labels, logits.argmax(1), 4)
+        expected = classification_metrics(logits, labels, [name])
+        assert FROM_COUNTS[name](counts.astype(float)) == pytest.approx(expected[name], rel=1e-9)
+    assert (FROM_COUNTS["mcc"](np.diag([3.0, 0])), FROM_COUNTS["cohen_kappa"](np.diag([3.0, 0]))) == (None, None)
 
 
 def test_logits_keep_what_float32_probabilities_lose():
@@ -190,7 +245,7 @@ def test_answers_that_are_not_numbers_have_no_ranking():
     logits, labels, _ = case(20, 3)
     logits[4] = np.nan
     found = classification_metrics(logits, labels, METRICS)
-    assert set(METRICS) - set(found) == {"roc_auc", "average_precision", "ece"}
+    assert set(METRICS) - set(found) == {"roc_auc", "average_precision", "ece", "top5_accuracy"}
     assert math.isnan(found["loss"])
 
 

@@ -30,7 +30,7 @@ def improvements(values, watcher):
     return [watcher.improved({watcher.monitor: value}) for value in values]
 
 
-@pytest.mark.parametrize("name", [*METRICS, "top3_accuracy"])
+@pytest.mark.parametrize("name", [*(name for name in METRICS if name != "top5_accuracy"), "top2_accuracy"])
 def test_any_metric_can_be_watched(model, data, name):
     """The weights of the epoch with the best value are put back."""
     data = noisy(data)
@@ -46,8 +46,7 @@ def test_any_metric_can_be_watched(model, data, name):
     assert len(values) == len(RATES)
     best = min(values) if name in ("loss", "ece") else max(values)
     assert model.evaluate(data).metric(name) == pytest.approx(best, rel=1e-6)
-    if not name.startswith("top"):  # three classes are always among the first three
-        assert len(set(values)) > 1
+    assert len(set(values)) > 1 or name == "top2_accuracy"
 
 
 def test_directions():
@@ -78,8 +77,9 @@ def test_only_what_is_watched_is_computed(model, data, monkeypatch):
 
 
 def test_early_stopping_by_a_metric_that_cannot_improve(model, data):
-    """Three classes are always among the first three."""
-    assert len(trainer(model, early_stopping=2, monitor="val_top3_accuracy").fit(data, 9)) == 3
+    """All is right after an epoch."""
+    trainer(model, lr=0.05).fit(data, 3)
+    assert len(trainer(model, early_stopping=2, monitor="val_accuracy").fit(data, 9)) == 3
 
 
 def test_the_watched_metric_is_shown(model, data, capsys):

@@ -7,6 +7,8 @@ import re
 import stat
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +20,7 @@ from PIL import (  # noqa: F401
     BmpImagePlugin,
     GifImagePlugin,
     Image,
+    ImageFile,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
     MpoImagePlugin,
@@ -71,7 +74,8 @@ def decode(source: Source, missing: MissingPixels = "keep", kept: int | None = N
 
     The EXIF orientation is applied. Palettes, grey and CMYK are converted by Pillow; alpha is dropped, as
     `convert("RGB")` and so torchvision do, unless `missing` says what pixels of alpha 0 become; 16-bit grey is scaled
-    by 1/257, not clipped. Of an animation it is the first frame.
+    by 1/257, not clipped, and so are 32-bit TIFFs, those whose values end at 255 as they are. Of an animation it is the
+    first frame.
 
     Files are read if they are of one of `FORMATS`, whatever their name, and have at most `MAX_BYTES` bytes and
     `MAX_PIXELS` pixels, which the header says before anything is decoded. What is cut off or damaged is refused, and
@@ -100,6 +104,9 @@ def read(source: Source, missing: MissingPixels = "keep", kept: int | None = Non
         return _rgb(pixels, missing), "pixels", pixels.mode
     try:
         try:
+            if ImageFile.LOAD_TRUNCATED_IMAGES:  # someone has made what is cut off readable, in the whole process
+                with _silence, _refusing_truncated():
+                    return _read(source, missing, kept)
             return _read(source, missing, kept)
         except Warning:  # someone has made warnings errors, and what can be read must not depend on that
             with _silence, warnings.catch_warnings():
@@ -110,6 +117,15 @@ def read(source: Source, missing: MissingPixels = "keep", kept: int | None = Non
     # Pillow's parsers raise whatever damaged bytes lead them to: OSError, SyntaxError, struct.error, KeyError, ...
     except Exception as error:
         raise BadImageError(_reason(error)) from error
+
+
+@contextmanager
+def _refusing_truncated() -> Iterator[None]:
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def opened(path: Path) -> BinaryIO:
@@ -236,7 +252,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _rgb(image: Image.Image, missing: MissingPixels) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_grey8(np.asarray(image))).convert("RGB")
+        return Image.fromarray(_grey8(np.asarray(image), wide=image.format == "TIFF")).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # the same colours as convert("RGB"), which warns
     rgb = image if image.mode == "RGB" else image.convert("RGB")  # to its own mode it would copy
@@ -248,10 +264,15 @@ def _rgb(image: Image.Image, missing: MissingPixels) -> Image.Image:
     return Image.fromarray(repair(np.asarray(rgb), hole, missing))
 
 
-def _grey8(grey: np.ndarray) -> np.ndarray:
-    """8 bits of 16 (Pillow's mode I holds a 16-bit PGM or PNG too), or of floats in [0, 1]."""
+def _grey8(grey: np.ndarray, *, wide: bool) -> np.ndarray:
+    """8 bits of 16 (Pillow's mode I holds a 16-bit PGM or PNG too), or of floats in [0, 1].
+
+    A TIFF with 32 bits a pixel says nothing of its scale: values up to 255 are of 8 bits, whole or not.
+    """
     low, high = grey.min(), grey.max()
     top = 1.0 if grey.dtype == np.float32 else 65535.0
+    if wide and grey.dtype.itemsize == 4 and 1 < high <= 255:
+        top = 255.0
     if not (low >= 0 and high <= top):
         raise BadImageError(f"grey values from {low:g} to {high:g} have no known scale: save it with 8 or 16 bits")
     found = np.empty(grey.shape, np.uint8)

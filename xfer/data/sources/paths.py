@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
 from xfer.errors import DataError
+from xfer.runtime.paths import expanded
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,7 @@ def existing(path: str | os.PathLike[str]) -> Path:
     Raises:
         DataError: nothing is there, or it may not be known; the message names what lies nearby.
     """
-    found = Path(path)
-    with suppress(RuntimeError):  # a file whose name begins with a ~ that is nobody's
-        found = found.expanduser()
+    found = expanded(Path(path))
     try:
         if found.exists():
             return found

@@ -1,0 +1,47 @@
+"""What a run is judged on: all that is handed over, except what it was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xfer.data import Data
+from xfer.errors import CheckpointError, UsageError
+from xfer.evaluation.loaders import one_split
+from xfer.specs.settings import RunSettings
+from xfer.workflows.results import recorded
+from xfer.workflows.setup import read_data
+
+
+def judged_data(config: RunSettings, run: str | Path, split: str | None) -> tuple[Data, str]:
+    """The data to judge a run on, and which images they are, in words.
+
+    Args:
+        config: how the data is read.
+        run: its folder; where it has recorded that it was trained on these very images, the share that it held out is
+            judged.
+        split: as in `xfer.evaluation.evaluate.evaluate`.
+
+    Raises:
+        UsageError: there is no such split.
+    """
+    source = read_data(config, hold_out=False)
+    if split is None and len(source.splits) == 1 and (own := _held_out(config, source, run)) is not None:
+        return one_split(own, "val"), "val, held out of the images that the run was trained on"
+    name = split or next(name for name in ("val", "test", "train") if name in source.splits)
+    alone = split is None and len(source.splits) == 1
+    return one_split(source, name), "all" if alone else name
+
+
+def _held_out(config: RunSettings, source: Data, run: str | Path) -> Data | None:
+    """The data as the run split it, if it was trained on it."""
+    try:
+        before: dict[str, Any] = recorded(run) or {}
+        settings = {name: before["config"][name] for name in ("val", "seed", "limit") if name in before["config"]}
+        own = read_data(config.model_copy(update=settings))
+        trained = before["data"]["sha256"]["train"]
+    except (CheckpointError, UsageError, KeyError, TypeError):
+        return None
+    same = own.val is not None and own.train.fingerprint() == trained
+    return replace(own, test=None) if same else None
