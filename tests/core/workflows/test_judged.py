@@ -1,0 +1,175 @@
+"""What is judged, what is tuned on, and what a name means: from Python and from the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import xfer
+from xfer.cli.app import app
+from xfer.errors import DataError, UnreadableError, UsageError, WeightsError
+from xfer.testing import NumpyBackend
+
+BACKEND = "xfer.testing:NumpyBackend"
+OPTIONS = ["--model", "tiny", "--weights", "none", "--backend", BACKEND, "--epochs", "2", "--image-size", "16"]
+RNG = np.random.default_rng(0)
+
+
+def picture(label):
+    pixels = RNG.integers(0, 150, (16, 16, 3))
+    pixels[..., label] += 100
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A maker of class folders: {"train": 6} writes 6 pictures of each of two classes."""
+
+    def make(name="photos", **splits):
+        for split, number in splits.items():
+            for label, kind in enumerate(("ant", "bee")):
+                where = tmp_path / name / ("" if split == "flat" else split) / kind
+                where.mkdir(parents=True)
+                for i in range(number):
+                    picture(label).save(where / f"{i}.png")
+        return tmp_path / name
+
+    return make
+
+
+def run(*arguments):
+    found = CliRunner().invoke(app, list(map(str, arguments)))
+    assert found.exit_code == 0, found.stderr
+    return found
+
+
+def judged(*arguments):
+    return json.loads(run("evaluate", *arguments, "--backend", BACKEND, "--json").stdout)
+
+
+def test_all_of_what_is_handed_over_is_judged(model, photos):
+    flat = photos("flat", flat=10)
+    model.replace_head(["ant", "bee"])
+    x, y = np.stack([np.asarray(picture(i % 2)) for i in range(10)]), np.array(["ant", "bee"] * 5)
+    assert len(model.evaluate(flat).names) == 20
+    assert len(model.evaluate((x, y)).names) == 10
+    assert len(model.evaluate(list(zip(x, y, strict=True))).names) == 10
+    assert len(model.evaluate(photos("both", train=4, val=2, test=3)).names) == 4
+    assert len(model.evaluate(str(photos("end", train=4, test=3))).names) == 6
+    for split, number in {"train": 8, "val": 4, "test": 6, "all": 18}.items():
+        assert len(model.evaluate(flat.parent / "both", split=split).names) == number
+    with pytest.raises(UsageError, match="has no split 'val': give train, test or all"):
+        model.evaluate(flat.parent / "end", split="val")
+
+
+def test_a_run_is_judged_on_what_it_was_not_trained_on(photos, tmp_path):
+    """The same folder: the share that was held out. Another one: all of it."""
+    flat, out = photos("flat", flat=10), tmp_path / "run"
+    run("train", flat, *OPTIONS, "--seed", 3, "--out", out)
+    metrics = json.loads((out / "metrics.json").read_text())
+    found = judged(out, flat)
+    assert (found["images"], found["split"]) == (4, "val, held out of the images that the run was trained on")
+    assert found["accuracy"] == metrics["val"]["accuracy"]
+    assert judged(out, flat, "--split", "all")["images"] == 20
+    other = judged(out, photos("other", flat=5))
+    assert (other["images"], other["split"]) == (10, "all")
+
+
+def test_the_final_figures_are_those_of_test(photos, tmp_path):
+    """Temperature and thresholds are chosen on val, which the table says; test is looked at once."""
+    root, out = photos(train=12, test=5), tmp_path / "run"
+    shown = run("train", root, *OPTIONS, "--calibrate", "--thresholds", "macro_f1", "--out", out)
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert "val (temperature, thresholds tuned on it)" in shown.stdout
+    assert metrics["tuned_on_val"] == ["temperature", "thresholds"]
+    assert metrics["data"]["train"] + metrics["data"]["val"] == 24
+    model = xfer.load(out, backend=NumpyBackend())
+    assert metrics["test"] == model.evaluate(root, split="test").metrics
+    assert judged(out, root, "--split", "test")["images"] == 10
+
+
+def test_names_of_the_zoo_are_no_folders(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("train", photos(train=6, val=2), *OPTIONS, "--out", "tiny")
+    options = {"backend": NumpyBackend(), "weights": None, "classes": 3}
+    assert xfer.load("tiny", **options).classes == ("0", "1", "2")
+    assert xfer.load("./tiny", backend=NumpyBackend()).classes == ("ant", "bee")
+    (tmp_path / "tiny").rename(tmp_path / "imagenet")
+    with pytest.raises(WeightsError, match="nothing is published for tiny"):
+        xfer.load("tiny", backend=NumpyBackend(), weights="imagenet")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    model = xfer.load("~/imagenet", backend=NumpyBackend())
+    assert model.save("~/again") == tmp_path / "again"
+    assert xfer.load("tiny", backend=NumpyBackend(), weights="~/again").classes == ("ant", "bee")
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "backbone.net."])
+@pytest.mark.parametrize("headless", [False, True])
+def test_weights_as_others_have_saved_them(model, tmp_path, prefix, headless):
+    from safetensors.numpy import save_file
+
+    kept = {name: array for name, array in model.weights().items() if not (headless and name.startswith("fc."))}
+    beside = {"n_averaged": np.zeros((), np.int64)} if prefix == "module." else {}
+    save_file({f"{prefix}{name}": array for name, array in kept.items()} | beside, tmp_path / "w.safetensors")
+    options = {"backend": NumpyBackend(), "weights": tmp_path / "w.safetensors", "image_size": 16}
+    found = xfer.load("tiny", classes=["x", "y"], **options)
+    for name, array in kept.items():
+        if not name.startswith("fc."):
+            np.testing.assert_array_equal(found.weights()[name], array)
+    if headless:
+        with pytest.raises(WeightsError, match=r"has no head .*: give classes= for a new one"):
+            xfer.load("tiny", **options)
+    else:
+        np.testing.assert_array_equal(xfer.load("tiny", **options).weights()["fc.weight"], kept["fc.weight"])
+
+
+def test_one_unreadable_image_does_not_take_the_others_with_it(model, tmp_path, capsys):
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path in paths:
+        picture(0).save(path)
+    expected = model.predict([paths[0], paths[2]])
+    paths[1].write_bytes(b"")
+    with pytest.raises(UnreadableError, match=r"cannot read .*1\.png: the file is empty") as caught:
+        model.predict(paths)
+    assert caught.value.predictions == [expected[0], None, expected[1]]
+    assert isinstance(caught.value, DataError)
+    assert model.predict(paths, on_bad="report") == caught.value.predictions
+    assert "1.png: the file is empty" in capsys.readouterr().err
+    assert np.isnan(model.predict_proba(paths, on_bad="report")).all(axis=1).tolist() == [False, True, False]
+    model.save(tmp_path / "run")
+    found = CliRunner().invoke(app, ["predict", str(tmp_path / "run"), *map(str, paths), "--backend", BACKEND])
+    assert found.exit_code == 1
+    assert found.stdout.count("\n") == 2
+    assert "cannot read" in found.stderr
+
+
+def test_arrays_of_paths(model, tmp_path):
+    import pandas
+
+    paths = [str(tmp_path / f"{i}.png") for i in range(3)]
+    for path in paths:
+        picture(0).save(path)
+    expected = model.predict(paths)
+    for form in (np.array(paths), np.array(paths, object), pandas.Series(paths), pandas.Series(paths, dtype="string")):
+        assert model.predict(form) == expected
+
+
+def test_what_else_was_silent(model, data):
+    """A head that scores pairs, a sampler's own rows, columns of bagged heads, one update of a cycle."""
+    from imblearn.over_sampling import RandomOverSampler
+    from sklearn.svm import SVC
+
+    with pytest.raises(UsageError, match="scores pairs of classes"):
+        xfer.Head.sklearn(SVC(decision_function_shape="ovo"))
+    features = xfer.extract(model, data, cache=False)
+    chosen = np.r_[np.flatnonzero(features.train.labels == 0), np.flatnonzero(features.train.labels > 0)[:5]]
+    uneven = xfer.data.Data(features.train.subset(chosen), None, None, features.classes, "uneven")
+    smooth = xfer.resample(uneven, RandomOverSampler(shrinkage=0.5, random_state=0))
+    made = np.asarray(smooth.train.images)[len(chosen) :]
+    assert not any((row == features.train.images).all(axis=1).any() for row in made)
+    assert xfer.Schedule("onecycle").factor(0, 1) == 1.0
+    for labels in (np.zeros((4, 2)), np.zeros((4, 1, 1))):
+        with pytest.raises(UsageError, match="labels have shape"):
+            xfer.Trainer(model, progress=False).stepper.step(np.zeros((4, 16, 16, 3), np.uint8), labels, {})
