@@ -162,16 +162,18 @@ def _parquet(file: Path, wanted: Sequence[str], split: str) -> _Table:
     try:
         header = list(parquet.read_schema(file).names)
         chosen = _chosen(file, header, wanted, split)
-        found = parquet.read_table(file, columns=list(chosen))
-        columns = {name: found.column(name).to_pylist() for name in chosen}
+        cells, empty = {}, {}
+        for name in chosen:  # one after the other: all of them at once would need twice the memory
+            column = parquet.read_table(file, columns=[name]).column(0).to_pylist()
+            empty[name] = {cell for cell in column if isinstance(cell, str) and is_empty(cell)}
+            cells[name] = [None if is_empty(cell) else cell for cell in column]
+            if name != wanted[0]:
+                known: dict[str, str] = {}  # one object a text
+                cells[name] = [known.setdefault(c, c) if isinstance(c, str) else c for c in cells[name]]
     except DataError:
         raise
     except Exception as error:  # Arrow raises whatever damaged bytes lead it to
         raise DataError(f"{file} is not a Parquet file: {error}") from None
-    cells = {name: [None if is_empty(cell) else cell for cell in column] for name, column in columns.items()}
-    empty = {
-        name: {cell for cell in column if isinstance(cell, str) and is_empty(cell)} for name, column in columns.items()
-    }
     return _Table(file, cells, lambda index: f"row {index + 1}", empty)
 
 
