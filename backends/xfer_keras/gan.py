@@ -67,7 +67,7 @@ class KerasGan(Gan):
         variables = [tensor.variable.value for tensor in self._of(part).values()]
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         rates = tf.constant([self.spec.rate], tf.float64)
-        return self._rules[part].update(loss, gradients, rates, lambda: None)
+        return self._rules[part].update(loss, gradients, rates, (), lambda: None)
 
     def _of(self, part: str) -> dict[str, Tensor]:
         return {name: Tensor(None, v, None) for name, v in self.weights.items() if name.startswith(part)}

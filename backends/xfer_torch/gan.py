@@ -55,7 +55,7 @@ class TorchGan(Gan):
             self._of(part), torch.autograd.grad(loss, list(self._of(part).values())), strict=True
         ):
             self.weights[name].grad = gradient
-        return self._rules[part].update(loss.detach(), {part: self.spec.rate})
+        return self._rules[part].update(loss.detach(), {part: self.spec.rate}, ())
 
     def _of(self, part: str) -> dict[str, Tensor]:
         return {name: tensor for name, tensor in self.weights.items() if name.startswith(part)}

@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline
 
 import xfer
-from xfer.errors import DataError
+from xfer.errors import UsageError
 from xfer.sklearn import ImageClassifier
 
 
@@ -75,7 +75,7 @@ class Scikit:
 
     def test_refusals(self, photos):
         paths, labels = photos
-        with pytest.raises(DataError, match="24 images and y 3 labels"):
+        with pytest.raises(UsageError, match="24 images and y 3 labels"):
             self.classifier().fit(paths, labels[:3])
-        with pytest.raises(DataError, match="one class, 'red'"):
+        with pytest.raises(UsageError, match="one class, 'red'"):
             self.classifier().fit(paths[::2], labels[::2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -170,10 +171,11 @@ class Wrapping(ABC):
         data = xfer.data.arrays(IMAGES, LABELS, IMAGES, LABELS, classes=["a", "b", "c"])
         xfer.calibrate(model, data, cache=False)
         xfer.tune_thresholds(model, data, "macro_f1", cache=False)
+        model.decision = replace(model.decision, temperature=2.0)
         model.save(tmp_path / "run")
         again = self.wrap(self.native(), weights=tmp_path / "run")
         assert (again.decision, again.spec.preprocessing) == (model.decision, recipe)
-        assert again.decision.temperature != 1.0
+        assert again.decision.thresholds
         assert [p.label for p in again.predict(list(IMAGES))] == [p.label for p in model.predict(list(IMAGES))]
 
     def test_a_run_has_its_tasks(self, tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import xfer
+from xfer.certify.zoo import WORKFLOW
 from xfer.specs.loss import LossSpec
 from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.update import UpdateSpec
@@ -16,7 +17,7 @@ FAMILIES = {c.family for c in cards() if c.family != "tiny"}
 SMALLEST = sorted(min((c for c in cards() if c.family == f), key=lambda c: c.parameters).name for f in FAMILIES)
 TRANSFORMERS = [name for name in SMALLEST if card(name).family in ("vit", "swin")]
 BRANCHED = [name for name in SMALLEST if card(name).auxiliary]
-OTHERS = [c.name for c in cards() if c.name not in TRANSFORMERS and c.parameters < 1e8 and c.family != "tiny"]
+OTHERS = [c.name for c in cards() if c.name not in TRANSFORMERS and c.parameters < WORKFLOW and c.family != "tiny"]
 
 
 def smallest(name):

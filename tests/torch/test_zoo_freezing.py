@@ -24,6 +24,7 @@ def network(request):
     parameters = {name: p.numel() for name, p in native.named_parameters()}
     shapes = {name: tuple(t.shape) for name, t in native.state_dict().items() if not name.endswith("batches_tracked")}
     model = SimpleNamespace(card=card, blocks=card.block_names, parameters=parameters, trainable=frozenset(parameters))
+    model.freezable, model.digests = tuple(parameters), {}
     model.shapes, model.read = (lambda: shapes), (lambda names: {})
     model.set_trainable = lambda names: setattr(model, "trainable", names)
     return model

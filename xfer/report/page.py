@@ -76,7 +76,9 @@ def confused_pairs(runs: Sequence[Run]) -> list[tuple[str, str, list[int]]]:
 def _metric_rows(runs: Mapping[str, dict[str, Any]]) -> list[tuple[str, list[str], str]]:
     rows = []
     for key, title in METRICS.items():
-        values = [run["val"][key] for run in runs.values()]
+        values = [run["val"][key] for run in runs.values() if key in run["val"]]
+        if len(values) < len(runs):  # undefined, such as the top-5 accuracy of five classes
+            continue
         rows.append((title, [f"{value:.5f}" for value in values], difference_text(max(values) - min(values))))
     return rows
 

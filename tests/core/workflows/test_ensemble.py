@@ -92,3 +92,30 @@ def test_refusals(members, data, tmp_path):
         (tmp_path / "ensemble.json").write_text(text)
         with pytest.raises(CheckpointError, match=r"damaged|outside"):
             Ensemble.load(tmp_path)
+
+
+def test_bagged_heads_read_the_columns_of_the_model(data):
+    """Bagging replaces the head by others like it: with the columns beside the features."""
+    model = build()
+    model.replace_head(list("abc"), columns=2)
+    cells = np.random.default_rng(0).standard_normal((60, 2))
+    beside = replace(data.train, columns=cells.astype(object), column_names=("x", "y"))
+    columns = xfer.Columns.fit(replace(data, train=beside, val=None))
+    model.replace_head(list("abc"), columns=columns)
+    ensemble = bag(model, replace(data, train=beside, val=None), members=2, epochs=1)
+    assert all(member.head["fc.weight"].shape == (3, model.card.feature_dim + 2) for member in ensemble.members)
+
+
+def test_a_pseudo_label_may_be_a_class_that_the_data_lacks(data):
+    """The model knows three classes, the data two of them, in another order."""
+    from xfer.workflows.pseudo_labels import pseudo_label
+
+    model = build()
+    xfer.Trainer(model, lr=0.05, progress=False).fit(data, 6)
+    labels = np.where(data.train.labels == 2, 0, np.where(data.train.labels == 0, 1, -1))  # of ("c", "a")
+    fewer = replace(data, train=replace(data.train, labels=labels, classes=("c", "a")), val=None, classes=("c", "a"))
+    found, report = pseudo_label(model, fewer, threshold=0.4)
+    assert found.classes == ("a", "b", "c")
+    known = labels >= 0
+    assert [found.classes[i] for i in found.train.labels[known]] == [("c", "a")[i] for i in labels[known]]
+    assert {label for _, label, _ in report.given} == {"b"}
