@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -85,7 +86,7 @@ class WrappedModel(KerasModel):
         for layer in (layer for found in self._layers.values() for layer in found):
             for part in _parts(layer):  # from the outside in: Keras passes it on to what is inside
                 part.trainable = id(part) in live or not part.weights
-        self._rest_dropout(self._body, live)
+        self._rest(self._body, live)
 
     def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         wanted = tuple(stages)
@@ -106,17 +107,31 @@ class WrappedModel(KerasModel):
     def _has_trainable(self, stage: str) -> bool:
         return any((self.card.block_of(name) == "head") == (stage == "head") for name in self.trainable)
 
-    def _rest_dropout(self, model: keras.Model, live: set[int]) -> None:
-        """Dropout inside what is frozen rests; `training` is passed on to all layers of a model alike."""
+    def _rest(self, model: keras.Model, live: set[int]) -> None:
+        """What is frozen is in inference mode; `training` is passed on to all layers of a model alike."""
         for layer in model.layers:
             parts = _parts(layer)
             trained = any(id(part) in live for part in parts)
             if isinstance(layer, keras.Model) and trained:
-                self._rest_dropout(layer, live)
+                _in_inference(layer, resting=False)
+                self._rest(layer, live)
                 continue
-            for part in parts:
+            resting = bool(layer.weights) and not trained
+            _in_inference(layer, resting=resting)
+            for part in parts:  # to which a layer may not pass `training` on
                 if id(part) in self._rates:
-                    part.rate = 0.0 if layer.weights and not trained else self._rates[id(part)]
+                    part.rate = 0.0 if resting else self._rates[id(part)]
+
+
+def _in_inference(layer: Any, *, resting: bool) -> None:
+    """Have a layer called with `training=False`, whatever its model is called with; or as it is."""
+    vars(layer).pop("call", None)
+    if resting and "training" in inspect.signature(layer.call).parameters:
+        vars(layer)["call"] = partial(_call_resting, layer.call)
+
+
+def _call_resting(call: Any, *inputs: Any, training: Any = None, **options: Any) -> Any:
+    return call(*inputs, training=False, **options)
 
 
 def describe(native: Any, head: str, image_size: int | None) -> Description:

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given
 from keras import layers
 
@@ -82,6 +81,7 @@ KINDS = {
 }
 
 
+@pytest.mark.usefixtures("eagerly")
 class TestKeras(RandomNetworks):
     backend = "tensorflow"
 
@@ -117,11 +117,3 @@ class TestKeras(RandomNetworks):
     @given(plans(sorted(KINDS)))
     def test_any_network(self, plan):
         self.check(plan)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def eagerly():
-    """Tracing takes longer than all else."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
