@@ -32,6 +32,7 @@ def faults(*arguments):
     return int(done.stdout)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
 def test_the_command_line_keeps_pages_and_a_library_call_does_not():
     kept, plain = faults("keep"), faults()
