@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from xfer.data import Loader, OnBad, load
+from xfer.data import Data, Loader, OnBad, Split, load
+from xfer.data.dataset import same_images
+from xfer.data.sources.load import held_out
 from xfer.data.transforms.test_time import views_of
 from xfer.errors import UsageError
 from xfer.evaluation.evaluation import Evaluation, evaluate_logits, mean
@@ -32,6 +35,9 @@ def evaluate(
 ) -> Evaluation | TasksEvaluation:
     """Metrics of `model` on data, all of which is judged: nothing is held out of what was not trained on.
 
+    Of a folder, a table or arrays that the model was trained on as they are given here, the share that `fit` held out
+    for validation is judged, and a line on stderr says so.
+
     Args:
         model: its classes must include those of the data; they are matched by name.
         data: a split, or whatever `xfer.data.load` takes.
@@ -49,7 +55,7 @@ def evaluate(
         DataError: classes that the model does not know, or not one readable image; with `on_bad="raise"`, an
             image that cannot be read, by name. NumbersError: an answer is not finite, with the names of the images.
     """
-    source = one_split(load(data, val=0), split)
+    source = _judged(model, data, split)
     if tta == "none":
         loader = evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad, cache=cache)
         return run(model, loader)
@@ -61,6 +67,20 @@ def evaluate(
         found.append(run(model, loader, ()))
     thresholds = Decision(thresholds=model.decision.thresholds)  # the logits have the temperature already
     return mean([each for each in found if isinstance(each, Evaluation)], decision=thresholds)
+
+
+def _judged(model: BaseModel, data: Any, split: str | None) -> Data:
+    """The data with one split to evaluate on: of images that the model was trained on, the share that was held out."""
+    source = load(data, val=0)
+    if split is None and model.trained_on and not isinstance(data, Data | Split):
+        own = held_out(source)
+        if own is not None and same_images(own.source, own.train) in model.trained_on:
+            print(
+                f"the model was trained on {len(own.train)} of these {len(source.train)} images: the others are judged",
+                file=sys.stderr,
+            )
+            return one_split(own, "val")
+    return one_split(source, split)
 
 
 def run(model: BaseModel, loader: Loader, metrics: Iterable[str] = tuple(METRICS)) -> Evaluation | TasksEvaluation:

@@ -51,6 +51,7 @@ class Network(ABC):
         generation: how often the freeze plan or the head was changed; whoever holds something of the model compares it.
         new_heads: how often the head was replaced; state of the optimizer belongs to one head.
         digests: SHA-256 of what is frozen, from when the freeze plan was made.
+        trained_on: what it was trained on in this process; see `xfer.data.dataset.same_images`.
     """
 
     native: Any
@@ -65,6 +66,7 @@ class Network(ABC):
         self.compiled: dict[str, bool] = {}
         self.generation = self.new_heads = 0
         self.digests: dict[str, bytes] = {}
+        self.trained_on: set[str] = set()
         self._lock, self._process = threading.RLock(), os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:

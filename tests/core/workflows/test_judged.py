@@ -64,6 +64,23 @@ def test_all_of_what_is_handed_over_is_judged(model, photos):
         model.evaluate(flat.parent / "end", split="val")
 
 
+def test_what_fit_was_given_is_judged_by_what_it_held_out(model, photos, capsys):
+    """In one process: the same folder or arrays, and others like them."""
+    flat, other = photos("flat", flat=10), photos("other", flat=10)
+    model.replace_head(["ant", "bee"])
+    trainer = xfer.Trainer(model, progress=False, lr=1e-2)
+    trainer.fit(flat, 1)
+    assert set(model.evaluate(flat).names) == set(xfer.data.load(flat).val.names)
+    assert "the model was trained on 16 of these 20 images: the others are judged" in capsys.readouterr().err
+    assert len(model.evaluate(other).names) == 20
+    assert len(model.evaluate(flat, split="all").names) == 20
+    x, y = np.stack([np.asarray(picture(i % 2)) for i in range(20)]), np.array(["ant", "bee"] * 10)
+    trainer.fit((x, y), 1)
+    assert len(model.evaluate((x, y)).names) == 4
+    assert len(model.evaluate((255 - x, y)).names) == 20
+    assert capsys.readouterr().err.count("are judged") == 1
+
+
 def test_a_run_is_judged_on_what_it_was_not_trained_on(photos, tmp_path):
     """The same folder: the share that was held out. Another one: all of it."""
     flat, out = photos("flat", flat=10), tmp_path / "run"
