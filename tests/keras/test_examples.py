@@ -1,12 +1,17 @@
 """The examples on TensorFlow/Keras."""
 
 import numpy as np
+import pytest
 
 from tests.suites.examples import Examples
 
 
 class TestKeras(Examples):
     backend = "tensorflow"
+
+    @pytest.mark.long
+    def test_imbalance(self, monkeypatch, tmp_path):
+        super().test_imbalance(monkeypatch, tmp_path)
 
     def cifar10(self):
         """Two pairs of arrays, labels (N, 1), as keras.datasets.cifar10.load_data() gives them."""

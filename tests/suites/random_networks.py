@@ -138,7 +138,9 @@ class RandomNetworks(ABC):
             for name, array in model.weights().items():
                 np.testing.assert_array_equal(again.weights()[name], array, err_msg=name)
 
-            # cached equals uncached: the same run of the head alone, with features from the disk
+            # cached equals uncached: the same run of the head alone, with features from the disk; of one network in three
+            if plan.seed % 3:
+                return
             found = []
             for cache in (False, run / "cache"):
                 _, model = self.wrapped(plan, weights=run)

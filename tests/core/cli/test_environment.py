@@ -31,12 +31,10 @@ write(found, document(found, "numpy"), Path({folder!r}))
 @pytest.mark.parametrize(
     ("before", "env"),
     [
-        ("sys.stderr = None", {}),
         ("sys.stdout = sys.stderr = None", {}),
         ("", {"XDG_CACHE_HOME": "", "XFER_FEATURES": ""}),
         ("", {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}),
-        ("", {"MPLBACKEND": "tkagg", "DISPLAY": ""}),
-        ("import resource", {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}),
+        ("", {"MPLBACKEND": "tkagg", "DISPLAY": "", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}),
     ],
 )
 def test_a_fit_and_its_pictures(tmp_path, before, env):
