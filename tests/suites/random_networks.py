@@ -138,7 +138,7 @@ class RandomNetworks(ABC):
             for name, array in model.weights().items():
                 np.testing.assert_array_equal(again.weights()[name], array, err_msg=name)
 
-            # cached equals uncached: the same run of the head alone, with features from the disk; of one network in three
+            # cached equals uncached: the run of the head alone, with features from the disk; of one network in three
             if plan.seed % 3:
                 return
             found = []
