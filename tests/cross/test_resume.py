@@ -44,7 +44,7 @@ def test_uninterrupted_runs_are_one(whole):
     ("begun", "phase"),
     [
         ("torch", "head"),
-        ("tensorflow", "tail"),
+        pytest.param("tensorflow", "tail", marks=pytest.mark.long),
         pytest.param("torch", "tail", marks=pytest.mark.long),
         pytest.param("tensorflow", "head", marks=pytest.mark.long),
     ],

@@ -6,12 +6,17 @@ import pytest
 import tensorflow as tf
 
 import xfer
-from tests.suites.determinism import Determinism
+from tests.suites.determinism import LONG, SHORT, Determinism
 from xfer.errors import DeviceError
 
 
 class TestKeras(Determinism):
     backend = "tensorflow"
+
+    @pytest.mark.long
+    @pytest.mark.parametrize(("runs", "number"), [(SHORT, 2), (LONG, 20)], ids=["short", "long"])
+    def test_repeats_have_one_hash(self, tmp_path, runs, number):
+        super().test_repeats_have_one_hash(tmp_path, runs, number)
 
 
 @pytest.mark.parametrize(("device", "asked"), [("cpu", False), ("cuda:0", True)])

@@ -1,11 +1,16 @@
 import pytest
 
 import xfer
-from tests.suites.zoo_workflow import TRANSFORMERS, ZooWorkflow
+from tests.suites.zoo_workflow import BRANCHED, TRANSFORMERS, ZooWorkflow
 
 
 class TestKeras(ZooWorkflow):
     backend = "tensorflow"
+
+    @pytest.mark.long
+    @pytest.mark.parametrize("name", BRANCHED)
+    def test_frozen_auxiliary_classifiers_stay_out_of_the_loss_of_a_new_head(self, name):
+        super().test_frozen_auxiliary_classifiers_stay_out_of_the_loss_of_a_new_head(name)
 
     @pytest.mark.long
     @pytest.mark.parametrize("name", TRANSFORMERS)

@@ -121,6 +121,9 @@ class RandomNetworks(ABC):
         assert not {name for name in moved if blocks[name] in frozen}
         weights = {name for name in after if after[name].ndim > 1 and self.trained(name)}
         assert {name for name in weights if blocks[name] not in frozen} <= moved, "a weight was not trained"
+        if not plan.norm_frozen:
+            statistics = {name for name in after if name.endswith(("running_mean", "moving_mean"))}
+            assert {name for name in statistics if blocks[name] not in frozen} <= moved, "a statistic was not followed"
         if plan.norm_frozen:
             assert not {name for name in moved if "running_" in name or "moving_" in name} - self.of_head(model, after)
 
