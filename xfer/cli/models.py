@@ -49,6 +49,8 @@ def metrics_table(evaluation: Evaluation | TasksEvaluation, title: str, which: s
 
     table = Table("", title)
     for name in evaluation.metrics if isinstance(evaluation, TasksEvaluation) else METRICS:
+        if name == "top5_accuracy" and name not in evaluation.metrics:  # of five classes or fewer
+            continue
         table.add_row(name, f"{evaluation.metrics[name]:.4f}" if name in evaluation.metrics else "undefined")
     table.add_row("images", f"{len(evaluation.names)}{which and f' ({which})'}")
     return table

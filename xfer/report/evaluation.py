@@ -25,7 +25,7 @@ def document(evaluation: Evaluation | TasksEvaluation, backend: str) -> dict[str
     several = isinstance(evaluation, TasksEvaluation)
     return {
         **evaluation.metrics,
-        "undefined": [] if several else [name for name in METRICS if name not in evaluation.metrics],
+        "undefined": [] if several else [n for n in METRICS if n not in (*evaluation.metrics, "top5_accuracy")],
         "images": len(evaluation.names),
         "skipped": [asdict(bad) for bad in evaluation.skipped],
         "backend": backend,
