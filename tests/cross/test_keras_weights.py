@@ -17,7 +17,7 @@ NETWORKS = {
 }
 LAYOUTS = ("h5", "weights.h5")
 CASES = [(n, layout) for n in NETWORKS for layout in LAYOUTS if (n, layout) != ("VGG16", "weights.h5")]  # half a GB
-SMALL = ("MobileNet", "MobileNetV2")
+SMALL = ("MobileNetV2",)
 LOAD = """
 import sys, numpy as np, xfer
 backend, folder, *models = sys.argv[1:]

@@ -166,6 +166,7 @@ def test_a_killed_process_ends_the_run_which_resumes_from_its_checkpoint(runs):
     assert_same(resumed, whole)
 
 
+@pytest.mark.long
 def test_the_command_line_trains_in_two_processes_and_speaks_once(place):
     command = "-m xfer train ../photos --backend torch --device cpu --model tiny --weights none --no-train-norm --json"
     options = "--image-size 16 --epochs 2 --fine-tune 1 --batch-size 8 --precision fp64 --out run"
