@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -136,15 +134,6 @@ class Split:
         if self.targets is not None:
             digest.update(self.targets.astype("<f8").tobytes())
         return digest.hexdigest()
-
-
-def same_images(source: str, split: Split) -> str:
-    """What tells a list of images from others: where they are from, their names and labels, and pixels of the first."""
-    digest = hashlib.sha256(f"{source}\0{split.fingerprint()}".encode("utf-8", "surrogateescape"))
-    with suppress(Exception):  # the first image may be unreadable, in whatever way a data set has
-        if split.after is None and not isinstance(first := split.images[0], Path | bytes):
-            digest.update(np.asarray(first).tobytes())  # of arrays, whose names are numbers
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

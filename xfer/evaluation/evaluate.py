@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xfer.data import Data, Loader, OnBad, Split, load
-from xfer.data.dataset import same_images
-from xfer.data.sources.load import held_out
 from xfer.data.transforms.test_time import views_of
 from xfer.errors import UsageError
 from xfer.evaluation.evaluation import Evaluation, evaluate_logits, mean
@@ -55,7 +56,7 @@ def evaluate(
         DataError: classes that the model does not know, or not one readable image; with `on_bad="raise"`, an
             image that cannot be read, by name. NumbersError: an answer is not finite, with the names of the images.
     """
-    source = _judged(model, data, split)
+    source = judged([model], data, split)
     if tta == "none":
         loader = evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad, cache=cache)
         return run(model, loader)
@@ -69,18 +70,20 @@ def evaluate(
     return mean([each for each in found if isinstance(each, Evaluation)], decision=thresholds)
 
 
-def _judged(model: BaseModel, data: Any, split: str | None) -> Data:
-    """The data with one split to evaluate on: of images that the model was trained on, the share that was held out."""
+def judged(models: Sequence[BaseModel], data: Any, split: str | None) -> Data:
+    """The data with one split to evaluate on: of a single one, the images that none of the models was trained on.
+
+    Data that is split already, `Data` and `Split`, is taken as it is.
+    """
     source = load(data, val=0)
-    if split is None and model.trained_on and not isinstance(data, Data | Split):
-        own = held_out(source)
-        if own is not None and same_images(own.source, own.train) in model.trained_on:
-            print(
-                f"the model was trained on {len(own.train)} of these {len(source.train)} images: the others are judged",
-                file=sys.stderr,
-            )
-            return one_split(own, "val")
-    return one_split(source, split)
+    if split is not None or len(source.splits) > 1 or isinstance(data, Data | Split):
+        return one_split(source, split)
+    seen = np.any([model.trained_on.among(source.source, source.train) for model in models], axis=0)
+    others = np.flatnonzero(~seen)
+    if seen.any():
+        rest = "the others are judged" if len(others) else "the figures are too good"
+        print(f"the model was trained on {seen.sum()} of these {len(seen)} images: {rest}", file=sys.stderr)
+    return one_split(source if not len(others) else replace(source, train=source.train.subset(others)), None)
 
 
 def run(model: BaseModel, loader: Loader, metrics: Iterable[str] = tuple(METRICS)) -> Evaluation | TasksEvaluation:

@@ -15,6 +15,7 @@ import numpy as np
 from xfer.data.columns import Columns
 from xfer.data.dataset import Split
 from xfer.data.loader import Loader
+from xfer.data.trained_on import TrainedOn
 from xfer.errors import UnknownNameError, UsageError
 from xfer.models import compilation, fingerprint, precision
 from xfer.models.engine import Engine
@@ -51,7 +52,7 @@ class Network(ABC):
         generation: how often the freeze plan or the head was changed; whoever holds something of the model compares it.
         new_heads: how often the head was replaced; state of the optimizer belongs to one head.
         digests: SHA-256 of what is frozen, from when the freeze plan was made.
-        trained_on: what it was trained on in this process; see `xfer.data.dataset.same_images`.
+        trained_on: the images that it was trained on in this process.
     """
 
     native: Any
@@ -66,7 +67,7 @@ class Network(ABC):
         self.compiled: dict[str, bool] = {}
         self.generation = self.new_heads = 0
         self.digests: dict[str, bytes] = {}
-        self.trained_on: set[str] = set()
+        self.trained_on = TrainedOn()
         self._lock, self._process = threading.RLock(), os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:

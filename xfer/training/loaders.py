@@ -9,7 +9,6 @@ import numpy as np
 
 from xfer.data import Augment, Budget, Data, Loader
 from xfer.data.cached import AugmentedFeatures
-from xfer.data.dataset import same_images
 from xfer.data.sampling import quotas
 from xfer.errors import DataError, UsageError
 from xfer.evaluation.loaders import evaluation_loader, relabelled
@@ -30,7 +29,7 @@ def loaders(trainer: TrainerView, data: Data, epochs: int | None) -> tuple[Loade
         epochs: how many; None continues the interrupted fit.
     """
     _refuse_unlike(trainer, data)
-    trainer.model.trained_on.add(same_images(data.source, data.train))
+    trainer.model.trained_on.add(data)
     if epochs is None and (plan := trainer.plan) is not None:  # the same cached features as in its earlier part
         first, last = plan.first, plan.first + plan.epochs
     else:

@@ -14,8 +14,9 @@ from xfer.checkpoints import checkpoint, stored
 from xfer.data import Batch, Data, OnBad
 from xfer.data import load as load_data
 from xfer.errors import CheckpointError, UsageError
+from xfer.evaluation.evaluate import judged
 from xfer.evaluation.evaluation import Evaluation, evaluate_logits, mean
-from xfer.evaluation.loaders import evaluation_loader, one_split
+from xfer.evaluation.loaders import evaluation_loader
 from xfer.features.cache import FeatureCache
 from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
@@ -118,7 +119,7 @@ class Ensemble:
 
     def evaluations(self, data: Any, **options: Any) -> list[Evaluation]:
         """Each member's own answers, on one pass for all heads of a backbone."""
-        source = one_split(load_data(data, val=0), options.pop("split", None))
+        source = judged([member.model for member in self.members], data, options.pop("split", None))
         found: dict[int, Evaluation] = {}
         for model in {id(member.model): member.model for member in self.members}.values():
             mine = [i for i, member in enumerate(self.members) if member.model is model]
@@ -137,7 +138,7 @@ class Ensemble:
         Members are added one after another, any of them more than once, each time the one with which the mean has the
         least log loss (Caruana et al. 2004); the counts of the best round are the weights.
         """
-        evaluations = self.evaluations(data, **options)
+        evaluations = self.evaluations(load_data(data), **options)
         labels = evaluations[0].labels
         each = np.stack(
             [softmax(e.logits)[np.arange(len(labels)), labels] for e in evaluations if e.logits is not None]

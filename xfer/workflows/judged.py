@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from xfer.data import Data
-from xfer.errors import CheckpointError, UsageError
+from xfer.data.trained_on import contents
+from xfer.errors import CheckpointError, DataError, UsageError
 from xfer.evaluation.loaders import one_split
 from xfer.specs.settings import RunSettings
 from xfer.workflows.results import recorded
@@ -27,21 +28,22 @@ def judged_data(config: RunSettings, run: str | Path, split: str | None) -> tupl
         UsageError: there is no such split.
     """
     source = read_data(config, hold_out=False)
-    if split is None and len(source.splits) == 1 and (own := _held_out(config, source, run)) is not None:
+    if split is None and len(source.splits) == 1 and (own := _held_out(config, run)) is not None:
         return one_split(own, "val"), "val, held out of the images that the run was trained on"
     name = split or next(name for name in ("val", "test", "train") if name in source.splits)
     alone = split is None and len(source.splits) == 1
     return one_split(source, name), "all" if alone else name
 
 
-def _held_out(config: RunSettings, source: Data, run: str | Path) -> Data | None:
-    """The data as the run split it, if it was trained on it."""
+def _held_out(config: RunSettings, run: str | Path) -> Data | None:
+    """The data as the run split it, if it was trained on these images."""
     try:
         before: dict[str, Any] = recorded(run) or {}
         settings = {name: before["config"][name] for name in ("val", "seed", "limit") if name in before["config"]}
         own = read_data(config.model_copy(update=settings))
-        trained = before["data"]["sha256"]["train"]
-    except (CheckpointError, UsageError, KeyError, TypeError):
+        given = before["data"].get("given") or {"sha256": before["data"]["sha256"]["train"]}  # of older runs
+        same = own.train.fingerprint() == given["sha256"]
+        same = same and given.get("contents") in (None, contents(own.train))
+    except (CheckpointError, DataError, UsageError, AttributeError, KeyError, TypeError):
         return None
-    same = own.val is not None and own.train.fingerprint() == trained
-    return replace(own, test=None) if same else None
+    return replace(own, test=None) if same and own.val is not None else None

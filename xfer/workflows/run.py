@@ -9,6 +9,7 @@ from typing import Any
 from xfer.checkpoints.checkpoint import Checkpoint
 from xfer.checkpoints.rotation import FOLDER, Checkpoints
 from xfer.data import Data
+from xfer.data.trained_on import contents
 from xfer.evaluation.calibration import calibrate
 from xfer.evaluation.evaluation import Evaluation
 from xfer.evaluation.tasks import TasksEvaluation
@@ -62,6 +63,7 @@ def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkp
         model, trainer.checkpoints = trainer.model, checkpoints
         trainer.callbacks.append(clock)
     position = None if found is None else {"epoch": trainer.epoch, "batch": trainer.batch}
+    given = data.train
     data = train_phases(config, data, trainer, phases)
     with phases.phase("evaluate"), resumable(trainer):
         evaluation, test = _evaluated(config, model, data)
@@ -75,6 +77,8 @@ def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkp
     metrics["resumed"] = None if position is None else {**position, "seconds_before": before}
     metrics["seconds"]["total"] += before
     metrics["parameters"]["initial_sha256"] = trainer.extra["initial_sha256"]
+    # By which `xfer evaluate` knows the images again; pseudo-labels change their labels.
+    metrics["data"]["given"] = {"sha256": trainer.extra["data"]["train"], "contents": contents(given)}
     if (guessed := trainer.extra.get("pseudo_labels")) is not None:
         metrics["data"]["pseudo_labels"] = guessed["report"]
     if trainer.distributed.rank == 0:

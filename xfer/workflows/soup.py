@@ -10,7 +10,6 @@ import numpy as np
 
 from xfer.data import load as load_data
 from xfer.errors import UsageError
-from xfer.evaluation.loaders import one_split
 from xfer.evaluation.metrics import metric
 from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
@@ -42,7 +41,7 @@ def soup(
     """
     if not models:
         raise UsageError("a soup has no models: give at least one")
-    source, higher = one_split(load_data(data, val=0), None), metric(metric_name).higher
+    source, higher = load_data(data), metric(metric_name).higher
     opened = [each if not isinstance(each, str | Path) else load(each, backend=backend) for each in models]
     for other in opened[1:]:
         if other.shapes() != opened[0].shapes() or other.classes != opened[0].classes:

@@ -81,6 +81,45 @@ def test_what_fit_was_given_is_judged_by_what_it_held_out(model, photos, capsys)
     assert capsys.readouterr().err.count("are judged") == 1
 
 
+def test_however_it_was_split_and_whoever_judges(model, photos, monkeypatch, capsys):
+    """Another share and seed, a path written otherwise, images added since, an ensemble, and nothing held out."""
+    flat, fresh = photos("flat", flat=10), NumpyBackend()
+    monkeypatch.chdir(flat.parent)
+    model.replace_head(["ant", "bee"])
+    data = xfer.data.load(flat, val=0.4, seed=7)
+    xfer.Trainer(model, progress=False).fit(data, 1)
+    picture(0).save(flat / "ant" / "new.png")
+    expected = {*data.val.names, "ant/new.png"}
+    assert set(model.evaluate("./flat").names) == expected
+    other = xfer.load("tiny", backend=fresh, weights=None, classes=["ant", "bee"], image_size=16)
+    assert set(xfer.Ensemble((other, model)).evaluate("flat").names) == expected
+    assert len(other.evaluate("flat").names) == 21
+    assert capsys.readouterr().err.count("was trained on 12 of these 21 images: the others are judged") == 2
+    xfer.Trainer(other, progress=False).fit(xfer.data.load(flat, val=0), 1)
+    assert len(other.evaluate(flat).names) == 21
+    assert "was trained on 21 of these 21 images: the figures are too good" in capsys.readouterr().err
+
+
+def test_soups_and_votes_choose_on_the_validation_split(photos, monkeypatch):
+    """Of a folder, the share that `load` holds out, as `xfer train` does for the runs that they are made of."""
+    from xfer.workflows import ensemble, soup
+
+    flat, seen = photos("flat", flat=10), []
+    models = [xfer.load("tiny", backend=NumpyBackend(), weights=None, classes=["ant", "bee"], image_size=16)] * 2
+    whole = type(models[0]).evaluate
+
+    def evaluate(self, data, **options):
+        found = whole(self, data, **options)
+        seen.append(set(found.names))
+        return found
+
+    monkeypatch.setattr(type(models[0]), "evaluate", evaluate)
+    soup.soup(models, flat)
+    ensemble.Ensemble(tuple(models)).vote(flat)
+    assert seen
+    assert all(names == set(xfer.data.load(flat).val.names) for names in seen)
+
+
 def test_a_run_is_judged_on_what_it_was_not_trained_on(photos, tmp_path):
     """The same folder: the share that was held out. Another one: all of it."""
     flat, out = photos("flat", flat=10), tmp_path / "run"
@@ -90,8 +129,21 @@ def test_a_run_is_judged_on_what_it_was_not_trained_on(photos, tmp_path):
     assert (found["images"], found["split"]) == (4, "val, held out of the images that the run was trained on")
     assert found["accuracy"] == metrics["val"]["accuracy"]
     assert judged(out, flat, "--split", "all")["images"] == 20
-    other = judged(out, photos("other", flat=5))
-    assert (other["images"], other["split"]) == (10, "all")
+    for number in (1, 5, 10):  # of 10, all have the same names as those that it was trained on
+        other = judged(out, photos(f"other-{number}", flat=number))
+        assert (other["images"], other["split"]) == (2 * number, "all")
+    assert judged(out, flat.rename(tmp_path / "moved"))["images"] == 4
+
+
+def test_a_run_knows_its_images_by_their_own_labels(photos, tmp_path):
+    """Pseudo-labels change the labels that are trained on, and not what was held out."""
+    root, table, out = photos("flat", flat=10), tmp_path / "photos.csv", tmp_path / "run"
+    rows = [f"{root.name}/{kind}/{i}.png,{kind if i else ''}" for kind in ("ant", "bee") for i in range(10)]
+    table.write_text("\n".join(["image,label", *rows]))
+    run("train", table, *OPTIONS, "--pseudo-label", 0.01, "--out", out)
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["data"]["pseudo_labels"]
+    assert judged(out, table)["images"] == metrics["data"]["val"]
 
 
 def test_the_final_figures_are_those_of_test(photos, tmp_path):

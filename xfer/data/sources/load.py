@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xfer.data.dataset import UNLABELLED, Data, Split
-from xfer.data.sources.assembly import hold_out
 from xfer.data.sources.datasets import is_array_pair, wrap
 from xfer.data.sources.folders import folder, images_in
-from xfer.data.sources.paths import Files, existing
+from xfer.data.sources.paths import existing
 from xfer.data.sources.pixels import as_picture
 from xfer.data.sources.tables import manifest
 from xfer.errors import DataError
@@ -45,18 +43,6 @@ def load(source: Any, *, classes: Sequence[str] | None = None, val: float = 0.2,
     if isinstance(source, tuple) and len(source) == 2 and all(map(is_array_pair, source)):
         return wrap(*source, classes=classes, share=val, seed=seed)
     return wrap(source, classes=classes, share=val, seed=seed)
-
-
-def held_out(data: Data, share: float = 0.2, seed: int = 0) -> Data | None:
-    """What `load` makes of data without a validation split, which was loaded with `val=0`; None where it cannot."""
-    if data.tasks or len(data.splits) > 1:
-        return None
-    names = data.train.names if isinstance(data.train.images, Files) else None
-    try:
-        kept, held = hold_out(data.train.labels, share, seed, names)
-    except DataError:
-        return None
-    return replace(data, train=data.train.subset(kept), val=data.train.subset(held))
 
 
 def pictures(images: Any) -> Split:
