@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import count
 from typing import Any
 
 import keras
@@ -194,12 +195,7 @@ def names_of(native: keras.Model) -> dict[int, str]:
         for layer in model.layers:
             if id(layer) in own:
                 continue
-            automatic = _snake_case(type(layer).__name__)
-            own[id(layer)] = layer.name
-            if re.fullmatch(rf"{automatic}(_\d+)?", layer.name):
-                number = numbers[automatic]
-                own[id(layer)] = f"{automatic}_{number}" if number else automatic
-                numbers[automatic] += 1
+            own[id(layer)] = _counted(layer, numbers)
             paths[id(layer)] = (*above, id(layer))
             if isinstance(layer, keras.Model):
                 visit(layer, paths[id(layer)])
@@ -213,6 +209,16 @@ def names_of(native: keras.Model) -> dict[int, str]:
     if again := [name for name, number in Counter(found.values()).items() if number > 1]:
         raise UsageError(f"{native.name} has two layers called {again[0]!r}: give each a name of its own")
     return found
+
+
+def _counted(layer: Any, numbers: Counter[str]) -> str:
+    """The name of a layer; of those that Keras has numbered, how many there were before it."""
+    automatic = _snake_case(type(layer).__name__)
+    if not re.fullmatch(rf"{automatic}(_\d+)?", layer.name):
+        return str(layer.name)
+    number = numbers[automatic]
+    numbers[automatic] += 1
+    return f"{automatic}_{number}" if number else automatic
 
 
 def _snake_case(name: str) -> str:
@@ -271,11 +277,7 @@ def _of_parts(layer: Any) -> dict[str, Tensor]:
     owners, paths, numbers = dict[int, Any](), {id(layer): ""}, Counter[str]()
     for part in _parts(layer):
         if id(part) not in paths:
-            automatic = _snake_case(type(part).__name__)
-            paths[id(part)] = part.name
-            if re.fullmatch(rf"{automatic}(_\d+)?", part.name):
-                paths[id(part)] = f"{automatic}_{numbers[automatic]}" if numbers[automatic] else automatic
-                numbers[automatic] += 1
+            paths[id(part)] = _counted(part, numbers)
         owners |= {id(variable): part for variable in part.weights}
     found: dict[str, Tensor] = {}
     for variable in layer.weights:
@@ -283,6 +285,6 @@ def _of_parts(layer: Any) -> dict[str, Tensor]:
         role = _STATISTICS.get(variable.name, variable.name)
         name = ".".join(filter(None, (paths[id(owner)], role)))
         if name in found:
-            name = f"{name}_{sum(other.startswith(name) for other in found)}"
+            name = next(other for i in count(1) if (other := f"{name}_{i}") not in found)
         found[name] = Tensor(owner, variable, None)
     return found
