@@ -100,3 +100,8 @@ class FrozenError(XferError):
 
 def _quoted(names: Iterable[str]) -> str:
     return ", ".join(repr(n) for n in names)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error, or its kind where it has none."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()

@@ -59,8 +59,12 @@ class TorchBackend(Backend):
 
     @contextmanager
     def deterministically(self, spec: ModelSpec) -> Iterator[None]:
-        as_usual = torch.inference_mode(False), torch.enable_grad(), torch.autocast(_kind(spec), enabled=False)
-        with _deterministic_algorithms(spec.deterministic), as_usual[0], as_usual[1], as_usual[2]:
+        with (
+            _deterministic_algorithms(spec.deterministic),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast(spec.device.partition(":")[0], enabled=False),
+        ):
             torch.clear_autocast_cache()  # an outer context keeps casts of weights that have changed since
             try:
                 yield
@@ -114,10 +118,6 @@ class TorchBackend(Backend):
         self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec
     ) -> TorchGan:
         return TorchGan(weights, classifier, spec)
-
-
-def _kind(spec: ModelSpec) -> str:
-    return spec.device.partition(":")[0]
 
 
 def _switch_on() -> Callable[[], None]:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xfer.errors import UsageError
+from xfer.errors import UsageError, first_line
 from xfer.models.engine import Engine
 from xfer.models.network import layer_of
-from xfer.models.spec import Description, ModelSpec, block_names, first_line
+from xfer.models.spec import Description, ModelSpec, block_names
 from xfer.specs.inputs import Inputs
 from xfer.specs.preprocessing import Preprocessing
 from xfer_torch.model import TorchModel, joined, to_numpy

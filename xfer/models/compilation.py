@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from xfer.errors import first_line
+
 Work = Literal["inference", "training"]
 
 
@@ -33,7 +35,7 @@ def choose(work: Work, once: Callable[[], object], compiled: dict[str, bool], de
         first, fast = _seconds(once), _seconds(once)
     except Exception as error:  # no compiler, or an unknown operation: whatever the framework raises
         compiled[work] = False
-        print(f"{work} cannot be compiled, and goes on without: {_line(error)}", file=sys.stderr)
+        print(f"{work} cannot be compiled, and goes on without: {first_line(error)}", file=sys.stderr)
         return
     compiled[work] = fast < plain
     cost = f"{work} compiled in {first:.3g} s: a batch takes {fast:.3g} s, {plain:.3g} s without; "
@@ -50,8 +52,3 @@ def _seconds(once: Callable[[], object]) -> float:
     started = time.perf_counter()
     once()
     return time.perf_counter() - started
-
-
-def _line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -54,11 +54,6 @@ def block_names(layers: Sequence[str]) -> list[str]:
     return found
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error, or its kind where it has none."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
-
-
 @dataclass(frozen=True)
 class ModelSpec:
     """Everything a backend needs to build a network; the weights come afterwards.

@@ -15,7 +15,6 @@ from xfer.errors import CheckpointError, DeviceError, UsageError
 from xfer.models import compilation
 from xfer.models.base_model import BaseModel
 from xfer.specs.inputs import Inputs
-from xfer.specs.loss import LossSpec
 from xfer.specs.tasks import check_loss
 from xfer.specs.update import UpdateSpec
 
@@ -214,7 +213,18 @@ class Stepper(ABC):
         return loss, total
 
     def _targets(self, labels: np.ndarray) -> np.ndarray:
-        return _typed(labels, len(self.model.classes), self.update.loss)
+        """Class indices int64 (N,), or shares or targets float64 (N, M).
+
+        Raises:
+            UsageError: another number of columns.
+        """
+        given, tasks = np.asarray(labels), self.update.loss.tasks
+        if given.ndim == 2 and given.shape[1] == 1 and not tasks:
+            given = given[:, 0]
+        wanted = sum(task.columns for task in tasks) if tasks else len(self.model.classes)
+        if given.ndim > 1 and given.shape[1:] != (wanted,):
+            raise UsageError(f"labels have shape {given.shape}: expected (N,), or (N, {wanted})")
+        return np.asarray(given, np.int64 if given.ndim == 1 else np.float64)
 
     def _accepted(self, inputs: np.ndarray | Inputs) -> Inputs:
         accepted = self.model.accept(inputs)
@@ -313,18 +323,3 @@ class Stepper(ABC):
     @abstractmethod
     def read_gradients(self, gradients: Any) -> dict[str, np.ndarray]:
         """Gradients by canonical name in torch's layouts."""
-
-
-def _typed(labels: np.ndarray, classes: int, loss: LossSpec) -> np.ndarray:
-    """Class indices int64 (N,), or shares or targets float64 (N, M).
-
-    Raises:
-        UsageError: another number of columns.
-    """
-    given = np.asarray(labels)
-    if given.ndim == 2 and given.shape[1] == 1 and not loss.tasks:
-        given = given[:, 0]
-    wanted = sum(task.columns for task in loss.tasks) if loss.tasks else classes
-    if given.ndim > 1 and given.shape[1:] != (wanted,):
-        raise UsageError(f"labels have shape {given.shape}: expected (N,), or (N, {wanted})")
-    return np.asarray(given, np.int64 if given.ndim == 1 else np.float64)
