@@ -67,7 +67,7 @@ class UnreadableError(DataError):
 
     Attributes:
         reasons: why not, by name.
-        answers: for all images, (N, K), NaN for these.
+        answers: for all images, (N, K), NaN for these; of several tasks, by their names.
         predictions: likewise of `predict`, None for these.
     """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +16,7 @@ from xfer.workflows.config import read_toml
 
 if TYPE_CHECKING:
     from xfer.models.predictions import Prediction
+    from xfer.specs.tasks import Task
 
 
 @guarded
@@ -31,21 +34,25 @@ def predict(
     """Classify images."""
     from xfer.data import pictures
     from xfer.errors import UnreadableError
+    from xfer.models.base_model import BaseModel
 
     settings = read_toml(config)
     with quiet_stdout():
         # A folder among the arguments stands for the pictures in it.
         names = [name for given in images for name in pictures(given).names]
         loaded = open_model(model, backend or settings.get("backend"), device, weights)
-        tasks = getattr(loaded, "spec", None) and loaded.spec.tasks  # type: ignore[union-attr]
+        tasks = loaded.spec.tasks if isinstance(loaded, BaseModel) else ()
         failed: UnreadableError | None = None
+        found: Any
         try:
-            found = _by_task(loaded, names) if tasks else loaded.predict(names, top=top, tta=tta)
+            found = loaded.predict_tasks(names) if tasks else loaded.predict(names, top=top, tta=tta)  # type: ignore[union-attr]
         except UnreadableError as error:
-            found, failed = error.predictions, error
-    answers = list(zip(names, found, strict=True)) if found else []
+            found, failed = error.answers if tasks else error.predictions, error
+    answers = list(zip(names, _by_task(tasks, found, len(names)) if tasks else found, strict=True))
     if json:
-        print_json([{"image": name, **_document(answer)} for name, answer in answers])
+        nothing: dict[str, Any] = dict.fromkeys(task.name for task in tasks)
+        nothing = nothing or {"label": None, "probability": None, "top": []}
+        print_json([{"image": name, **(_document(answer) if answer else nothing)} for name, answer in answers])
     else:
         for name, answer in answers:
             if answer is not None:
@@ -54,9 +61,7 @@ def predict(
         raise failed
 
 
-def _document(answer: Prediction | dict[str, Any] | None) -> dict[str, Any]:
-    if answer is None:
-        return {"label": None, "probability": None, "top": []}
+def _document(answer: Prediction | dict[str, Any]) -> dict[str, Any]:
     if isinstance(answer, dict):
         return answer
     top = [{"label": label, "probability": p} for label, p in answer.top]
@@ -69,12 +74,14 @@ def _line(answer: Prediction | dict[str, Any]) -> str:
     return ", ".join(f"{label} {p:.1%}" for label, p in answer.top)
 
 
-def _by_task(model: Any, names: list[str]) -> list[Any]:
-    """Predictions for each image, by task: probabilities by class or label, or numbers by name."""
-    found = model.predict_tasks(names)
+def _by_task(tasks: Sequence[Task], found: Mapping[str, Any], images: int) -> list[dict[str, Any] | None]:
+    """Predictions for each image, by task: probabilities by class or label, or numbers by name; None for no answer."""
+    rows = [{task.name: found[task.name][i].tolist() for task in tasks} for i in range(images)]
     return [
-        {task.name: dict(zip(task.classes, found[task.name][i].tolist(), strict=True)) for task in model.spec.tasks}
-        for i in range(len(names))
+        None
+        if any(math.isnan(value) for values in row.values() for value in values)  # an answer is always finite
+        else {task.name: dict(zip(task.classes, row[task.name], strict=True)) for task in tasks}
+        for row in rows
     ]
 
 

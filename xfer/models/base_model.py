@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 
@@ -17,11 +16,11 @@ from xfer.data.dataset import Split
 from xfer.data.loader import Loader
 from xfer.data.sources.load import pictures
 from xfer.data.transforms.test_time import TestTimeView, views_of
-from xfer.errors import UnknownNameError, UnreadableError, UsageError, check_name
+from xfer.errors import UnknownNameError, UsageError, check_name
 from xfer.models.finite import check_predictions
 from xfer.models.freezer import Freezer, FreezeReport
 from xfer.models.network import Network
-from xfer.models.predictions import Prediction, rank
+from xfer.models.predictions import OnUnreadable, Prediction, answered, predictions
 from xfer.runtime.paths import expanded
 from xfer.specs.decision import Decision, softmax
 from xfer.specs.estimator import FittedEstimator
@@ -121,17 +120,18 @@ class BaseModel(Network):
         columns: Any = None,
         batch_size: int = 32,
         tta: str = "none",
-        on_bad: Literal["raise", "report"] = "raise",
+        on_bad: OnUnreadable = "raise",
     ) -> np.ndarray:
         """Class probabilities float32 (N, K) in the order of `classes`, NaN for what cannot be read; see `predict`."""
         if self.spec.tasks:
             raise UsageError(f"{self.name} has {len(self.spec.tasks)} tasks: call predict_tasks, not predict_proba")
+        check_name("on_bad", on_bad, get_args(OnUnreadable))
         split, views, total = _split(images, columns, self.columns), list(views_of(tta)), np.zeros(())
-        bad: dict[int, str] = {}
+        unreadable: dict[str, str] = {}
         for view in views:
-            logits, bad = self._logits_of(split, batch_size, view)
+            logits, unreadable = self._logits_of(split, batch_size, view)
             total = total + softmax(self.decision.scaled(logits))
-        return self._answered(np.asarray(total / len(views), np.float32), split, bad, on_bad)
+        return answered(np.asarray(total / len(views), np.float32), unreadable, on_bad)
 
     def predict(
         self,
@@ -141,7 +141,7 @@ class BaseModel(Network):
         top: int = 5,
         batch_size: int = 32,
         tta: str = "none",
-        on_bad: Literal["raise", "report"] = "raise",
+        on_bad: OnUnreadable = "raise",
     ) -> list[Prediction]:
         """Classify images: a list with one `Prediction` for each image, also for a single one.
 
@@ -158,11 +158,7 @@ class BaseModel(Network):
             NumbersError: a prediction is not finite. DataError: something that is no image.
         """
         options: dict[str, Any] = {"columns": columns, "batch_size": batch_size, "tta": tta, "on_bad": on_bad}
-        try:
-            return rank(self.predict_proba(images, **options), self.classes, self.decision, top)
-        except UnreadableError as error:
-            error.predictions = rank(error.answers, self.classes, self.decision, top)
-            raise
+        return predictions(lambda: self.predict_proba(images, **options), self.classes, self.decision, top)
 
     def predict_tasks(
         self,
@@ -170,14 +166,17 @@ class BaseModel(Network):
         *,
         columns: Any = None,
         batch_size: int = 32,
-        on_bad: Literal["raise", "report"] = "raise",
+        on_bad: OnUnreadable = "raise",
     ) -> dict[str, np.ndarray]:
-        """Predictions for every task, float64 (N, K): probabilities of its classes or labels, or numbers."""
+        """Predictions for every task, float64 (N, K): probabilities of its classes or labels, or numbers.
+
+        NaN for what cannot be read; the arguments and errors are those of `predict`.
+        """
         if not self.spec.tasks:
             raise UsageError(f"{self.name} has one task: call predict_proba")
-        split = _split(images, columns, self.columns)
-        logits, bad = self._logits_of(split, batch_size)
-        return split_outputs(self.spec.tasks, self._answered(logits, split, bad, on_bad))
+        check_name("on_bad", on_bad, get_args(OnUnreadable))
+        logits, unreadable = self._logits_of(_split(images, columns, self.columns), batch_size)
+        return answered(split_outputs(self.spec.tasks, logits), unreadable, on_bad)
 
     def evaluate(self, data: Any, **options: Any) -> Any:
         """Metrics on data: all of it, or the validation split where there is one; see `xfer.evaluation.evaluate`.
@@ -221,8 +220,8 @@ class BaseModel(Network):
 
     def _logits_of(
         self, split: Split, batch_size: int, view: TestTimeView | None = None
-    ) -> tuple[np.ndarray, dict[int, str]]:
-        """Logits (N, K), NaN for images that cannot be read, and why not, by index."""
+    ) -> tuple[np.ndarray, dict[str, str]]:
+        """Logits (N, K), NaN for images that cannot be read, and why not, by name."""
         recipe = self.spec.preprocessing
         loader = Loader(split, recipe, batch_size=batch_size, workers=None, columns=self.columns, augment=view)
         kind = np.float64 if self.spec.precision == "fp64" else np.float32
@@ -232,15 +231,7 @@ class BaseModel(Network):
         bad = loader.unreadable
         good = [i for i in range(len(split)) if i not in bad]
         check_predictions(self, z[good], [split.names[i] for i in good])
-        return z, bad
-
-    def _answered(self, answers: np.ndarray, split: Split, bad: Mapping[int, str], on_bad: str) -> np.ndarray:
-        check_name("on_bad", on_bad, ("raise", "report"))
-        if bad and on_bad == "raise":
-            raise UnreadableError({split.names[i]: reason for i, reason in sorted(bad.items())}, answers)
-        for index, reason in sorted(bad.items()):
-            print(f"cannot read {split.names[index]}: {reason}", file=sys.stderr)
-        return answers
+        return z, {split.names[i]: reason for i, reason in sorted(bad.items())}
 
 
 def _split(images: Any, columns: Any, transformer: Columns | None) -> Split:

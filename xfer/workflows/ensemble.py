@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 
 from xfer.checkpoints import checkpoint, stored
 from xfer.data import Batch, Data, OnBad
 from xfer.data import load as load_data
-from xfer.errors import CheckpointError, UsageError
+from xfer.errors import CheckpointError, UnreadableError, UsageError, check_name
 from xfer.evaluation.evaluate import judged
 from xfer.evaluation.evaluation import Evaluation, evaluate_logits, mean
 from xfer.evaluation.loaders import evaluation_loader
@@ -21,7 +21,7 @@ from xfer.features.cache import FeatureCache
 from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
 from xfer.models.finite import check_predictions
-from xfer.models.predictions import Prediction, rank
+from xfer.models.predictions import OnUnreadable, Prediction, answered, predictions
 from xfer.runtime import checksums, files
 from xfer.runtime.paths import expanded
 from xfer.specs.decision import Decision, softmax
@@ -89,18 +89,31 @@ class Ensemble:
         """Class names in the order of the probabilities."""
         return self.members[0].model.classes
 
-    def predict_proba(self, images: Any, *, columns: Any = None, batch_size: int = 32, tta: str = "none") -> np.ndarray:
+    def predict_proba(
+        self,
+        images: Any,
+        *,
+        columns: Any = None,
+        batch_size: int = 32,
+        tta: str = "none",
+        on_bad: OnUnreadable = "raise",
+    ) -> np.ndarray:
         """Class probabilities float32 (N, K); see `BaseModel.predict_proba`."""
-        options: dict[str, Any] = {"columns": columns, "batch_size": batch_size, "tta": tta}
-        each = []
+        check_name("on_bad", on_bad, get_args(OnUnreadable))
+        each, unreadable = [], {}
         for member in self.members:
             with member.active() as model:
-                each.append(model.predict_proba(images, **options))
-        return np.asarray(sum(w * p for w, p in zip(self.weights, each, strict=True)), np.float32)
+                try:
+                    each.append(model.predict_proba(images, columns=columns, batch_size=batch_size, tta=tta))
+                except UnreadableError as error:
+                    each.append(error.answers)
+                    unreadable = error.reasons
+        total = np.asarray(sum(w * p for w, p in zip(self.weights, each, strict=True)), np.float32)
+        return answered(total, unreadable, on_bad)
 
     def predict(self, images: Any, *, top: int = 5, **options: Any) -> list[Prediction]:
         """What is in each image; see `BaseModel.predict`."""
-        return rank(self.predict_proba(images, **options), self.classes, Decision(), top)
+        return predictions(lambda: self.predict_proba(images, **options), self.classes, Decision(), top)
 
     def evaluate(
         self,

@@ -10,6 +10,7 @@ from pathlib import Path
 from xfer.checkpoints import stored
 from xfer.checkpoints.documents import read_document, validated
 from xfer.errors import CheckpointError
+from xfer.runtime.paths import expanded
 
 MANIFEST = "ensemble.json"
 
@@ -34,7 +35,7 @@ class _Document:
 
 def is_ensemble(path: str | Path) -> bool:
     """Whether `path` is a folder that `Ensemble.save` wrote."""
-    return Path(path, MANIFEST).is_file()
+    return (expanded(path) / MANIFEST).is_file()
 
 
 def read_ensemble(folder: Path) -> _Document:

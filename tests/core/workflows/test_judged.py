@@ -214,6 +214,48 @@ def test_one_unreadable_image_does_not_take_the_others_with_it(model, tmp_path, 
     assert "cannot read" in found.stderr
 
 
+def test_an_ensemble_answers_for_the_others(model, tmp_path, capsys, monkeypatch):
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path in paths:
+        picture(0).save(path)
+    other = xfer.load("tiny", backend=NumpyBackend(), weights=None, seed=1, classes=model.classes)
+    ensemble = xfer.Ensemble((model, other))
+    expected = ensemble.predict([paths[0], paths[2]])
+    paths[1].write_bytes(b"")
+    with pytest.raises(UnreadableError, match=r"cannot read .*1\.png: the file is empty") as caught:
+        ensemble.predict(paths)
+    assert caught.value.predictions == [expected[0], None, expected[1]]
+    assert ensemble.predict(paths, on_bad="report") == caught.value.predictions
+    assert capsys.readouterr().err.count("1.png: the file is empty") == 1
+    for each in (model, ensemble):
+        with pytest.raises(UsageError, match="on_bad"):
+            each.predict(paths, on_bad="skip")
+    ensemble.save(tmp_path / "both")
+    monkeypatch.setattr(xfer.Ensemble, "load", lambda path, device: ensemble)  # this backend is no installed one
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = CliRunner().invoke(app, ["predict", "~/both", *map(str, paths)])
+    assert (found.exit_code, found.stdout.count("\n")) == (1, 2)
+
+
+def test_several_tasks_answer_for_the_others(tmp_path):
+    """Every kind of task, in the table and in JSON."""
+    table, out = tmp_path / "photos.csv", tmp_path / "run"
+    for i in range(12):
+        picture(i % 2).save(tmp_path / f"{i}.png")
+    rows = [f"{i}.png,{'ab'[i % 2]},{'x|y' if i % 3 else '-'},{i}" for i in range(12)]
+    table.write_text("\n".join(["image,kind,tags,size", *rows]))
+    tasks = ["--tasks", "kind=single-label,tags=multi-label,size=regression"]
+    run("train", table, *OPTIONS, *tasks, "--out", out)
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    expected = json.loads(run("predict", out, paths[0], paths[2], "--backend", BACKEND, "--json").stdout)
+    paths[1].write_bytes(b"")
+    found = CliRunner().invoke(app, ["predict", str(out), *map(str, paths), "--backend", BACKEND])
+    assert (found.exit_code, found.stdout.count("\n")) == (1, 2)
+    found = CliRunner().invoke(app, ["predict", str(out), *map(str, paths), "--backend", BACKEND, "--json"])
+    nothing = {"image": str(paths[1]), "kind": None, "tags": None, "size": None}
+    assert json.loads(found.stdout) == [expected[0], nothing, expected[1]]
+
+
 def test_arrays_of_paths(model, tmp_path):
     import pandas
 
