@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xfer.evaluation import metrics as metrics
     from xfer.evaluation.calibration import calibrate as calibrate
     from xfer.evaluation.thresholds import tune_thresholds as tune_thresholds
+    from xfer.exporting.export import export as export
     from xfer.features.cache import FeatureCache as FeatureCache
     from xfer.features.extract import extract as extract
     from xfer.features.resample import resample as resample
@@ -76,6 +77,7 @@ _WHERE = {
     "calibrate": "xfer.evaluation.calibration",
     "class_weights": "xfer.specs.class_weights",
     "compare": "xfer.report.compare",
+    "export": "xfer.exporting.export",
     "extract": "xfer.features.extract",
     "load": "xfer.models.factory",
     "log_prior": "xfer.specs.class_weights",

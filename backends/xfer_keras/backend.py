@@ -24,7 +24,9 @@ from xfer.models.backend import Backend
 from xfer.models.base_model import BaseModel
 from xfer.models.spec import Description, ModelSpec
 from xfer.runtime.devices import cpu_has_bf16
+from xfer.specs.exported import ExportJob
 from xfer.specs.update import UpdateSpec
+from xfer_keras import export
 from xfer_keras.gan import KerasGan
 from xfer_keras.model import KerasModel
 from xfer_keras.nets.families import FAMILIES
@@ -43,6 +45,7 @@ class KerasBackend(Backend):
 
     name = "tensorflow"
     families = FAMILIES
+    formats = export.WRITERS
 
     def __init__(self) -> None:
         if keras.backend.backend() != "tensorflow":
@@ -93,6 +96,10 @@ class KerasBackend(Backend):
             gpu = tf.config.list_physical_devices("GPU")[int(spec.device.partition(":")[2] or 0)]
             return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) >= (8, 0)
         return cpu_has_bf16() and spec.card.family not in GROUPED
+
+    def export(self, model: BaseModel, job: ExportJob) -> None:
+        assert isinstance(model, KerasModel)
+        export.write(model, job)
 
     def describe(self, native: Any, head: str, image_size: int | None) -> Description:
         return describe(native, head, image_size)

@@ -29,7 +29,7 @@ class KerasModel(BaseModel):
         super().__init__(backend, spec)
         self.device = spec.device.replace("cuda", "GPU").replace("cpu", "CPU:0")
         self.dtype = tf.float64 if spec.precision == "fp64" else tf.float32
-        with tf.device(self.device), self._policy():
+        with tf.device(self.device), self.policy():
             # Variables: TensorFlow would turn a division by a constant into a product, which rounds otherwise.
             self._white, self._mean, self._std = (
                 tf.Variable(numbers, trainable=False, dtype=self.dtype)
@@ -51,14 +51,14 @@ class KerasModel(BaseModel):
     def build(self) -> None:
         """Make the network and its stages, with undefined weights."""
         size = self.spec.preprocessing.size
-        with tf.device(self.device), self._policy():
+        with tf.device(self.device), self.policy():
             self._input = keras.Input((size, size, 3), dtype=self.dtype.name, name="image")
             self._ends = dict(FAMILIES[self.card.family](self._input, self.card))
         self.build_head()
 
     def build_head(self) -> None:
         classes, branches = len(self.classes), {branch.name: branch for branch in self.card.auxiliary}
-        with tf.device(self.device), self._policy():
+        with tf.device(self.device), self.policy():
             read, beside = self.head_input()
             logits = build_heads(self.spec, read)
             if self.card.head_per_place:
@@ -197,7 +197,7 @@ class KerasModel(BaseModel):
         return any(id(self._tensors[name].layer) in layers for name in self.trainable)
 
     @contextmanager
-    def _policy(self) -> Iterator[None]:
+    def policy(self) -> Iterator[None]:
         """Build layers in the precision of this model's weights and with channels last, whatever the user has set."""
         before, layout = keras.config.dtype_policy(), keras.config.image_data_format()
         keras.config.set_dtype_policy(self.dtype.name)

@@ -19,6 +19,13 @@ def quiet_start() -> Iterator[None]:
         yield
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    with held_back():
+        yield
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Hold back what is written to file descriptor 2; it is shown after all if an error is raised."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:

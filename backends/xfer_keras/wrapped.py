@@ -60,7 +60,7 @@ class WrappedModel(KerasModel):
         )
 
     def build_head(self) -> None:
-        with tf.device(self.device), self._policy():
+        with tf.device(self.device), self.policy():
             read, beside = self.head_input()
             logits = build_heads(self.spec, read)
         self.native = keras.Model([self._input, *beside] if beside else self._input, logits, name=self._whole.name)

@@ -29,7 +29,9 @@ from xfer.models.base_model import BaseModel
 from xfer.models.spec import Description
 from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext, launch_environment
 from xfer.runtime.shared_mode import SharedMode
+from xfer.specs.exported import ExportJob
 from xfer.specs.update import UpdateSpec
+from xfer_torch import export
 from xfer_torch.distributed import joined
 from xfer_torch.gan import TorchGan
 from xfer_torch.model import TorchModel
@@ -43,6 +45,7 @@ class TorchBackend(Backend):
 
     name = "torch"
     families = FAMILIES
+    formats = export.WRITERS
 
     def versions(self) -> dict[str, str]:
         return {"torch": torch.__version__, "torchvision": torchvision.__version__}
@@ -89,6 +92,10 @@ class TorchBackend(Backend):
         if spec.device.startswith("cuda"):
             return torch.cuda.is_bf16_supported(including_emulation=False)
         return spec.device == "cpu" and cpu_has_bf16()
+
+    def export(self, model: BaseModel, job: ExportJob) -> None:
+        assert isinstance(model, TorchModel)
+        export.write(model, job)
 
     def describe(self, native: Any, head: str, image_size: int | None) -> Description:
         return describe(native, head, image_size)

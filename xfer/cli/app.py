@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from xfer.cli import about, certify, compare, ensembles, evaluate, features, inspect, predict, train
+from xfer.cli import about, certify, compare, ensembles, evaluate, export, features, inspect, predict, train
 from xfer.runtime.version import __version__
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ for command in (
     train.train,
     evaluate.evaluate,
     predict.predict,
+    export.export,
     ensembles.ensemble,
     ensembles.soup,
     compare.compare,

@@ -15,6 +15,7 @@ from xfer.models.base_model import BaseModel
 from xfer.models.engine import Engine
 from xfer.models.spec import Description, ModelSpec
 from xfer.models.stepper import Stepper
+from xfer.specs.exported import ExportJob
 from xfer.specs.update import UpdateSpec
 from xfer.zoo import cards
 
@@ -28,9 +29,11 @@ class Backend(Engine):
 
     Attributes:
         families: names of the families of architectures that it builds.
+        formats: names of the formats of `xfer.export` that it writes.
     """
 
     families: Collection[str]
+    formats: Collection[str] = ()
 
     def architectures(self) -> Sequence[str]:
         """Names of the cards that this backend can build."""
@@ -55,6 +58,14 @@ class Backend(Engine):
     @abstractmethod
     def stepper(self, model: BaseModel, update: UpdateSpec) -> Stepper:
         """What trains `model` by one update at a time; see `Stepper`."""
+
+    def export(self, model: BaseModel, job: ExportJob) -> None:
+        """Write a file of one of `formats`; the model computes in float32 on the CPU.
+
+        Raises:
+            UsageError: the format cannot hold this model. BackendError: a converter failed.
+        """
+        raise BackendError(f"backend {self.name!r} writes no {job.format}")
 
     def describe(self, native: Any, head: str, image_size: int | None) -> Description:
         """What `xfer.wrap` needs to know of a native network; a backend that wraps none keeps this.

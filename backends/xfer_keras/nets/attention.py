@@ -86,14 +86,14 @@ class Attention(layers.Layer):
         """Queries, keys and values (..., L, 3 D) to (..., L, D)."""
         groups, width = inputs.shape[1:-1], inputs.shape[-1] // 3
         parts = ops.reshape(inputs, (-1, *groups, 3, self.heads, width // self.heads))
-        query, key, value = (parts[..., i, :, :] for i in range(3))
+        query, key, value = (ops.swapaxes(parts[..., i, :, :], -3, -2) for i in range(3))
         weights = ops.softmax(self.logits(query, key))
-        return ops.reshape(ops.einsum("...hqk,...khd->...qhd", weights, value), (-1, *groups, width))
+        return ops.reshape(ops.swapaxes(ops.matmul(weights, value), -3, -2), (-1, *groups, width))
 
     def logits(self, query: Any, key: Any) -> Any:
-        """(..., L, heads, d) twice to (..., heads, L, L)."""
+        """(..., heads, L, d) twice to (..., heads, L, L)."""
         scale = self.scale or query.shape[-1] ** -0.5
-        return ops.einsum("...qhd,...khd->...hqk", query * scale, key)
+        return _products(query * scale, key)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         assert input_shape[-1] is not None
@@ -133,7 +133,7 @@ class WindowAttention(Attention):
         self.table = self.add_weight(name="relative_position_bias_table", shape=(places, self.heads))
 
     def logits(self, query: Any, key: Any) -> Any:
-        """(N, G, L, heads, d) twice to (N, G, heads, L, L)."""
+        """(N, G, heads, L, d) twice to (N, G, heads, L, L)."""
         return self.biased(super().logits(query, key), self.table)
 
     def biased(self, logits: Any, table: Any) -> Any:
@@ -158,8 +158,8 @@ class CosineWindowAttention(WindowAttention):
         self.out = self.add_weight(name="cpb_mlp.2.weight", shape=(self.heads, 512))
 
     def logits(self, query: Any, key: Any) -> Any:
-        """(N, G, L, heads, d) twice to (N, G, heads, L, L)."""
-        cosines = ops.einsum("...qhd,...khd->...hqk", _unit(query), _unit(key))
+        """(N, G, heads, L, d) twice to (N, G, heads, L, L)."""
+        cosines = _products(_unit(query), _unit(key))
         scale = ops.exp(ops.minimum(self.logit_scale, math.log(100.0)))
         places = ops.convert_to_tensor(coordinates(self.window), dtype=query.dtype)
         hidden = ops.relu(ops.matmul(places, ops.transpose(self.hidden)) + self.hidden_bias)
@@ -182,7 +182,7 @@ class Partition(layers.Layer):
         """(N, H, W, C) to (N, G, L, C); H and W are multiples of the window."""
         _, height, width, channels = inputs.shape
         side = self.window
-        x = ops.roll(inputs, (-self.shift[0], -self.shift[1]), (1, 2)) if any(self.shift) else inputs
+        x = _rolled(inputs, (-self.shift[0], -self.shift[1]))
         x = ops.reshape(x, (-1, height // side, side, width // side, side, channels))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
         x = ops.reshape(x, (-1, height * width // side**2, side**2, channels))
@@ -207,7 +207,7 @@ class Departition(Partition):
         x = ops.swapaxes(inputs, 1, 2) if self.grid else inputs
         x = ops.reshape(x, (-1, height // side, width // side, side, side, channels))
         x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, height, width, channels))
-        return ops.roll(x, self.shift, (1, 2)) if any(self.shift) else x
+        return _rolled(x, self.shift)
 
 
 def offsets(window: int) -> np.ndarray:
@@ -230,6 +230,20 @@ def shift_mask(size: tuple[int, int], window: int, shift: tuple[int, int]) -> np
     regions = regions.reshape(height // window, window, width // window, window).transpose(0, 2, 1, 3)
     regions = regions.reshape(-1, window**2)
     return np.where(regions[:, None, :] != regions[:, :, None], -100.0, 0.0)
+
+
+def _products(query: Any, key: Any) -> Any:
+    """(..., L, d) twice to (..., L, L); written as a matrix product, which every converter knows."""
+    return ops.matmul(query, ops.swapaxes(key, -2, -1))
+
+
+def _rolled(x: Any, shift: tuple[int, int]) -> Any:
+    """(N, H, W, C) shifted cyclically; of slices, because LiteRT's runtime has no roll."""
+    for axis, step in enumerate(shift, 1):
+        if step:
+            before, after = (x[:, -step:], x[:, :-step]) if axis == 1 else (x[:, :, -step:], x[:, :, :-step])
+            x = ops.concatenate([before, after], axis=axis)
+    return x
 
 
 def _unit(x: Any) -> Any:

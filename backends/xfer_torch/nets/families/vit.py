@@ -31,7 +31,7 @@ class Tokens(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, S, S) to (N, 1 + patches, D)."""
         patches = self.conv_proj(x).flatten(2).transpose(1, 2)
-        return torch.cat([self.class_token.expand(len(x), -1, -1), patches], dim=1) + self.pos_embedding
+        return torch.cat([self.class_token.expand(x.shape[0], -1, -1), patches], dim=1) + self.pos_embedding
 
 
 class ClassToken(nn.Module):

@@ -1,0 +1,242 @@
+"""`xfer.export`: a file of a model for another runtime, compared with the model before it is there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from xfer.checkpoints.checkpoint import is_checkpoint
+from xfer.errors import BackendError, UsageError, XferError, check_name
+from xfer.exporting.check import Check, Comparison
+from xfer.exporting.description import MODEL, describe, described, description
+from xfer.exporting.formats import BOUNDS, Format, format_of
+from xfer.exporting.images import batches, images_to_calibrate, images_to_check
+from xfer.exporting.other_process import write_elsewhere
+from xfer.models.backend import Backend, get_backend
+from xfer.models.base_model import BaseModel
+from xfer.models.factory import load
+from xfer.models.network import WRAPPED
+from xfer.runtime.paths import expanded
+from xfer.specs.exported import ExportJob, ExportPrecision, outputs_of
+from xfer.workflows.ensemble import Ensemble
+from xfer.workflows.ensemble_files import is_ensemble
+
+LARGEST_ONNX = 2**31 - 2**20  # bytes of one file of protobuf
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file that was written.
+
+    Args:
+        path: the file, or the folder.
+        format: its name.
+        precision: of the weights in it.
+        bytes: its size.
+        model_bytes: that of the model's weights in float32.
+        images: which images it was compared on, in words.
+        bound: what the greatest difference was held to.
+        check: how it compares with the model.
+    """
+
+    path: Path
+    format: str
+    precision: ExportPrecision
+    bytes: int
+    model_bytes: int
+    images: str
+    bound: float
+    check: Check
+
+
+def export(
+    model: BaseModel | str | Path,
+    path: str | Path,
+    *,
+    to: str,
+    precision: ExportPrecision = "float32",
+    check: Any = None,
+    calibration: Any = None,
+    bound: float | None = None,
+    backend: str | Backend | None = None,
+) -> Export:
+    """Write a model as a file that runs without xfer, and compare it with the model.
+
+    The file takes uint8 RGB images (N, S, S, 3) and gives probabilities float32 (N, K), with the temperature; of
+    several tasks one output each, under its name. Beside it are `model.json` (what goes in and comes out, classes,
+    thresholds, and how the file compares), `labels.txt` and `preprocess.py` (resize and crop in NumPy and Pillow). The
+    file is opened in a fresh process, by its own runtime, before it comes to its place.
+
+    Args:
+        model: a model, or the folder of a run.
+        path: the file; or, without the format's suffix, the folder in which it is called "model".
+        to: "onnx", "saved-model", "litert", "torch-export", "torchvision" or "keras".
+        precision: "float32"; of LiteRT also "float16" or "int8".
+        check: images to compare on: whatever `xfer.data.load` or `predict` takes. By default the validation images of
+            the run, at most 512; without a run, or where they are gone, crops of two photographs.
+        calibration: training images for int8; by default those of the run.
+        bound: of the greatest difference of a probability: 1e-4 in float32, 1e-2 in float16, 0.25 in int8.
+        backend: which writes the file, where several can.
+
+    Raises:
+        UsageError: the format cannot hold this model, or a package is missing. XferError: the file differs by more than
+            the bound; it is not kept.
+    """
+    format = format_of(to)
+    check_name("precision", precision, get_args(ExportPrecision))
+    if precision not in format.precisions:
+        raise UsageError(f"--to {to} is written in {', '.join(format.precisions)}, not in {precision}")
+    run = None if isinstance(model, BaseModel) else _run(model)
+    target = format.file(expanded(path))
+    original = load(run, backend=backend, device="cpu", precision="fp32") if run else model
+    assert isinstance(original, BaseModel)
+    _check(original, format)
+    writer = _writer(original, format, backend)
+    format.check_installed(writer)
+    with original.exclusively():
+        exact = _in_float32(original)
+    outputs = outputs_of(exact.classes, exact.spec.tasks, exact.decision)
+    about = description(exact, outputs)
+    folder = target if not format.suffixes else target.parent
+    files = described(folder, about)
+    _check_target(target, format)
+    arrays: tuple[np.ndarray, ...] = ()
+    if precision == "int8":
+        arrays = _calibration(exact, images_to_calibrate(exact, calibration, run))
+    split, which = images_to_check(exact, check, run)
+    limit = BOUNDS[precision] if bound is None else bound
+    with _beside(target) as part, _compared(exact, outputs, split) as comparison:
+        made = part / target.name
+        metadata = {MODEL: json.dumps(about)}
+        job = ExportJob(to, str(made), outputs, metadata, precision, arrays)
+        if writer == exact.backend.name:
+            get_backend(exact.backend).export(exact, job)
+        else:
+            write_elsewhere(exact, job, writer)
+        found = comparison.of(made, format)
+        if not found.greatest_difference <= limit:
+            raise XferError(
+                f"{target.name} differs from the model by {found.greatest_difference:.1e} in a probability of {which}, "
+                f"more than {limit:.1e}: it is not kept; --bound allows more"
+            )
+        result = Export(target, to, precision, _size(made), 4 * sum(exact.parameters.values()), which, limit, found)
+        _move(part, target)
+    entry = {name: value for name, value in asdict(result).items() if name != "path"}
+    describe(folder, about, files | {target.name: entry}, exact)
+    return result
+
+
+def _run(model: Any) -> Path:
+    """The folder of a run."""
+    if isinstance(model, Ensemble) or (isinstance(model, (str, Path)) and is_ensemble(model)):
+        raise UsageError("an ensemble is of several models: export its members one by one")
+    if not isinstance(model, (str, Path)) or not is_checkpoint(model):
+        raise UsageError(f"{str(model)!r} is no run: expected a folder with a manifest.json, or a model")
+    return expanded(model)
+
+
+def _check(model: BaseModel, format: Format) -> None:
+    """Refuse what no file can hold."""
+    if model.estimator is not None:
+        kind = type(getattr(model.estimator, "estimator", model.estimator)).__name__
+        raise UsageError(
+            f"the head is scikit-learn's {kind}, which {format.name} cannot hold: train a head of xfer (Head()), or "
+            "serve the run with xfer.load(run).predict"
+        )
+    size = 4 * sum(model.parameters.values())
+    if format.name == "onnx" and size > LARGEST_ONNX:
+        raise UsageError(
+            f"{model.name} has {size / 2**30:.1f} GiB of weights, and a file of ONNX holds 2: give --to torch-export "
+            "or saved-model"
+        )
+
+
+def _writer(model: BaseModel, format: Format, backend: str | Backend | None) -> str:
+    """The backend that writes the file: the model's own where it can, else the first that can."""
+    own = model.backend.name
+    if own in format.backends:
+        return own
+    if not isinstance(model.backend, Backend) or format.name not in model.backend.formats:
+        if model.card.family == WRAPPED:
+            raise UsageError(f"{model.name} is a network of {own}, which writes no {format.name}: give another --to")
+        return format.backends[0]
+    return own
+
+
+def _in_float32(model: BaseModel) -> BaseModel:
+    """The same model in float32 on the CPU, not compiled."""
+    plain = replace(model.spec, precision="fp32", device="cpu", compile=False, deterministic=False)
+    if model.card.family == WRAPPED:
+        if model.spec.precision != "fp32" or model.spec.device != "cpu":
+            raise UsageError(
+                f"{model.name} computes in {model.spec.precision} on {model.spec.device}: wrap it with "
+                "precision='fp32' and device='cpu' to export it"
+            )
+        return model
+    if not isinstance(model.backend, Backend):
+        raise BackendError(f"backend {model.backend.name!r} builds no models")
+    made = model.backend.build(plain)
+    made.write({name: np.asarray(array, np.float32) for name, array in model.weights().items()})
+    made.columns, made.decision = model.columns, model.decision
+    return made
+
+
+def _calibration(model: BaseModel, split: Any) -> tuple[np.ndarray, ...]:
+    found = list(batches(model, split))
+    arrays = [np.concatenate([each.values for each in found])]
+    if model.spec.columns:
+        arrays.append(np.concatenate([each.columns for each in found if each.columns is not None]))
+    return tuple(arrays)
+
+
+def _check_target(target: Path, format: Format) -> None:
+    """Refuse to write over what is no export."""
+    if format.suffixes and target.is_dir():
+        raise UsageError(f"{target} is a folder: give a file that ends in {format.suffixes[0]}")
+    other = not format.suffixes and target.exists() and not (target / "saved_model.pb").is_file()
+    if other and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} is there and no SavedModel: give a new folder as --out")
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A folder on the same file system, in which a file is not yet to be found."""
+    new = not target.parent.exists()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+            yield Path(folder)
+    finally:
+        if new and not any(target.parent.iterdir()):
+            target.parent.rmdir()
+
+
+@contextmanager
+def _compared(model: BaseModel, outputs: Any, split: Any) -> Iterator[Comparison]:
+    comparison = Comparison(model, outputs, split)
+    try:
+        yield comparison
+    finally:
+        comparison.close()
+
+
+def _move(part: Path, target: Path) -> None:
+    """Everything that was written, to where the target is."""
+    for made in part.iterdir():
+        place = target.parent / made.name
+        if place.is_dir():
+            shutil.rmtree(place)
+        made.replace(place)
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
