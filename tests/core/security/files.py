@@ -300,6 +300,8 @@ def write(folder: Path) -> list[tuple[str, str, str]]:
     for form, wrap in FORMATS.items():
         for name, program in (CALLS | LIES | BOMBS).items():
             add(f".pth, {form}", name, "weights", ".pth", wrap(program))
+        beside = GOOD[:-2] + text("call") + CALLS["system"][2:-1] + b"u."
+        add(f".pth, {form}", "a call beside a tensor", "harmless", ".pth", wrap(beside))
     large = np.zeros(1 << 21, np.float32).tobytes()
     shared = state_dict(**{f"w{i}": tensor(storage(elements=1 << 21), shape=(1 << 21,)) for i in range(2000)})
     add(".pth, zip", "tensors that share", "weights", ".pth", zipped(shared, {"data/0": large}))
