@@ -56,8 +56,9 @@ def load(
         backend: "torch", "tensorflow" (alias "keras"), another registered name, or a `Backend`. By default the run's
             own if it is installed, else the first that is.
         weights: "imagenet" (the best published), the name of a published entry ("IMAGENET1K_V1"), "package", a path
-            (`.safetensors`, `.pth`, a run), "keras" or the path of a `.h5` or `.keras` file for keras.applications'
-            network of that name, or None to start from seeded random weights. A run brings its own.
+            (a run, `.safetensors` and its index, `.pth`, `.ckpt`, `.h5`, `.keras`; "x.pth#model" chooses a state dict
+            or a prefix of names, see docs/concepts.md), "keras" for what Keras publishes of that name, or None to start
+            from seeded random weights. Files of keras.applications give its network. A run brings its own.
         classes: names or a number, for a new head with seeded weights; None keeps the head that the weights have
             (ImageNet's 1,000 classes, or the run's).
         head: the new head's shape; linear by default. `Head.sklearn(estimator)` is one of scikit-learn's classifiers.

@@ -157,6 +157,20 @@ SAFETENSORS = {
 }
 
 
+INDEXES = {
+    "a path": b'{"weight_map": {"a": "../x.safetensors"}}',
+    "an absolute path": b'{"weight_map": {"a": "/etc/passwd"}}',
+    "a folder": b'{"weight_map": {"a": "work"}}',
+    "itself": b'{"weight_map": {"a": "index.json"}}',
+    "a pipe": b'{"weight_map": {"a": "pipe.h5"}}',
+    "a key twice": b'{"weight_map": {"a": "x", "a": "x"}}',
+    "nested": b'{"weight_map": ' + b"[" * 500_000,
+    "of 16 MiB": b'{"weight_map": {' + b" " * (16 << 20) + b"}}",
+    "many files": json.dumps({"weight_map": {str(i): f"{i}.safetensors" for i in range(100_000)}}).encode(),
+    "a list of files": b'{"weight_map": {"a": ["x.safetensors"]}}',
+}
+
+
 def hard_links(path: Path) -> None:
     with h5py.File(path, "w") as file:
         first = file.create_group("layers/0/vars")
@@ -312,6 +326,8 @@ def write(folder: Path) -> list[tuple[str, str, str]]:
         add(".pth archive", name, "weights", ".pth", make())
     for name, content in SAFETENSORS.items():
         add(".safetensors", name, "weights", ".safetensors", content)
+    for name, content in INDEXES.items():
+        add(".index.json", name, "weights", ".index.json", content)
     for name, make in H5.items():
         add(".h5", name, "weights", ".h5", make)
     add(".keras", "a Lambda layer", "harmless", ".keras", keras)
