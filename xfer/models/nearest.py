@@ -43,7 +43,7 @@ def nearest(engine: Engine, arrays: Mapping[str, np.ndarray], asked: Card) -> st
         arrays: of the file, as it has them.
         asked: the card that they do not fit.
     """
-    if reason := refusal(arrays):
+    if reason := refusal(asked.family, arrays):
         return f"; these are {reason}"
     keras = any("/" in name for name in arrays)
     size = sum(array.size for name, array in arrays.items() if not name.endswith(_STATISTICS))

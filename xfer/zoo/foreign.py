@@ -81,8 +81,10 @@ def rename(family: str, config: Mapping[str, Any], names: Collection[str]) -> Re
     return lambda name: name
 
 
-def refusal(names: Collection[str]) -> str:
-    """Why tensors of these names are not those of the network in the zoo, if that is known; else nothing."""
+def refusal(family: str, names: Collection[str]) -> str:
+    """Why tensors of these names are not those of a network of this family, if that is known; else nothing."""
+    if family == "efficientnet_lite":  # which has timm's names
+        return ""
     return next((reason for pattern, reason in _UNLIKE if any(re.search(pattern, name) for name in names)), "")
 
 
