@@ -35,6 +35,10 @@ def main(out, *models):
         net.save(Path(out, f"{name}.h5"))
         if name != "VGG16":
             net.save_weights(Path(out, f"{name}.weights.h5"))
+        if name == "MobileNetV2":
+            nested = keras.Sequential([net])  # as under a new head
+            nested.save(Path(out, f"{name}.nested.h5"))
+            nested.save(Path(out, f"{name}.nested.keras"))
 
 
 MODULES = {

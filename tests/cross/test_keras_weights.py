@@ -17,6 +17,7 @@ NETWORKS = {
 }
 LAYOUTS = ("h5", "weights.h5")
 CASES = [(n, layout) for n in NETWORKS for layout in LAYOUTS if (n, layout) != ("VGG16", "weights.h5")]  # half a GB
+CASES += [("MobileNetV2", layout) for layout in ("nested.h5", "nested.keras")]
 SMALL = ("MobileNetV2",)
 LOAD = """
 import sys, numpy as np, xfer

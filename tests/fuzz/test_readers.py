@@ -129,6 +129,13 @@ def test_safetensors(content, relength, folder):
     check(read_weights, folder / "x.safetensors", content)
 
 
+@SETTINGS
+@given(content=mutated([b'{"metadata": {}, "weight_map": {"a": "one.safetensors", "b": "one.safetensors"}}'], JSON))
+def test_indexes_of_safetensors(content, folder):
+    (folder / "one.safetensors").write_bytes(TENSORS[-1])
+    check(read_weights, folder / "model.safetensors.index.json", content)
+
+
 @pytest.fixture(scope="module")
 def seeds(folder):
     """Small files of every layout, by their suffix."""

@@ -11,8 +11,10 @@ import numpy as np
 from xfer.checkpoints.checkpoint import Checkpoint, is_checkpoint, open_checkpoint
 from xfer.data.columns import Columns
 from xfer.errors import CheckpointError, UnknownNameError, UsageError, WeightsError
+from xfer.models import pretrained
 from xfer.models.backend import Backend, any_backend
 from xfer.models.base_model import BaseModel
+from xfer.models.pretrained import Pretrained
 from xfer.models.spec import ModelSpec
 from xfer.runtime.devices import deterministic as resolve_deterministic
 from xfer.specs.head import EstimatorHead, Head
@@ -21,9 +23,8 @@ from xfer.specs.names import class_names
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Decoding, MissingPixels, Preprocessing
 from xfer.specs.tasks import Task, output_names
-from xfer.weights import read_weights, resolve, without_prefix
-from xfer.zoo import Card, cards, imagenet_classes, keras_card
 from xfer.zoo import card as find_card
+from xfer.zoo import cards, keras_card
 
 PRECISIONS = ("fp32", "fp64", "bf16")
 
@@ -55,8 +56,9 @@ def load(
         backend: "torch", "tensorflow" (alias "keras"), another registered name, or a `Backend`. By default the run's
             own if it is installed, else the first that is.
         weights: "imagenet" (the best published), the name of a published entry ("IMAGENET1K_V1"), "package", a path
-            (`.safetensors`, `.pth`, a run), "keras" or the path of a `.h5` or `.keras` file for keras.applications'
-            network of that name, or None to start from seeded random weights. A run brings its own.
+            (a run, `.safetensors` and its index, `.pth`, `.ckpt`, `.h5`, `.keras`; "x.pth#model" chooses a state dict
+            or a prefix of names, see docs/concepts.md), "keras" for what Keras publishes of that name, or None to start
+            from seeded random weights. Files of keras.applications give its network. A run brings its own.
         classes: names or a number, for a new head with seeded weights; None keeps the head that the weights have
             (ImageNet's 1,000 classes, or the run's).
         head: the new head's shape; linear by default. `Head.sklearn(estimator)` is one of scikit-learn's classifiers.
@@ -90,8 +92,8 @@ def load(
     if isinstance(model, Path) or "/" in model or model.startswith("~"):
         raise UsageError(f"{str(model)!r} is no run: expected a folder with a manifest.json, or a model's name")
     card = find_card(model)
-    if weights == "keras" or str(weights).endswith((".h5", ".hdf5", ".keras")):
-        card, weights = keras_card(model), "imagenet" if weights == "keras" else weights
+    if weights == "keras":
+        card, weights = keras_card(model), "imagenet"
     engine = any_backend(backend)
     named = ("imagenet", "package", None, *(entry.name for entry in card.weights))
     run = open_checkpoint(weights) if weights not in named and is_checkpoint(weights) else None  # type: ignore[arg-type]
@@ -99,12 +101,13 @@ def load(
         if run.manifest.model != card.name:
             raise WeightsError(f"{run.path} holds a {run.manifest.model}, not a {card.name}: load it by that name")
         return _load_run(run, engine, new, given)
-    arrays, preprocessing = _backbone(card, weights, image_size)
+    found = pretrained.read(card, weights, image_size)
+    preprocessing = found.preprocessing if found else card.preprocessing
     on = engine.resolve_device(device)
     spec = ModelSpec(
-        card=card,
+        card=found.card if found else card,
         head=Head(),
-        classes=_initial_classes(card, arrays),
+        classes=pretrained.classes(found),
         preprocessing=given.preprocessing(preprocessing),
         precision=_precision(precision),
         device=on,
@@ -112,9 +115,9 @@ def load(
         compile=compile,
         deterministic=resolve_deterministic(deterministic, on, compile),
     )
-    if arrays is None and new is not None:
+    if found is None and new is not None:
         spec = new.on(spec)
-    ready = _ready(engine, spec, arrays, str(weights), new, seed)
+    ready = _ready(engine, spec, found, new, seed)
     ready.undecided = precision in (None, "auto") and engine.fast_bf16(spec)
     return ready
 
@@ -134,6 +137,11 @@ class _NewHead:
     columns: Columns | None
     width: int
     seed: int
+
+    @property
+    def outputs(self) -> str:
+        """What it tells apart, for messages."""
+        return f"{len(self.tasks)} tasks" if self.tasks else f"{len(self.classes)} classes"
 
     def on(self, spec: ModelSpec) -> ModelSpec:
         head = self.head if isinstance(self.head, Head) else Head()
@@ -212,7 +220,8 @@ def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | No
     fast = engine.fast_bf16(spec)
     if given.precision is None and spec.precision == "bf16" and not fast:
         spec = replace(spec, precision="fp32")
-    model = _ready(engine, spec, arrays, str(run.path), new, given.seed)
+    held = Pretrained(spec.card, arrays, spec.preprocessing, str(run.path))
+    model = _ready(engine, spec, held, new, given.seed)
     model.undecided = (given.precision or manifest.precision) == "auto" and fast
     if new is None:
         model.columns, model.decision, model.estimator = run.columns(), manifest.decision, run.estimator()
@@ -236,75 +245,26 @@ def check_heads(spec: ModelSpec, arrays: Mapping[str, np.ndarray], run: Checkpoi
 def _ready(
     engine: Backend,
     spec: ModelSpec,
-    arrays: dict[str, np.ndarray] | None,
-    source: str,
+    weights: Pretrained | None,
     new: _NewHead | None,
     seed: int,
 ) -> BaseModel:
     """Build the network as the weights have it, fill it, then give it the head asked for."""
     model = engine.build(spec)
-    shapes = model.shapes()
-    if arrays is None:
+    if weights is None:
         heads = spec.initial_heads(seed)
-        backbone = {name: shape for name, shape in shapes.items() if name not in heads}
+        backbone = {name: shape for name, shape in model.shapes().items() if name not in heads}
         model.write(initial_weights(backbone, seed) | heads)
     else:
-        from xfer.weights import fit
-
-        given = arrays if new is None else spec.initial_heads(seed) | arrays  # its own head is not needed then
-        model.write(fit(_with_auxiliary(given, spec, shapes, seed), shapes, source=source, model=spec.card.name))
+        model.write(pretrained.fitted(weights, model, new.outputs if new else None, seed))
     model.set_trainable(frozenset(model.freezable))
     if new is not None:
-        if arrays is None:
+        if weights is None:
             model.columns = new.columns
             model.estimator = new.head if isinstance(new.head, EstimatorHead) else None
         else:
             new.give(model)
     return model
-
-
-def _with_auxiliary(
-    arrays: dict[str, np.ndarray], spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int
-) -> dict[str, np.ndarray]:
-    """Files may lack auxiliary classifiers, or have those that this input size is too small for."""
-    names = [branch.name for branch in find_card(spec.card.name).auxiliary]
-    of_branches = {name for name in (*arrays, *shapes) if any(name.startswith(f"{n}.") for n in names)}
-    extra = of_branches - shapes.keys()
-    lacking = {name: shapes[name] for name in of_branches & shapes.keys() - arrays.keys()}
-    kept = {name: array for name, array in arrays.items() if name not in extra}
-    heads = spec.initial_heads(seed)
-    return initial_weights(lacking, seed) | {n: a for n, a in heads.items() if n in lacking} | kept
-
-
-def _backbone(
-    card: Card, weights: str | Path | None, size: int | None
-) -> tuple[dict[str, np.ndarray] | None, Preprocessing]:
-    """Tensors by canonical name and the preprocessing they were trained for; None to draw them."""
-    if weights is None:
-        return None, card.preprocessing
-
-    found = resolve(weights, card.weights, model=card.name)
-    preprocessing = card.preprocessing_for(found.entry.name if found.entry else "")
-    if card.size_of_weights and found.entry and size not in (None, preprocessing.size):
-        raise UsageError(
-            f"the weights {found.entry.name} of {card.name} work at {preprocessing.size} pixels, not at {size}: "
-            "leave image_size out, or give weights=None"
-        )
-    arrays = read_weights(found.path)
-    if found.entry is None and not any("/" in name for name in arrays):
-        arrays = without_prefix(arrays, lambda name: card.has(card.rename(name) if card.rename else name))
-    return card.canonical(arrays), preprocessing
-
-
-def _initial_classes(card: Card, arrays: dict[str, np.ndarray] | None) -> tuple[str, ...]:
-    """Classes of the network before a new head is put on it: those that its weights have."""
-    bias = None if arrays is None else arrays.get(f"{card.head}.bias")
-    return imagenet_classes() if bias is None or bias.ndim != 1 else known_classes(len(bias))
-
-
-def known_classes(number: int) -> tuple[str, ...]:
-    """ImageNet's names for 1,000 classes, else "0" to "K-1"."""
-    return imagenet_classes() if number == len(imagenet_classes()) else class_names(number)
 
 
 def _precision(name: str | None) -> Precision:

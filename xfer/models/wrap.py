@@ -12,8 +12,9 @@ from xfer.checkpoints.rotation import latest_checkpoint
 from xfer.errors import UsageError, WeightsError
 from xfer.models.backend import Backend, get_backend
 from xfer.models.base_model import BaseModel
-from xfer.models.factory import check_heads, known_classes
+from xfer.models.factory import check_heads
 from xfer.models.network import WRAPPED
+from xfer.models.pretrained import known_classes
 from xfer.models.spec import ModelSpec
 from xfer.runtime.devices import deterministic as resolve_deterministic
 from xfer.specs.head import Head

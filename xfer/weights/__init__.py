@@ -3,15 +3,19 @@
 from xfer.runtime.paths import cache_dir
 from xfer.weights.entry import WeightsEntry
 from xfer.weights.fetch import fetch
-from xfer.weights.files import read_weights
-from xfer.weights.fit import fit, without_prefix
+from xfer.weights.files import beside, read_weights
+from xfer.weights.fit import fit
 from xfer.weights.h5 import read_h5
+from xfer.weights.names import Inner, by_children, without_prefix
 from xfer.weights.pth import read_pth
 from xfer.weights.source import Resolved, resolve
 
 __all__ = [
+    "Inner",
     "Resolved",
     "WeightsEntry",
+    "beside",
+    "by_children",
     "cache_dir",
     "fetch",
     "fit",

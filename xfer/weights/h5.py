@@ -2,7 +2,8 @@
 
 Keras has two layouts: layers by name, with `layer_names` and `weight_names` as attributes (`model.save("x.h5")`, the
 files of keras.applications), and `layers/*/vars/*` with the layer's name as an attribute (`model.save_weights`, and the
-`model.weights.h5` in a `.keras` archive, whose configuration, which can hold code, is not looked at).
+`model.weights.h5` in a `.keras` archive, whose configuration, which can hold code, is not looked at). The layers of a
+model within a model, such as a network of keras.applications under a new head, are read as the model's own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from xfer.weights.archive import MAGIC, Archive
 from xfer.weights.hdf5 import Hdf5, Node
 from xfer.weights.malformed import MalformedError
 
+_DEPTH = 8  # of models within models
 _MEMBER = "model.weights.h5"
 
 
@@ -60,8 +62,13 @@ def _read(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
     source = Hdf5(file, size)
     root = _child(source, source.root, "model_weights") if "model_weights" in source.root.children else source.root
     names = source.texts(root, "layer_names")
-    layers = _numbered(source, root) if names is None else _named(source, root, names)
-    return {f"{layer}/{i}": array for layer, arrays in layers for i, array in enumerate(arrays)}
+    layers = _numbered(source, root, _DEPTH) if names is None else _named(source, root, names)
+    found: dict[str, list[np.ndarray]] = {}
+    for layer, arrays in layers:
+        if layer in found:
+            raise MalformedError(f"it has two layers that are named {layer[:80]!r}")
+        found[layer] = arrays
+    return {f"{layer}/{i}": array for layer, arrays in found.items() for i, array in enumerate(arrays)}
 
 
 def _named(source: Hdf5, root: Node, names: list[str]) -> Iterator[tuple[str, list[np.ndarray]]]:
@@ -69,16 +76,23 @@ def _named(source: Hdf5, root: Node, names: list[str]) -> Iterator[tuple[str, li
     for layer in names:
         group = _child(source, root, layer)
         weights = source.texts(group, "weight_names") or []
-        yield layer, [source.tensor(_child(source, group, name)) for name in weights]
+        owners = dict.fromkeys(name.rpartition("/")[0] for name in weights)
+        for owner in owners:  # of a model within the model each layer
+            own = [name for name in weights if name.rpartition("/")[0] == owner]
+            arrays = [source.tensor(_child(source, group, name)) for name in own]
+            yield layer if len(owners) == 1 else owner.rpartition("/")[2] or layer, arrays
 
 
-def _numbered(source: Hdf5, root: Node) -> Iterator[tuple[str, list[np.ndarray]]]:
+def _numbered(source: Hdf5, root: Node, depth: int) -> Iterator[tuple[str, list[np.ndarray]]]:
     """The layout of `save_weights` since Keras 3."""
-    if "layers" not in root.children:
-        raise MalformedError("holds no weights that Keras saved")
+    if "layers" not in root.children or not depth:
+        raise MalformedError("holds no weights that Keras saved, or models within models")
     layers = _child(source, root, "layers")
     for key in layers.children:
-        group = _child(source, layers, f"{key}/vars")
+        layer = _child(source, layers, key)
+        if "layers" in layer.children:
+            yield from _numbered(source, layer, depth - 1)
+        group = _child(source, layer, "vars")
         if group.children:
             if not all(number.isascii() and number.isdigit() and len(number) < 10 for number in group.children):
                 raise MalformedError("the tensors of a layer have no numbers")

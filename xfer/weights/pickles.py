@@ -2,9 +2,11 @@
 
 A pickle is a program for a stack. Python's machine imports what a program names, calls what it likes, takes memory for
 lengths that it only claims, and hashes whatever it has nested into a key. This one knows the instructions that torch
-writes (protocols 2 to 5) and a table of names that only describe tensors; whatever else a program asks for is refused
-before anything is done. Instructions and bytes are counted, so that time and memory are bounded. torch's own
-`weights_only` reader is a machine of the same kind (torch/_weights_only_unpickler.py).
+writes (protocols 2 to 5) and a table of names that only describe tensors. An object of any other name, such as the
+`argparse.Namespace` that a training script saves beside its weights, is skipped: the name is not looked up, nothing is
+called, what the program puts into the object is dropped, and `SKIPPED` stands in its place. Instructions and bytes are
+counted, so that time and memory are bounded. torch's own `weights_only` reader is a machine of the same kind
+(torch/_weights_only_unpickler.py).
 """
 
 from __future__ import annotations
@@ -17,7 +19,14 @@ from xfer.weights.malformed import MalformedError
 
 MAX_STEPS = 2_000_000  # a tensor takes about 50
 MAX_BYTES = 16 << 20  # the pickle of the largest published state dict has under 1 MiB
+_NAMED = 100  # names of skipped objects that are remembered
 
+
+class Skipped:
+    """Stands in place of every object that is neither a tensor nor a container."""
+
+
+SKIPPED = Skipped()
 _MARK = object()
 
 # What an instruction puts on the stack: a fixed value, or a number of so many bytes.
@@ -45,15 +54,7 @@ _STRINGS = {
 _TUPLES = {0x85: 1, 0x86: 2, 0x87: 3}
 _GET = {ord("h"): "<B", ord("j"): "<I"}
 _PUT = {ord("q"): "<B", ord("r"): "<I"}
-_NEEDS_CODE = {
-    ord("i"): "INST",
-    ord("o"): "OBJ",
-    0x81: "NEWOBJ",
-    0x92: "NEWOBJ_EX",
-    0x82: "EXT1",
-    0x83: "EXT2",
-    0x84: "EXT4",
-}
+_OLD_OBJECTS = {ord("i"): "INST", ord("o"): "OBJ", 0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4"}
 
 
 class Machine:
@@ -63,6 +64,9 @@ class Machine:
         file: at the beginning of the first program; left after the end of the last that was run.
         names: what a program may name: a function that may be called, or a value.
         persistent: gives the object of a persistent id.
+
+    Attributes:
+        skipped: names of the first objects that were skipped, as "module.name".
     """
 
     def __init__(self, file: BinaryIO, names: Mapping[tuple[str, str], Any], persistent: Callable[[Any], Any]) -> None:
@@ -70,6 +74,7 @@ class Machine:
         self._steps, self._bytes = MAX_STEPS, MAX_BYTES
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self.skipped: list[str] = []
 
     def run(self) -> Any:
         """What the next program makes.
@@ -98,8 +103,8 @@ class Machine:
             self._stack.append(self._string(*_STRINGS[code]))
         elif code in _TUPLES:
             self._stack.append(self._last(_TUPLES[code]))
-        elif code in _NEEDS_CODE:
-            raise MalformedError(f"it wants to build an object ({_NEEDS_CODE[code]}), which no weights file needs")
+        elif code in _OLD_OBJECTS:
+            raise MalformedError(f"it wants to build an object ({_OLD_OBJECTS[code]}), which no weights file needs")
         else:
             action = _ACTIONS.get(code)
             if action is None:
@@ -165,36 +170,48 @@ class Machine:
         self._stack.append(tuple(self._since_mark()))
 
     def _append(self, items: list[Any]) -> None:
-        if not isinstance(found := self._top(), list):
+        if (found := self._top()) is SKIPPED:
+            return
+        if not isinstance(found, list):
             raise MalformedError("its pickle appends to what is no list")
         found.extend(items)
 
     def _set(self, items: list[Any]) -> None:
-        if not isinstance(found := self._top(), dict) or len(items) % 2:
+        if (found := self._top()) is SKIPPED:
+            return
+        if not isinstance(found, dict) or len(items) % 2:
             raise MalformedError("its pickle sets items of what is no dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, (str, int)):  # the hash of nested tuples could take for ever
-                raise MalformedError(f"its pickle has a {type(key).__name__} as key of a dictionary")
-            found[key] = value
+            if isinstance(key, (str, int)):  # those of tensors; the hash of nested tuples could take for ever
+                found[key] = value
 
     def _named(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise MalformedError("it asks for a name that is no text")
-        if (module, name) not in self._names:
+        if (module, name) not in self._names and len(self.skipped) < _NAMED:
             shown = f"{module[:80]}.{name[:80]}"
-            shown = shown if shown.isprintable() else ascii(shown)
-            raise MalformedError(f"it asks for {shown}, which no weights file needs")
-        self._stack.append(self._names[module, name])
+            self.skipped.append(shown if shown.isprintable() else ascii(shown))
+        self._stack.append(self._names.get((module, name), SKIPPED))
 
     def _call(self) -> None:
         function, arguments = self._last(2)
+        if function is SKIPPED:
+            self._stack.append(SKIPPED)
+            return
         if not isinstance(function, Function) or not isinstance(arguments, tuple):
             raise MalformedError("its pickle calls what is no function")
         self._stack.append(function(*arguments))
 
+    def _new_object(self, count: int) -> None:
+        """NEWOBJ and NEWOBJ_EX: a class and its arguments. No class is in the table of names."""
+        if self._last(count)[0] is not SKIPPED:
+            raise MalformedError("its pickle makes an object of what is no class")
+        self._stack.append(SKIPPED)
+
     def _build(self) -> None:
         self._pop()
-        if not isinstance(self._top(), dict):  # of which the attributes that torch keeps (`_metadata`) are dropped
+        found = self._top()
+        if found is not SKIPPED and not isinstance(found, dict):  # whose attributes (torch's `_metadata`) are dropped
             raise MalformedError("it tries to change an object of the reader")
 
 
@@ -229,6 +246,8 @@ _ACTIONS: dict[int, Callable[[Machine], Any]] = {
     ord("c"): lambda m: m._named(m._line(), m._line()),
     0x93: lambda m: m._named(*m._last(2)),
     ord("R"): Machine._call,
+    0x81: lambda m: m._new_object(2),
+    0x92: lambda m: m._new_object(3),
     ord("b"): Machine._build,
     ord("Q"): lambda m: m._stack.append(m._persistent(m._pop())),
     ord("0"): Machine._pop,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import math
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,12 +20,12 @@ import numpy as np
 from xfer.errors import WeightsError
 from xfer.weights.archive import MAGIC, Archive
 from xfer.weights.malformed import MalformedError
-from xfer.weights.pickles import Function, Machine
+from xfer.weights.parts import listed, state_dict
+from xfer.weights.pickles import SKIPPED, Function, Machine, Skipped
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _DIMENSIONS = 32
 _COPIES = 4  # of the file's bytes that its tensors may take together: tied weights are there twice
-NESTED = ("state_dict", "model_state_dict", "model", "net")  # where training scripts put the state dict
 
 # NumPy's type of an element; bfloat16, which NumPy lacks, is read as bits and widened to float32.
 STORAGES = {
@@ -68,7 +70,9 @@ class _Tensor:
     stride: tuple[int, ...]
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> _Tensor:
+def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Any:
+    if storage is SKIPPED:  # of a type of elements that no supported model has
+        return SKIPPED
     if not isinstance(storage, _Storage) or not isinstance(shape, tuple) or not isinstance(stride, tuple):
         raise MalformedError("a tensor is not described by a storage, a shape and strides")
     if len(shape) > _DIMENSIONS or len(shape) != len(stride):
@@ -99,8 +103,12 @@ _NAMES: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor"): Function(_tensor),
     ("torch._utils", "_rebuild_tensor_v2"): Function(_tensor),
     ("torch._utils", "_rebuild_parameter"): Function(_parameter),
+    ("torch._utils", "_rebuild_parameter_with_state"): Function(_parameter),
     **{("torch", name): _Type(dtype) for name, dtype in STORAGES.items()},
 }
+
+
+Choose = Callable[[Any, list[str]], dict[str, _Tensor]]  # of a loaded object and the names of what was skipped in it
 
 
 class _Programs(Machine):
@@ -110,8 +118,10 @@ class _Programs(Machine):
         super().__init__(file, _NAMES, self._storage)
         self.storages: dict[str, _Storage] = {}
 
-    def _storage(self, pid: Any) -> _Storage:
+    def _storage(self, pid: Any) -> Any:
         match pid:
+            case ("module", *_) | ("storage", Skipped(), *_):
+                return SKIPPED
             case ("storage", _Type() as kind, str() | int() as key, _, int() as elements, *rest) if not any(rest):
                 found = _Storage(kind, str(key), elements)
                 if self.storages.setdefault(found.key, found) != found:
@@ -120,14 +130,15 @@ class _Programs(Machine):
         raise MalformedError("a storage is not described as torch does")
 
 
-def read_pth(path: str | Path) -> dict[str, np.ndarray]:
+def read_pth(path: str | Path, part: str = "") -> dict[str, np.ndarray]:
     """The tensors of a state dict by name.
 
-    The state dict may be the file's object itself, or stand in a checkpoint under "state_dict", "model_state_dict",
-    "model" or "net". A prefix `module.` that all names share (DataParallel) is removed.
+    The state dict may be the file's object itself, or stand in a checkpoint under one of the keys of `parts.KEYS`. What
+    else a checkpoint holds (optimizers, hyper-parameters) is skipped; objects among it are named on stderr.
 
     Args:
-        path: a `.pth` or `.pt` file, zip or legacy.
+        path: a `.pth`, `.pt` or `.ckpt` file, zip or legacy.
+        part: which state dict, see `parts.state_dict`.
 
     Returns:
         Arrays of their own memory, in the file's dtypes; bfloat16 as float32.
@@ -141,15 +152,21 @@ def read_pth(path: str | Path) -> dict[str, np.ndarray]:
             file.seek(0)
             zipped = file.read(len(MAGIC)) == MAGIC
             file.seek(0)
-            found = _read_zip(Archive(file, size)) if zipped else _read_legacy(file, size)
+
+            def choose(loaded: Any, skipped: list[str]) -> dict[str, _Tensor]:
+                found = state_dict(loaded, lambda value: isinstance(value, _Tensor), part, str(path), skipped)
+                if skipped:
+                    print(f"{path}: skipped objects beside the tensors: {listed(skipped)}", file=sys.stderr)
+                return found
+
+            return _read_zip(Archive(file, size), choose) if zipped else _read_legacy(file, size, choose)
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
     except MalformedError as error:
         raise WeightsError(f"refused {path}: {error}") from None
-    return _without_prefix(found)
 
 
-def _read_zip(archive: Archive) -> dict[str, np.ndarray]:
+def _read_zip(archive: Archive, choose: Choose) -> dict[str, np.ndarray]:
     if any("/code/" in name or name.endswith("constants.pkl") for name in archive.names):
         raise MalformedError("it is a TorchScript archive, which holds code: save the state_dict instead")
     pickles = [name for name in archive.names if name.endswith("/data.pkl")]
@@ -157,7 +174,8 @@ def _read_zip(archive: Archive) -> dict[str, np.ndarray]:
         raise MalformedError(f"it has {len(pickles)} records named data.pkl, expected one")
     folder = pickles[0].removesuffix("data.pkl")
     swapped = f"{folder}byteorder" in archive.names and archive.read(f"{folder}byteorder").strip() == b"big"
-    tensors = _state_dict(_Programs(io.BytesIO(archive.read(pickles[0]))).run())
+    programs = _Programs(io.BytesIO(archive.read(pickles[0])))
+    tensors = choose(programs.run(), programs.skipped)
     read: dict[str, np.ndarray] = {}
     for tensor in tensors.values():
         storage = tensor.storage
@@ -166,7 +184,7 @@ def _read_zip(archive: Archive) -> dict[str, np.ndarray]:
     return _views(tensors, read, archive.size)
 
 
-def _read_legacy(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
+def _read_legacy(file: BinaryIO, size: int, choose: Choose) -> dict[str, np.ndarray]:
     if file.read(1) != b"\x80":
         raise MalformedError("it is not a torch file: it begins neither as a zip nor as a pickle")
     file.seek(0)
@@ -176,7 +194,7 @@ def _read_legacy(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
     programs.run()  # protocol version
     system = programs.run()
     swapped = isinstance(system, dict) and system.get("little_endian") is False
-    tensors = _state_dict(programs.run())
+    tensors = choose(programs.run(), programs.skipped)
     read: dict[str, np.ndarray] = {}
     keys = programs.run()
     if not isinstance(keys, list) or not all(isinstance(key, (str, int)) for key in keys):
@@ -192,19 +210,6 @@ def _read_legacy(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
             )
         read[key] = _elements(file.read(length), programs.storages[key], swapped)
     return _views(tensors, read, size)
-
-
-def _state_dict(loaded: Any) -> dict[str, _Tensor]:
-    """The named tensors of a loaded object; other values beside them are left out."""
-    candidates = [loaded]
-    if isinstance(loaded, dict):
-        candidates += [loaded[key] for key in NESTED if isinstance(loaded.get(key), dict)]
-    for candidate in reversed(candidates):
-        if isinstance(candidate, dict):
-            tensors = {str(k): v for k, v in candidate.items() if isinstance(v, _Tensor)}
-            if tensors:
-                return tensors
-    raise MalformedError("it has no state dict: save model.state_dict(), not the model or an optimizer")
 
 
 def _elements(content: bytes, storage: _Storage, swapped: bool) -> np.ndarray:
@@ -244,9 +249,3 @@ def _view(tensor: _Tensor, elements: np.ndarray) -> np.ndarray:
         raise MalformedError(f"a tensor of shape {tensor.shape} does not lie within its storage")
     strides = [step * elements.itemsize for step in tensor.stride]
     return np.array(np.lib.stride_tricks.as_strided(elements[tensor.offset :], tensor.shape, strides, writeable=False))
-
-
-def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    if all(name.startswith("module.") for name in arrays):
-        return {name.removeprefix("module."): array for name, array in arrays.items()}
-    return arrays

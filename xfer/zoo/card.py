@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from xfer.errors import UsageError
+from xfer.errors import UsageError, WeightsError
 from xfer.specs.preprocessing import Preprocessing
 from xfer.weights.entry import WeightsEntry
+from xfer.zoo.foreign import layouts, rename
 
 
 @dataclass(frozen=True)
@@ -104,13 +105,12 @@ class Card:
                 return block
         raise KeyError(f"{name!r} belongs to no block of {self.name}")
 
-    def has(self, name: str) -> bool:
-        """Whether a tensor may be the network's, by its name."""
+    def place_of(self, name: str) -> str | None:
+        """The block or auxiliary classifier that a tensor may belong to, by its canonical name."""
         try:
-            self.block_of(name)
+            return self.block_of(name)
         except KeyError:
-            return any(name.startswith(f"{branch.name}.") for branch in self.auxiliary)
-        return True
+            return next((branch.name for branch in self.auxiliary if name.startswith(f"{branch.name}.")), None)
 
     def preprocessing_for(self, entry: str) -> Preprocessing:
         """The preprocessing that published weights were trained for."""
@@ -132,15 +132,27 @@ class Card:
         auxiliary = tuple(branch for branch in self.auxiliary if size >= branch.smallest)
         return replace(self, config={**self.config, "size": size}, auxiliary=auxiliary)
 
+    def names(self, of_file: Collection[str]) -> Callable[[str], str]:
+        """The function from names in a file, which has these, to canonical ones; see `foreign` for other libraries'."""
+        foreign = rename(self.family, self.config, of_file)
+        own = self.rename
+        return foreign if own is None else lambda name: foreign(own(name))
+
     def canonical(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The tensors of a published file under canonical names and in the shapes of our head."""
+        """The tensors of a file under canonical names and in the shapes of torchvision's layers and of our head.
+
+        Raises:
+            WeightsError: two of them have one canonical name.
+        """
         if self.convert and any("/" in name for name in arrays):
             named = self.convert(arrays)
         else:
-            named = {self.rename(name) if self.rename else name: array for name, array in arrays.items()}
+            to = self.names(arrays)
+            named = {to(name): array for name, array in arrays.items()}
+            if len(named) < len(arrays):
+                raise WeightsError(f"two tensors of the file would be the same one of {self.name}: its names are mixed")
+        named = layouts(named, self.head)
         weight, bias = f"{self.head}.weight", f"{self.head}.bias"
-        if weight in named and named[weight].ndim == 4:  # a 1x1 convolution
-            named[weight] = named[weight].reshape(named[weight].shape[:2])
         if weight in named and not self.head_bias:
             named.setdefault(bias, np.zeros(len(named[weight]), named[weight].dtype))
         return named

@@ -34,12 +34,20 @@ def layers_of(arrays: Arrays) -> dict[str, list[np.ndarray]]:
 
 
 def torch_layout(name: str, weights: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """The tensors of a Keras layer under torch's names and in torch's layouts; a missing gamma is ones."""
+    """The tensors of a Keras layer under torch's names and in torch's layouts; a missing gamma is ones.
+
+    Raises:
+        ValueError: no convolution, dense layer or normalisation.
+    """
+    if all(array.ndim == 1 for array in weights) and len(weights) == 2:
+        return {f"{name}.weight": weights[0], f"{name}.bias": weights[1]}  # of a layer normalisation
     if all(array.ndim == 1 for array in weights):
         gamma = [] if len(weights) == 4 else [np.ones_like(weights[0])]
         roles = ("weight", "bias", "running_mean", "running_var")
         return {f"{name}.{role}": array for role, array in zip(roles, [*gamma, *weights], strict=True)}
     kernel, *bias = weights
+    if kernel.ndim not in (2, 4) or len(bias) > 1:
+        raise ValueError(f"{name} has weights of the shapes {[array.shape for array in weights]}")
     if kernel.ndim == 4:
         kernel = kernel.transpose((2, 3, 0, 1) if kernel.shape[3] == 1 else (3, 2, 0, 1))
     else:

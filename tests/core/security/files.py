@@ -157,6 +157,20 @@ SAFETENSORS = {
 }
 
 
+INDEXES = {
+    "a path": b'{"weight_map": {"a": "../x.safetensors"}}',
+    "an absolute path": b'{"weight_map": {"a": "/etc/passwd"}}',
+    "a folder": b'{"weight_map": {"a": "work"}}',
+    "itself": b'{"weight_map": {"a": "index.json"}}',
+    "a pipe": b'{"weight_map": {"a": "pipe.h5"}}',
+    "a key twice": b'{"weight_map": {"a": "x", "a": "x"}}',
+    "nested": b'{"weight_map": ' + b"[" * 500_000,
+    "of 16 MiB": b'{"weight_map": {' + b" " * (16 << 20) + b"}}",
+    "many files": json.dumps({"weight_map": {str(i): f"{i}.safetensors" for i in range(100_000)}}).encode(),
+    "a list of files": b'{"weight_map": {"a": ["x.safetensors"]}}',
+}
+
+
 def hard_links(path: Path) -> None:
     with h5py.File(path, "w") as file:
         first = file.create_group("layers/0/vars")
@@ -300,6 +314,8 @@ def write(folder: Path) -> list[tuple[str, str, str]]:
     for form, wrap in FORMATS.items():
         for name, program in (CALLS | LIES | BOMBS).items():
             add(f".pth, {form}", name, "weights", ".pth", wrap(program))
+        beside = GOOD[:-2] + text("call") + CALLS["system"][2:-1] + b"u."
+        add(f".pth, {form}", "a call beside a tensor", "harmless", ".pth", wrap(beside))
     large = np.zeros(1 << 21, np.float32).tobytes()
     shared = state_dict(**{f"w{i}": tensor(storage(elements=1 << 21), shape=(1 << 21,)) for i in range(2000)})
     add(".pth, zip", "tensors that share", "weights", ".pth", zipped(shared, {"data/0": large}))
@@ -310,6 +326,8 @@ def write(folder: Path) -> list[tuple[str, str, str]]:
         add(".pth archive", name, "weights", ".pth", make())
     for name, content in SAFETENSORS.items():
         add(".safetensors", name, "weights", ".safetensors", content)
+    for name, content in INDEXES.items():
+        add(".index.json", name, "weights", ".index.json", content)
     for name, make in H5.items():
         add(".h5", name, "weights", ".h5", make)
     add(".keras", "a Lambda layer", "harmless", ".keras", keras)

@@ -65,6 +65,16 @@ def test_calls_are_refused_and_nothing_runs(program, wrap, tmp_path, monkeypatch
     assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
 
 
+@pytest.mark.parametrize("wrap", FORMATS.values(), ids=FORMATS)
+def test_a_call_beside_a_tensor_is_named_and_nothing_runs(wrap, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    call = reduced(os.system, "touch canary")[2:-1]
+    (tmp_path / "x.pth").write_bytes(wrap(b"\x80\x02}(" + text("w") + tensor(storage()) + text("call") + call + b"u."))
+    assert list(read_weights(tmp_path / "x.pth")) == ["w"]
+    assert "skipped objects beside the tensors: posix.system" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
+
+
 def test_auditing_sees_no_import_and_no_exec(tmp_path):
     """The interpreter's own audit events while all attacks are read, in a process of their own."""
     for i, program in enumerate(CALLS.values()):

@@ -1,0 +1,163 @@
+"""Weights of a file or of a published entry, and the tensors of a model from them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from xfer.errors import UsageError, WeightsError
+from xfer.models.base_model import BaseModel
+from xfer.models.nearest import nearest
+from xfer.models.spec import ModelSpec
+from xfer.specs.initialization import initial_weights
+from xfer.specs.names import class_names
+from xfer.specs.preprocessing import Preprocessing
+from xfer.weights import beside, by_children, fit, read_weights, resolve, without_prefix
+from xfer.zoo import Card, imagenet_classes
+from xfer.zoo import card as find_card
+from xfer.zoo.foreign import conflict
+from xfer.zoo.keras_layers import card_of_layers
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Tensors, and what they were trained for.
+
+    Args:
+        card: the architecture; for weights of Keras that of keras.applications' network.
+        tensors: by canonical name, as far as the names of the file are known.
+        preprocessing: of the images.
+        source: for messages.
+        raw: as a user's file has them; nothing for what xfer or a publisher has written.
+    """
+
+    card: Card
+    tensors: dict[str, np.ndarray]
+    preprocessing: Preprocessing
+    source: str
+    raw: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def read(card: Card, weights: str | Path | None, size: int | None) -> Pretrained | None:
+    """What `xfer.load` was given as weights; None to draw them.
+
+    Args:
+        card: the architecture that is wanted.
+        weights: see `xfer.load`.
+        size: input size in pixels, if one is given.
+
+    Raises:
+        WeightsError, UnknownNameError: see `read_weights` and `resolve`.
+        UsageError: an input size at which the published weights do not work.
+    """
+    if weights is None:
+        return None
+    found = resolve(weights, card.weights, model=card.name)
+    if found.entry is None:
+        return _of_user(card, read_weights(found.path), str(weights))
+    preprocessing = card.preprocessing_for(found.entry.name)
+    if card.size_of_weights and size not in (None, preprocessing.size):
+        raise UsageError(
+            f"the weights {found.entry.name} of {card.name} work at {preprocessing.size} pixels, not at {size}: "
+            "leave image_size out, or give weights=None"
+        )
+    return Pretrained(card, card.canonical(read_weights(found.path)), preprocessing, str(weights))
+
+
+def classes(weights: Pretrained | None) -> tuple[str, ...]:
+    """Classes of the network before a new head is put on it: those that its weights have."""
+    bias = weights.tensors.get(f"{weights.card.head}.bias") if weights else None
+    return imagenet_classes() if bias is None or bias.ndim != 1 else known_classes(len(bias))
+
+
+def known_classes(number: int) -> tuple[str, ...]:
+    """ImageNet's names for 1,000 classes, else "0" to "K-1"."""
+    return imagenet_classes() if number == len(imagenet_classes()) else class_names(number)
+
+
+def fitted(weights: Pretrained, model: BaseModel, new: str | None, seed: int) -> dict[str, np.ndarray]:
+    """All tensors of a model that was built for these weights; what of a user's file is not used is said on stderr.
+
+    Args:
+        weights: that were read.
+        model: whose tensors are wanted.
+        new: what the head tells apart that will replace the one that the weights have; None to keep that.
+        seed: of tensors that the weights need not have.
+
+    Raises:
+        WeightsError: see `fit`.
+    """
+    shapes, spec, head = model.shapes(), model.spec, model.card.head
+    tensors = weights.tensors
+    if weights.raw and sum(name in shapes for name in tensors) * 2 < len(shapes):
+        numbered = by_children(weights.raw, shapes, head)
+        if numbered is not None:
+            tensors = numbered
+            print(f"{weights.source}: read by the numbers of its layers, without its head", file=sys.stderr)
+    if new is not None:
+        tensors = _with_new_head(tensors, spec, weights, new, seed)
+    return fit(
+        _with_auxiliary(tensors, spec, shapes, seed),
+        shapes,
+        source=weights.source,
+        model=spec.card.name,
+        head=head,
+        hint=lambda: nearest(model.backend, weights.raw, spec.card) if weights.raw else "",
+    )
+
+
+def _of_user(card: Card, raw: dict[str, np.ndarray], source: str) -> Pretrained:
+    """A file with the names of any tool."""
+    if any("/" in name for name in raw):
+        card, tensors = card_of_layers(card, raw)
+        unknown = tuple(name for name in tensors if card.place_of(name) is None)
+        if unknown and len(unknown) * 2 < len(tensors):
+            print(f"{source}: left out what {card.name} does not have: {_some(unknown)}", file=sys.stderr)
+            tensors = {name: array for name, array in tensors.items() if name not in unknown}
+        return Pretrained(card, tensors, card.preprocessing, source, raw)
+    if reason := conflict(card.family, beside(source)):
+        raise WeightsError(f"{source} does not fit {card.name}: {reason}")
+    to = card.names(raw)
+    inner = without_prefix(raw, lambda name: card.place_of(to(name)), len(card.block_names), source)
+    if inner.prefix or inner.others:
+        others = f", and {len(inner.others)} tensors outside of it: {_some(inner.others)}" if inner.others else ""
+        print(f"{source}: left out the prefix {inner.prefix!r}{others}", file=sys.stderr)
+    return Pretrained(card, card.canonical(inner.arrays), card.preprocessing, source, raw)
+
+
+def _with_new_head(
+    tensors: dict[str, np.ndarray], spec: ModelSpec, weights: Pretrained, new: str, seed: int
+) -> dict[str, np.ndarray]:
+    """The tensors with a head of the shape that the model has now, which is replaced later."""
+    head = f"{spec.card.head}."
+    own = {name: array for name, array in tensors.items() if name.startswith(head)}
+    if weights.raw and own:
+        outputs = tensors.get(f"{head}weight")
+        of = f" for {len(outputs)} classes" if outputs is not None and outputs.ndim else ""
+        print(f"{weights.source}: its head{of} is replaced by a new one for {new}", file=sys.stderr)
+    heads = {name: array for name, array in spec.initial_heads(seed).items() if name.startswith(head)}
+    kept = {name: array for name, array in tensors.items() if name not in own} if weights.raw else tensors
+    return kept | {name: array for name, array in heads.items() if name not in kept}
+
+
+def _with_auxiliary(
+    arrays: dict[str, np.ndarray], spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int
+) -> dict[str, np.ndarray]:
+    """Files may lack auxiliary classifiers, or have those that this input size is too small for."""
+    names = [branch.name for branch in find_card(spec.card.name).auxiliary]
+    of_branches = {name for name in (*arrays, *shapes) if any(name.startswith(f"{n}.") for n in names)}
+    extra = of_branches - shapes.keys()
+    lacking = {name: shapes[name] for name in of_branches & shapes.keys() - arrays.keys()}
+    kept = {name: array for name, array in arrays.items() if name not in extra}
+    heads = spec.initial_heads(seed)
+    return initial_weights(lacking, seed) | {n: a for n, a in heads.items() if n in lacking} | kept
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(name[:80] for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
