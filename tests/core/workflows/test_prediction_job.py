@@ -17,10 +17,12 @@ from xfer.cli.app import app
 from xfer.data.sources.lists import listed
 from xfer.errors import CheckpointError, UsageError
 from xfer.models import predictor
+from xfer.runtime import checksums
 from xfer.specs.decision import Decision
 from xfer.testing import NumpyBackend
 from xfer.workflows.prediction import job as jobs
 from xfer.workflows.prediction.job import PredictionJob, PredictionOptions
+from xfer.workflows.prediction.table import Column
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 
@@ -234,8 +236,31 @@ def test_another_job_does_not_continue(model, photos, tmp_path, monkeypatch):
         write(out, model, photos)
     record.unlink()
     assert write(out, model, [photos, photos])[0].images == 26
-    stopped_after(monkeypatch, 0, tmp_path / "u.csv", model, photos)
+    for options in ({"tta": "none"}, {"top": 1}):  # nothing was predicted, so nothing is in the way
+        stopped_after(monkeypatch, 0, tmp_path / "u.csv", model, photos, **options)
+    with pytest.raises(UsageError, match="unknown test-time augmentation"):
+        write(tmp_path / "u.csv", model, photos, tta="twice")
     assert not list(tmp_path.glob("u.csv*"))
+
+
+def test_a_record_and_a_part_that_lie(model, photos, tmp_path, monkeypatch):
+    """With right checksums, which anyone can compute."""
+    out = tmp_path / "t.parquet"
+    stopped_after(monkeypatch, 3, out, model, photos)
+    record = out.with_name(f"{out.name}.json")
+    document = checksums.without_checksum(record.read_bytes())
+    for wrong in ({"batch_size": 0}, {"batch_size": "x"}, {"job": []}, {"finished": {"images": 1}}):
+        record.write_bytes(checksums.with_checksum(document | wrong))
+        with pytest.raises(CheckpointError, match=r"t\.parquet\.json is damaged: (batch_size|job|finished)"):
+            write(out, model, photos, batch_size="auto")
+    record.write_bytes(checksums.with_checksum(document))
+    for content in (b"no arrow", jobs.format_of(out).part({"path": Column("text", ["x"])})):
+        with jobs.Parts(out.with_name(f"{out.name}.parts")) as parts:
+            parts.write(1, content, 0)
+        with pytest.raises(CheckpointError, match=r"00000001\.part (is damaged|has other columns)"):
+            write(out, model, photos)
+    (out.with_name(f"{out.name}.parts") / "00000001.part").unlink()
+    assert write(out, model, photos)[0].images == 13
 
 
 def test_one_process_at_a_time(model, photos, tmp_path):

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from xfer.errors import UsageError
+from xfer.errors import CheckpointError, UsageError, first_line
 from xfer.workflows.prediction.table import Table
 
 _ROWS, _BYTES = 1 << 16, 32 << 20  # of a row group of Parquet: the first of the two that is reached
@@ -91,11 +91,20 @@ class Parquet(Format):
         with self._arrow.parquet.ParquetWriter(out, empty.schema) as writer:
             group = [empty]
             for part in parts:
-                group.append(self._arrow.ipc.open_stream(part).read_all())
+                group.append(self._read(part, empty.schema))
                 if sum(map(len, group)) >= _ROWS or sum(table.nbytes for table in group) >= _BYTES:
                     self._write(writer, group)
                     group = [empty]
             self._write(writer, group)
+
+    def _read(self, part: IO[bytes], schema: Any) -> Any:
+        try:
+            found = self._arrow.ipc.open_stream(part).read_all()
+        except self._arrow.ArrowException as error:
+            raise CheckpointError(f"{part.name} is damaged: {first_line(error)}; remove it") from None
+        if found.schema != schema:
+            raise CheckpointError(f"{part.name} has other columns than the table: remove it")
+        return found
 
     def _write(self, writer: Any, group: list[Any]) -> None:
         rows = self._arrow.concat_tables(group).combine_chunks()

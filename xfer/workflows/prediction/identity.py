@@ -44,8 +44,9 @@ def images_identity(split: Split) -> str:
     """SHA-256 of the list of images, and of the cells beside them."""
     found = hashlib.sha256(split.fingerprint().encode())
     if split.columns is not None:
-        for row in (split.column_names, *split.columns.tolist()):
-            found.update(repr(tuple(row)).encode("utf-8", "surrogateescape"))
+        found.update(repr(split.column_names).encode())
+        for row in split.columns:
+            found.update(repr(row.tolist()).encode("utf-8", "surrogateescape"))
     return found.hexdigest()
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from xfer.errors import CheckpointError, UsageError
 from xfer.models.base_model import BaseModel
 from xfer.models.predictor import OnBatch, Predictor, window
 from xfer.runtime.distributed import launch_environment
-from xfer.runtime.files import sync_folder
 from xfer.runtime.paths import expanded
 from xfer.runtime.signals import Interrupted, Watch
 from xfer.specs.inputs import Inputs
@@ -24,7 +22,7 @@ from xfer.training.batch_size import largest_pass
 from xfer.workflows.prediction.formats import format_of
 from xfer.workflows.prediction.identity import images_identity, model_identity, models_of
 from xfer.workflows.prediction.parts import Parts
-from xfer.workflows.prediction.record import Finished, Record, previous, sha256_of
+from xfer.workflows.prediction.record import Finished, Record, previous
 from xfer.workflows.prediction.table import Table, empty_table, predictions_table
 
 _ON_HOST = 32  # images of a forward pass; more are no faster there
@@ -102,34 +100,28 @@ class PredictionJob:
             try:
                 with watch.anywhere():
                     _resolve_precision(model, images)
-                    asked = {"images": images_identity(images), **asdict(options), **model_identity(model)}
-                    found = previous(self._record, self.out, asked, self._parts.any())
-                    if found is not None and found.finished is not None:
+                    record = self._record_of(model, images, options)
+                    if record.finished is not None:
                         self._parts.clear()
-                        return found.finished, True
-                    record = found or self._begin(Record(asked), model)
-                    chosen = replace(options, batch_size=record.job["batch_size"])
-                    try:
-                        unreadable = self._predict(model, images, chosen, progress)
-                    except BaseException:
-                        if not self._parts.any():  # nothing to continue
-                            self._record.unlink(missing_ok=True)
-                        raise
-                    with self._writing():
-                        finished = Finished(len(images), sum(unreadable), self._join(header, len(unreadable)))
-                        replace(record, finished=finished).write(self._record)
-                        self._parts.clear()
-                    return finished, False
+                        return record.finished, True
+                    chosen = replace(options, batch_size=record.batch_size)
+                    unreadable = self._predict(model, images, chosen, progress)
+                    return self._finish(record, header, unreadable, len(images)), False
             except Interrupted as error:
                 error.saved = self._parts.folder if self._parts.any() else None
                 raise
 
-    def _begin(self, record: Record, model: Predictor) -> Record:
-        """The record of a job that begins, on the disk."""
-        record = replace(record, job=record.job | {"batch_size": images_a_pass(model, record.job["batch_size"])})
-        with self._writing():
-            self._parts.clear()  # first, for they do not belong to the new record
-            record.write(self._record)
+    def _record_of(self, model: Predictor, images: Split, options: PredictionOptions) -> Record:
+        """The record of this job, as it was left, or of one that begins."""
+        chosen = asdict(options)
+        size = chosen.pop("batch_size")
+        job = {"images": images_identity(images), **chosen, **model_identity(model)}
+        record = previous(self._record, self.out, job, size, self._parts.any())
+        if record is None:
+            record = Record(job, images_a_pass(model, size))
+            with self._writing():
+                self._parts.clear()  # first, for they do not belong to the new record
+                self._write_record(record)
         return record
 
     def _predict(
@@ -147,26 +139,37 @@ class PredictionJob:
         for number, start in enumerate(starts):
             if unreadable[number] is None:
                 split = images.subset(np.arange(start, min(start + size, len(images))))
-                found = model.predict_split(split, batch_size=options.batch_size, tta=options.tta, on_batch=tell)
-                table = predictions_table(
-                    model, split.names, found, top=options.top, probabilities=options.probabilities
-                )
-                unreadable[number] = len(found.unreadable)
-                with self._writing():
-                    self._parts.write(number, self.format.part(table), len(found.unreadable))
+                unreadable[number] = self._predict_part(number, model, split, options, tell)
         return [number or 0 for number in unreadable]
 
-    def _join(self, header: Table, parts: int) -> str:
-        """Make the file of its parts; its SHA-256."""
-        whole = self._parts.scratch
-        with whole.open("wb") as file:
-            self.format.join(header, self._parts.opened(parts), file)
-            file.flush()
-            os.fsync(file.fileno())
-        digest = sha256_of(whole)
-        whole.replace(self.out)
-        sync_folder(self.out.parent)
-        return digest
+    def _predict_part(
+        self, number: int, model: Predictor, split: Split, options: PredictionOptions, tell: OnBatch | None
+    ) -> int:
+        """Write a part; how many of its images cannot be read."""
+        assert options.batch_size != "auto"
+        try:
+            found = model.predict_split(split, batch_size=options.batch_size, tta=options.tta, on_batch=tell)
+        except BaseException:
+            if not self._parts.any():  # there is nothing to continue
+                self._record.unlink(missing_ok=True)
+            raise
+        table = predictions_table(model, split.names, found, top=options.top, probabilities=options.probabilities)
+        with self._writing():
+            self._parts.write(number, self.format.part(table), len(found.unreadable))
+        return len(found.unreadable)
+
+    def _finish(self, record: Record, header: Table, unreadable: Sequence[int], images: int) -> Finished:
+        """Make the table of its parts, which then go."""
+        parts = self._parts.opened(len(unreadable))
+        with self._writing():
+            digest = self._parts.beside(self.out, lambda file: self.format.join(header, parts, file))
+            finished = Finished(images, sum(unreadable), digest)
+            self._write_record(replace(record, finished=finished))
+            self._parts.clear()
+        return finished
+
+    def _write_record(self, record: Record) -> None:
+        self._parts.beside(self._record, lambda file: file.write(record.content()))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

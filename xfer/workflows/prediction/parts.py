@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
@@ -23,12 +24,10 @@ class Parts:
     Args:
         folder: made when it is entered, and removed at the end if it has no parts.
 
-    Attributes:
-        scratch: a file in the folder to write into, which is not a part.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.scratch = folder, folder / f".whole{_SUFFIX}"
+        self.folder = folder
         self._lock = folder_lock(folder)
 
     def __enter__(self) -> Self:
@@ -90,6 +89,22 @@ class Parts:
             with self._path(i).open("rb") as file:
                 file.readline()
                 yield file
+
+    def beside(self, path: Path, write: Callable[[IO[bytes]], object]) -> str:
+        """Have a file beside the folder written and replaced when it is complete; its SHA-256.
+
+        What a kill leaves of it lies in the folder, and goes with it.
+        """
+        part = self.folder / f".{_SUFFIX}"
+        with part.open("w+b") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        part.replace(path)
+        sync_folder(path.parent)
+        return digest
 
     def _paths(self) -> Iterator[Path]:
         return self.folder.glob(f"[0-9]*{_SUFFIX}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from xfer.checkpoints.documents import validated
 from xfer.errors import CheckpointError, UsageError
 from xfer.runtime import checksums
-from xfer.runtime.files import write_atomically
 
 _FORMAT = 2  # documents have a checksum from 2 on
 
@@ -35,11 +36,13 @@ class Record:
     """What a table is made from.
 
     Args:
-        job: all that decides its bytes, by name.
+        job: all else that decides its bytes, by name.
+        batch_size: images of a forward pass.
         finished: what it became, if it is complete.
     """
 
     job: dict[str, Any]
+    batch_size: Annotated[int, Field(ge=1)]
     finished: Finished | None = None
 
     @classmethod
@@ -58,18 +61,20 @@ class Record:
         document.pop("format")
         return validated(cls, document, path)
 
-    def write(self, path: Path) -> None:
-        """Replace the file by this record."""
-        write_atomically(path, checksums.with_checksum({"format": _FORMAT, **asdict(self)}))
+    def content(self) -> bytes:
+        """The file of it."""
+        return checksums.with_checksum({"format": _FORMAT, **asdict(self)})
 
 
-def previous(path: Path, out: Path, job: dict[str, Any], begun: bool) -> Record | None:
+def previous(
+    path: Path, out: Path, job: dict[str, Any], batch_size: int | Literal["auto"], begun: bool
+) -> Record | None:
     """The record of the same job, if it was begun or finished before; None to begin.
 
     Args:
         path: of the record.
         out: the table.
-        job: what is asked for now; of batch size "auto", any.
+        job, batch_size: what is asked for now; "auto" is any.
         begun: whether parts of the table are there.
 
     Raises:
@@ -80,9 +85,12 @@ def previous(path: Path, out: Path, job: dict[str, Any], begun: bool) -> Record 
         if out.exists():
             raise UsageError(f"{out} is there, and no record of how it was made: give another --out, or remove it")
         return None
-    free = {"batch_size"} if job["batch_size"] == "auto" else set[str]()
-    free |= {"versions"} if found.finished else set()
-    if other := [name for name, value in job.items() if name not in free and found.job.get(name) != value]:
+    other = [name for name, value in job.items() if found.job.get(name) != value]
+    if batch_size not in ("auto", found.batch_size):
+        other.append("batch_size")
+    if found.finished and "versions" in other:  # of an older installation, which does not matter any more
+        other.remove("versions")
+    if other:
         what = "predictions" if found.finished else "interrupted predictions"
         rest = f"remove {out}" if found.finished else f"remove {path} to begin again"
         raise UsageError(f"{out} holds {what} with another {', '.join(other)}: give the same, another --out, or {rest}")
