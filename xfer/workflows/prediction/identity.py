@@ -12,10 +12,13 @@ import joblib
 import numpy as np
 import PIL
 
+from xfer.data.columns import Columns
 from xfer.data.dataset import Split
 from xfer.models.base_model import BaseModel
 from xfer.models.predictor import Predictor
 from xfer.runtime.version import __version__
+from xfer.specs.estimator import FittedEstimator
+from xfer.specs.head import EstimatorHead
 from xfer.workflows.ensemble import Ensemble
 
 
@@ -59,15 +62,20 @@ def _digest(model: Predictor) -> str:
             _add(found, (member.head or {}).items())
         return found.hexdigest()
     assert isinstance(model, BaseModel)
-    spec, columns = model.spec, model.columns
+    spec = model.spec
     described = [
         *(model.name, model.classes, model.column_names, asdict(spec.preprocessing), asdict(model.decision)),
         *(repr(spec.tasks), repr(spec.head)),
-        *(joblib.hash(each) for each in (columns and columns.transformer, model.estimator)),
+        *(each and _of_scikit_learn(each) for each in (model.columns, model.estimator)),
     ]
     found = _sha256(described)
     _add(found, ((name, model.read([name])[name]) for name in model.shapes()))
     return found.hexdigest()
+
+
+def _of_scikit_learn(thing: Columns | FittedEstimator | EstimatorHead) -> str:
+    """A digest by the file that it is from; in memory trees hold bytes that differ from process to process."""
+    return getattr(thing, "sha256", "") or str(joblib.hash(thing))
 
 
 def _sha256(document: Any) -> hashlib._Hash:

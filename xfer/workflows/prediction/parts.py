@@ -51,10 +51,13 @@ class Parts:
         return self
 
     def __exit__(self, *raised: object) -> None:
+        empty = not self.any()
+        if empty:
+            with suppress(OSError):  # while no other process can have it; Windows keeps what is open
+                (self.folder / LOCK).unlink()
         self._lock.release()
-        if not self.any():
+        if empty:
             with suppress(OSError):  # another process has just taken it, or there is something else in it
-                (self.folder / LOCK).unlink(missing_ok=True)
                 self.folder.rmdir()
 
     def any(self) -> bool:
