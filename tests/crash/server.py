@@ -1,13 +1,13 @@
-"""Runs training in forked processes that may be killed; the framework is imported once.
+"""Runs training, or prediction into a table, in forked processes that may be killed; the framework is imported once.
 
 usage: python tests/crash/server.py BACKEND
-Each line of stdin is a job: {"options": ..., "resume": ..., "features": ..., "fault": ..., "log": ...}. For each,
-stdout has the process's number and then how it ended. With `fault` k, the process kills itself at the k-th point:
-before and after every mkdir, write, fsync, rename and unlink below the run's folder and the cache's, and in the middle
-of every write.
+Each line of stdin is a job: {"options": ..., "resume": ..., "features": ..., "fault": ..., "log": ...}, or one with
+"predict", a run and images. For each, stdout has the process's number and then how it ended. With `fault` k, the
+process kills itself at the k-th point: before and after every mkdir, write, fsync, rename and unlink below the run's
+folder and the cache's, and in the middle of every write.
 """
 
-# ruff: noqa: PTH115, PTH118, PTH100 (what it patches is in os)
+# ruff: noqa: PTH115, PTH118, PTH100, PTH120 (what it patches is in os)
 
 import importlib
 import json
@@ -24,6 +24,7 @@ MODULES = {
     "xfer.testing:NumpyBackend": ("xfer.testing",),
 }
 ALWAYS = (
+    "xfer.workflows.prediction.job",
     "xfer.workflows.run",
     "xfer.training.trainer",
     "xfer.models.factory",
@@ -105,20 +106,39 @@ class Torn:
         return len(content)
 
 
-def work(job):
-    """The run, in the child."""
+def train(job):
+    """A run."""
     from xfer.workflows.config import run_settings
     from xfer.workflows.run import train
 
+    train(run_settings(job["options"]), progress=False, resume=job["resume"])
+
+
+def predict(job):
+    """A table, in windows of two batches."""
+    import xfer
+    from xfer.data.sources.lists import listed
+    from xfer.workflows.prediction import job as jobs
+
+    jobs.window = lambda classes, batch_size: 2 * batch_size
+    options = {name: value for name, value in job["options"].items() if name != "out"}
+    run, images = job["predict"]
+    model = xfer.load(run, backend=job["backend"])
+    jobs.PredictionJob(job["options"]["out"]).run(model, listed([images]), jobs.PredictionOptions(**options))
+
+
+def work(job):
+    """The job, in the child."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ["XFER_FEATURES"] = job["features"]
-    points = Points([job["options"]["out"], job["features"]], job.get("fault"))
+    out = job["options"]["out"]
+    points = Points([os.path.dirname(out) if "predict" in job else out, job["features"]], job.get("fault"))
     points.plant()
     try:
-        train(run_settings(job["options"]), progress=False, resume=job["resume"])
+        (predict if "predict" in job else train)(job)
     except BaseException:
         traceback.print_exc()
         os._exit(1)

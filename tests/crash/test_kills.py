@@ -91,14 +91,13 @@ class Server:
         where.mkdir(exist_ok=True)
         net = NETS.get(self.backend, NET)
         settings = {**COMMON, **net, **options, "data": str(self.table), "backend": self.backend}
+        job = {"options": {**settings, "out": str(where / "run")}, "resume": resume}
+        return self.work(where, job, fault, after)
+
+    def work(self, where, job, fault=None, after=None):
+        """Have a job done, with its log and its cache in `where`."""
         log = where / "log"
-        job = {
-            "options": {**settings, "out": str(where / "run")},
-            "features": str(where / "features"),
-            "fault": fault,
-            "resume": resume,
-            "log": str(log),
-        }
+        job = {**job, "features": str(where / "features"), "fault": fault, "log": str(log)}
         print(json.dumps(job), file=self.process.stdin, flush=True)
         pid = int(self.process.stdout.readline())
         timer = threading.Timer(after, os.kill, (pid, signal.SIGKILL)) if after is not None else None

@@ -143,3 +143,29 @@ def test_a_second_signal_ends_at_once_and_leaves_the_last_checkpoint(pictures, t
     assert process.returncode == 130
     for path in checkpoints_in(tmp_path / "run" / FOLDER):
         open_checkpoint(path).verify()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.long), (signal.SIGTERM, 143)]
+)
+def test_the_same_prediction_goes_on(pictures, tmp_path, number, code):
+    run, names = tmp_path / "run", tmp_path / "list.txt"
+    assert CliRunner().invoke(app, command(pictures, run, epochs=1)).exit_code == 0
+    names.write_text("\n".join(str(path) for path in sorted(pictures.rglob("*.png")) * 40))
+    predict = ["predict", str(run), str(names), "--backend", NET[5], "--top", "1", "--out"]
+    whole, broken = tmp_path / "whole.csv", tmp_path / "broken.csv"
+    arguments = [sys.executable, "-m", "xfer", *predict, str(broken)]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=hear)
+    parts = tmp_path / "broken.csv.parts"
+    wait_for(lambda: (parts / "00000001.part").exists())
+    process.send_signal(number)
+    said = process.communicate()[1]
+    assert process.returncode == code
+    assert said.splitlines() == [f"interrupted: the same command goes on from {parts}"]
+    other = CliRunner().invoke(app, [*predict, str(broken), "--tta", "flip"])
+    assert other.exit_code == 2
+    assert "holds interrupted predictions with another tta" in other.stderr
+    for out in (broken, whole):
+        assert CliRunner().invoke(app, [*predict, str(out)]).exit_code == 0
+    assert broken.read_bytes() == whole.read_bytes()
+    assert not parts.exists()

@@ -1,5 +1,6 @@
 """The command line as a person or a script uses it; tests/torch and tests/keras run it on their backend."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -71,6 +72,16 @@ class CommandLine:
         assert found[0]["label"] == found[0]["top"][0]["label"]
         assert len(found[0]["top"]) == 3
         assert found[0]["label"] in {str(i) for i in range(10)}
+        table = ("--out", tmp_path / "t.csv", "--probabilities")
+        written = document(xfer_command("predict", run, tmp_path / "one.png", tmp_path, *options, *table, "--json"))
+        assert written == {"out": str(tmp_path / "t.csv"), "images": 3, "unreadable": 0}
+        with (tmp_path / "t.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["path"] for row in rows] == [each["image"] for each in found]
+        assert [row["label_3"] for row in rows] == [each["top"][2]["label"] for each in found]
+        for row, each in zip(rows, found, strict=True):
+            assert float(row["probability"]) == pytest.approx(each["probability"], rel=1e-6)
+            assert sum(float(row[f"probability={i}"]) for i in range(10)) == pytest.approx(1, rel=1e-5)
         plain = xfer_command("predict", run, tmp_path / "one.png", *options)
         assert plain.stdout.startswith(f"{tmp_path / 'one.png'}: {found[0]['label']} ")
 

@@ -77,17 +77,18 @@ class Checkpoint:
         found = loads(read_stored(self.path, manifest.transformers), str(self.path / manifest.transformers.name))
         names, numeric = manifest.column_names, manifest.numeric_columns
         if isinstance(found, tuple):  # of formats 1 and 2
-            return Columns.of_parts(names, numeric, found, manifest.columns)
-        return Columns(names, numeric, found, manifest.columns)
+            columns = Columns.of_parts(names, numeric, found, manifest.columns)
+        else:
+            columns = Columns(names, numeric, found, manifest.columns)
+        return replace(columns, sha256=manifest.transformers.sha256)
 
     def estimator(self) -> FittedEstimator | None:
         """The estimator that is the head, if one is."""
         file = self.manifest.estimator
         if file is None:
             return None
-        return FittedEstimator(
-            loads(read_stored(self.path, file), str(self.path / file.name)), len(self.manifest.classes)
-        )
+        found = loads(read_stored(self.path, file), str(self.path / file.name))
+        return FittedEstimator(found, len(self.manifest.classes), file.sha256)
 
     def _progress(self) -> FitProgress | None:
         """Without the tensors of callbacks, which may be as large as the weights."""

@@ -2,87 +2,139 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from xfer.cli.arguments import Backend, Device, Tta
+from xfer.cli.bar import image_bar
 from xfer.cli.guard import guarded, print_json, printable, quiet_stdout
 from xfer.cli.models import open_model
 from xfer.cli.options import Config, Json
+from xfer.errors import UnreadableError, UsageError
 from xfer.workflows.config import read_toml
 
 if TYPE_CHECKING:
-    from xfer.models.predictions import Prediction
-    from xfer.specs.tasks import Task
+    from xfer.data import Split
+    from xfer.models.predictor import Predictor
+    from xfer.workflows.prediction.job import PredictionJob, PredictionOptions
 
 
 @guarded
 def predict(
     model: Annotated[str, typer.Argument(help="folder of a run, or an architecture with its ImageNet head")],
-    images: Annotated[list[str], typer.Argument(help="image files, or folders of them")],
+    images: Annotated[
+        list[str],
+        typer.Argument(help="image files, folders, tables (.csv, .tsv, .parquet), or text files with a path a line"),
+    ],
     backend: Backend = None,
     weights: Annotated[str, typer.Option(help="for an architecture: 'imagenet', an entry or a path")] = "imagenet",
     device: Device = "auto",
     top: Annotated[int, typer.Option(help="how many classes to list", min=1)] = 5,
     tta: Tta = "none",
+    batch_size: Annotated[
+        str, typer.Option(help="images a forward pass; 'auto': 32 on the CPU, else what fits into memory, at most 256")
+    ] = "32",
+    out: Annotated[
+        Path | None, typer.Option(help="a table to write: .csv, .jsonl or .parquet; the same command continues it")
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="with --out: a column for the probability of each class")
+    ] = False,
     config: Config = None,
     json: Json = False,
 ) -> None:
     """Classify images."""
-    from xfer.data import pictures
-    from xfer.errors import UnreadableError
-    from xfer.models.base_model import BaseModel
+    from xfer.data.sources.lists import listed
+    from xfer.data.sources.paths import existing
+    from xfer.workflows.prediction.job import PredictionJob, PredictionOptions
 
+    if probabilities and out is None:
+        raise UsageError("the probabilities of all classes are columns of a table: give --out")
     settings = read_toml(config)
+    options = PredictionOptions(top, probabilities, _batch_size(batch_size), tta)
     with quiet_stdout():
-        # A folder among the arguments stands for the pictures in it.
-        names = [name for given in images for name in pictures(given).names]
+        paths = [existing(name) for name in images]  # before the model is loaded
+        job = None if out is None else PredictionJob(out)
         loaded = open_model(model, backend or settings.get("backend"), device, weights)
-        tasks = loaded.spec.tasks if isinstance(loaded, BaseModel) else ()
-        failed: UnreadableError | None = None
-        found: Any
-        try:
-            found = loaded.predict_tasks(names) if tasks else loaded.predict(names, top=top, tta=tta)  # type: ignore[union-attr]
-        except UnreadableError as error:
-            found, failed = error.answers if tasks else error.predictions, error
-    answers = list(zip(names, _by_task(tasks, found, len(names)) if tasks else found, strict=True))
-    if json:
-        nothing: dict[str, Any] = dict.fromkeys(task.name for task in tasks)
-        nothing = nothing or {"label": None, "probability": None, "top": []}
-        print_json([{"image": name, **(_document(answer) if answer else nothing)} for name, answer in answers])
+        split = listed(paths, loaded.column_names)
+    if job is None:
+        _print(loaded, split, options, json)
     else:
-        for name, answer in answers:
-            if answer is not None:
-                print(f"{printable(name)}: {_line(answer)}")
-    if failed is not None:  # after the answers for the others
-        raise failed
+        _write(job, loaded, split, options, json)
 
 
-def _document(answer: Prediction | dict[str, Any]) -> dict[str, Any]:
-    if isinstance(answer, dict):
-        return answer
-    top = [{"label": label, "probability": p} for label, p in answer.top]
-    return {"label": answer.label, "probability": answer.probability, "top": top}
+def _print(model: Predictor, split: Split, options: PredictionOptions, json: bool) -> None:
+    """Predictions on stdout; then an error over the images that cannot be read."""
+    from xfer.data import Skipped
+    from xfer.workflows.prediction.job import images_a_pass
+
+    nothing: dict[str, Any] = dict.fromkeys(task.name for task in model.tasks)
+    nothing = nothing or {"label": None, "probability": None, "top": []}
+    documents, reasons = [], {}
+    with quiet_stdout():
+        size = images_a_pass(model, options.batch_size)
+        found = model.predict_iter(split, top=options.top, batch_size=size, tta=options.tta)
+    for name, prediction in zip(split.names, _quietly(found), strict=True):
+        unreadable = isinstance(prediction, Skipped)
+        if unreadable:
+            reasons[name] = prediction.reason
+        if json:
+            documents.append({"image": name, **(nothing if unreadable else _document(prediction))})
+        elif not unreadable:
+            print(f"{printable(name)}: {_line(prediction)}")
+    if json:
+        print_json(documents)
+    if reasons:
+        raise UnreadableError(reasons, None)
 
 
-def _line(answer: Prediction | dict[str, Any]) -> str:
-    if isinstance(answer, dict):
-        return ", ".join(f"{task} {_shown(value)}" for task, value in answer.items())
-    return ", ".join(f"{label} {p:.1%}" for label, p in answer.top)
+def _write(job: PredictionJob, model: Predictor, split: Split, options: PredictionOptions, json: bool) -> None:
+    with quiet_stdout(), image_bar(len(split)) as progress:
+        finished, before = job.run(model, split, options, progress)
+    if before:
+        print(f"{job.out} is finished", file=sys.stderr)
+    if json:
+        print_json({"out": str(job.out), "images": finished.images, "unreadable": finished.unreadable})
+        return
+    print(f"{finished.images:,} images: {printable(str(job.out))}")
+    if finished.unreadable:
+        print(f"{finished.unreadable:,} images cannot be read; the column 'error' says why")
 
 
-def _by_task(tasks: Sequence[Task], found: Mapping[str, Any], images: int) -> list[dict[str, Any] | None]:
-    """Predictions for each image, by task: probabilities by class or label, or numbers by name; None for no answer."""
-    rows = [{task.name: found[task.name][i].tolist() for task in tasks} for i in range(images)]
-    return [
-        None
-        if any(math.isnan(value) for values in row.values() for value in values)  # an answer is always finite
-        else {task.name: dict(zip(task.classes, row[task.name], strict=True)) for task in tasks}
-        for row in rows
-    ]
+def _batch_size(given: str) -> int | Literal["auto"]:
+    if given == "auto":
+        return "auto"
+    if not given.isdecimal() or int(given) < 1:
+        raise UsageError(f"--batch-size {given}: give a number of images, 1 or more, or auto")
+    return int(given)
+
+
+def _quietly(predictions: Iterator[Any]) -> Iterator[Any]:
+    """What libraries print while the next prediction is made goes to stderr."""
+    end = object()
+    while True:
+        with quiet_stdout():
+            found = next(predictions, end)
+        if found is end:
+            return
+        yield found
+
+
+def _document(prediction: Any) -> dict[str, Any]:
+    if isinstance(prediction, dict):
+        return prediction
+    top = [{"label": label, "probability": p} for label, p in prediction.top]
+    return {"label": prediction.label, "probability": prediction.probability, "top": top}
+
+
+def _line(prediction: Any) -> str:
+    if isinstance(prediction, dict):
+        return ", ".join(f"{task} {_shown(outputs)}" for task, outputs in prediction.items())
+    return ", ".join(f"{label} {p:.1%}" for label, p in prediction.top)
 
 
 def _shown(outputs: dict[str, float]) -> str:

@@ -30,12 +30,14 @@ class Columns:
         numeric: which of them are numbers.
         transformer: a fitted `sklearn.compose.ColumnTransformer`.
         width: how many numbers a row becomes.
+        sha256: of the file that it was read from, if it was.
     """
 
     names: tuple[str, ...]
     numeric: tuple[bool, ...]
     transformer: Any
     width: int
+    sha256: str = ""
 
     @classmethod
     def fit(cls, data: Data, imputer: Imputer = "median") -> Self:

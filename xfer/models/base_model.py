@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -20,7 +20,8 @@ from xfer.errors import UnknownNameError, UsageError, check_name
 from xfer.models.finite import check_predictions
 from xfer.models.freezer import Freezer, FreezeReport
 from xfer.models.network import Network
-from xfer.models.predictions import OnUnreadable, Prediction, answered, predictions
+from xfer.models.predictions import OnUnreadable, SplitPredictions
+from xfer.models.predictor import OnBatch, Predictor, split_of
 from xfer.runtime.paths import expanded
 from xfer.specs.decision import Decision, softmax
 from xfer.specs.estimator import FittedEstimator
@@ -29,7 +30,7 @@ from xfer.specs.names import class_names
 from xfer.specs.tasks import Task, output_names, split_outputs
 
 
-class BaseModel(Network):
+class BaseModel(Network, Predictor):
     """A network to freeze, train, evaluate, predict with and save.
 
     Threads may share it: one at a time runs it or changes it. It can be pickled and copied.
@@ -39,6 +40,16 @@ class BaseModel(Network):
     def freezer(self) -> Freezer:
         """The freeze plan."""
         return Freezer(self)  # made anew: a model that is part of a circle would not be freed when it is let go of
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Its tasks, if it has several."""
+        return self.spec.tasks
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Columns of a table that it reads beside an image."""
+        return self.columns.names if self.columns is not None else ()
 
     def freeze(self, *layers: str) -> FreezeReport:
         """Freeze layers, or everything but the head; see `Freezer.freeze`."""
@@ -108,57 +119,10 @@ class BaseModel(Network):
 
         (N, D); where the head reads every place of a map (SqueezeNet), (N, P, D).
         """
-        split = replace(_split(images, None, self.columns), columns=None, column_names=())
+        split = replace(pictures(images), columns=None, column_names=())
         loader = Loader(split, self.spec.preprocessing, batch_size=batch_size, workers=None, on_bad="raise")
         found = [self.stage(batch.inputs, "features") for batch in loader.epoch(0)]
         return np.concatenate(found) if found else np.zeros((0, self.card.feature_dim), np.float32)
-
-    def predict_proba(
-        self,
-        images: Any,
-        *,
-        columns: Any = None,
-        batch_size: int = 32,
-        tta: str = "none",
-        on_bad: OnUnreadable = "raise",
-    ) -> np.ndarray:
-        """Class probabilities float32 (N, K) in the order of `classes`, NaN for what cannot be read; see `predict`."""
-        if self.spec.tasks:
-            raise UsageError(f"{self.name} has {len(self.spec.tasks)} tasks: call predict_tasks, not predict_proba")
-        check_name("on_bad", on_bad, get_args(OnUnreadable))
-        split, views, total = _split(images, columns, self.columns), list(views_of(tta)), np.zeros(())
-        unreadable: dict[str, str] = {}
-        for view in views:
-            logits, unreadable = self._logits_of(split, batch_size, view)
-            total = total + softmax(self.decision.scaled(logits))
-        return answered(np.asarray(total / len(views), np.float32), unreadable, on_bad)
-
-    def predict(
-        self,
-        images: Any,
-        *,
-        columns: Any = None,
-        top: int = 5,
-        batch_size: int = 32,
-        tta: str = "none",
-        on_bad: OnUnreadable = "raise",
-    ) -> list[Prediction]:
-        """Classify images: a list with one `Prediction` for each image, also for a single one.
-
-        Args:
-            images: a path, a Pillow image, a uint8 array (H, W, 3) or (N, H, W, 3), a list of these, or a split.
-            columns: rows of cells of a table, one for each image, where the model reads columns.
-            top: how many classes to list for each image.
-            batch_size: images of a forward pass.
-            tta: test-time augmentation: the mean over views of each image; see `xfer.data.transforms.test_time`.
-            on_bad: "report" has None for an image that cannot be read, with a line on stderr.
-
-        Raises:
-            UnreadableError: an image that cannot be read, by name, after all others were: `predictions` has theirs.
-            NumbersError: a prediction is not finite. DataError: something that is no image.
-        """
-        options: dict[str, Any] = {"columns": columns, "batch_size": batch_size, "tta": tta, "on_bad": on_bad}
-        return predictions(lambda: self.predict_proba(images, **options), self.classes, self.decision, top)
 
     def predict_tasks(
         self,
@@ -172,11 +136,32 @@ class BaseModel(Network):
 
         NaN for what cannot be read; the arguments and errors are those of `predict`.
         """
-        if not self.spec.tasks:
+        if not self.tasks:
             raise UsageError(f"{self.name} has one task: call predict_proba")
         check_name("on_bad", on_bad, get_args(OnUnreadable))
-        logits, unreadable = self._logits_of(_split(images, columns, self.columns), batch_size)
-        return answered(split_outputs(self.spec.tasks, logits), unreadable, on_bad)
+        split = split_of(images, columns, self.column_names)
+        found: dict[str, np.ndarray] = self.predict_split(split, batch_size=batch_size).of_all(split.names, on_bad)
+        return found
+
+    def predict_split(
+        self, split: Split, *, batch_size: int = 32, tta: str = "none", on_batch: OnBatch | None = None
+    ) -> SplitPredictions:
+        """Predictions for the images of a split; see `Predictor.predict_split`."""
+        views = list(views_of(tta))
+        if self.tasks and len(views) > 1:
+            raise UsageError("test-time augmentation averages the classes of one task: leave tta out with several")
+
+        def tell(images: int) -> None:
+            if on_batch is not None:
+                on_batch(images / len(views))
+
+        total, unreadable = np.zeros(()), dict[int, str]()
+        for view in views:
+            logits, unreadable = self._logits_of(split, batch_size, view, tell)
+            if self.tasks:
+                return SplitPredictions(split_outputs(self.tasks, logits), unreadable)
+            total = total + softmax(self.decision.scaled(logits))
+        return SplitPredictions(np.asarray(total / len(views), np.float32), unreadable)
 
     def evaluate(self, data: Any, **options: Any) -> Any:
         """Metrics on data: all of it, or the validation split where there is one; see `xfer.evaluation.evaluate`.
@@ -219,27 +204,28 @@ class BaseModel(Network):
         )
 
     def _logits_of(
-        self, split: Split, batch_size: int, view: TestTimeView | None = None
-    ) -> tuple[np.ndarray, dict[str, str]]:
-        """Logits (N, K), NaN for images that cannot be read, and why not, by name."""
-        recipe = self.spec.preprocessing
-        loader = Loader(split, recipe, batch_size=batch_size, workers=None, columns=self.columns, augment=view)
+        self, split: Split, batch_size: int, view: TestTimeView, tell: Callable[[int], object]
+    ) -> tuple[np.ndarray, dict[int, str]]:
+        """Logits (N, K), NaN for images that cannot be read, and why not, by index."""
+        recipe, columns = self.spec.preprocessing, self.columns
+        if columns is not None:
+            split = _of_columns(split, columns.names)
+        loader = Loader(split, recipe, batch_size=batch_size, workers=None, columns=columns, augment=view)
         kind = np.float64 if self.spec.precision == "fp64" else np.float32
         z = np.full((len(split), len(self.classes)), np.nan, kind)
         for batch in loader.epoch(0, allow_nothing=True):
             z[batch.indices] = self.logits(batch.inputs)
+            tell(len(batch))
         bad = loader.unreadable
+        tell(len(bad))
         good = [i for i in range(len(split)) if i not in bad]
         check_predictions(self, z[good], [split.names[i] for i in good])
-        return z, {split.names[i]: reason for i, reason in sorted(bad.items())}
+        return z, dict(sorted(bad.items()))
 
 
-def _split(images: Any, columns: Any, transformer: Columns | None) -> Split:
-    """Images as a split, with the columns that the model reads."""
-    split = pictures(images)
-    if columns is None or transformer is None:
+def _of_columns(split: Split, names: tuple[str, ...]) -> Split:
+    """A split with these of its columns, if it has them all."""
+    if split.columns is None or not set(names) <= set(split.column_names):
         return split
-    cells = np.empty((len(columns), len(transformer.names)), object)
-    for i, row in enumerate(columns):
-        cells[i] = [row[name] for name in transformer.names] if isinstance(row, Mapping) else list(row)
-    return replace(split, columns=cells, column_names=transformer.names)
+    places = [split.column_names.index(name) for name in names]
+    return replace(split, columns=split.columns[:, places], column_names=names)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 
 from xfer.errors import UnreadableError
 from xfer.specs.decision import Decision
+from xfer.specs.tasks import Task
 
-Answers = TypeVar("Answers")
 OnUnreadable = Literal["raise", "report"]
 
 
@@ -25,46 +25,53 @@ class Prediction:
     top: tuple[tuple[str, float], ...]
 
 
-def rank(probabilities: np.ndarray, classes: tuple[str, ...], decision: Decision, top: int) -> list[Prediction]:
-    """A prediction for each row of (N, K): the class named first, then the others as the decision ranks them.
+@dataclass(frozen=True, eq=False)
+class SplitPredictions:
+    """Predictions for the images of a split, in its order; NaN for those that cannot be read.
 
-    None for a row of NaN, of an image that could not be read.
+    Args:
+        outputs: class probabilities float32 (N, K); of several tasks by name, float64 (N, K), probabilities or numbers.
+        unreadable: why not, by index.
     """
-    result: list[Any] = []
-    for row, ranking in zip(probabilities, decision.ranking(probabilities), strict=True):
-        if np.isnan(row).all():
-            result.append(None)
-            continue
-        best = np.argsort(-ranking, kind="stable")[:top]
-        ranked = tuple((classes[i], float(row[i])) for i in best)
-        result.append(Prediction(*ranked[0], ranked))
+
+    outputs: Any
+    unreadable: Mapping[int, str]
+
+    def of_all(self, names: Sequence[str], on_bad: OnUnreadable) -> Any:
+        """The outputs, with a line on stderr for each image that cannot be read.
+
+        Raises:
+            UnreadableError: with `on_bad="raise"`, an image cannot be read.
+        """
+        reasons = {names[i]: reason for i, reason in self.unreadable.items()}
+        if reasons and on_bad == "raise":
+            raise UnreadableError(reasons, self.outputs)
+        for name, reason in reasons.items():
+            print(f"cannot read {name}: {reason}", file=sys.stderr)
+        return self.outputs
+
+
+def rank(found: SplitPredictions, classes: tuple[str, ...], decision: Decision, top: int) -> list[Prediction | None]:
+    """A prediction for each image; None for one that cannot be read."""
+    result: list[Prediction | None] = []
+    for i, (row, best) in enumerate(zip(found.outputs, best_classes(found.outputs, decision, top), strict=True)):
+        ranked = tuple((classes[k], float(row[k])) for k in best)
+        result.append(None if i in found.unreadable else Prediction(*ranked[0], ranked))
     return result
 
 
-def predictions(
-    probabilities: Callable[[], np.ndarray], classes: tuple[str, ...], decision: Decision, top: int
-) -> list[Prediction]:
-    """`rank` of probabilities; an error over images that cannot be read brings the predictions of the others."""
-    try:
-        return rank(probabilities(), classes, decision, top)
-    except UnreadableError as error:
-        error.predictions = rank(error.answers, classes, decision, top)
-        raise
+def best_classes(probabilities: np.ndarray, decision: Decision, top: int) -> np.ndarray:
+    """Of each of (N, K) the class named first, then the others as the decision ranks them: int64 (N, `top`)."""
+    return np.argsort(-decision.ranking(probabilities), axis=1, kind="stable")[:, :top]
 
 
-def answered(answers: Answers, unreadable: Mapping[str, str], on_bad: OnUnreadable) -> Answers:
-    """The answers for all images, with a line on stderr for each that cannot be read.
-
-    Args:
-        answers: NaN for what is unreadable.
-        unreadable: the reasons, by name.
-        on_bad: "raise" for an error that brings the answers.
-
-    Raises:
-        UnreadableError: an image cannot be read.
-    """
-    if unreadable and on_bad == "raise":
-        raise UnreadableError(unreadable, answers)
-    for name, reason in unreadable.items():
-        print(f"cannot read {name}: {reason}", file=sys.stderr)
-    return answers
+def by_task(tasks: Sequence[Task], found: SplitPredictions) -> list[dict[str, dict[str, float]] | None]:
+    """For each image, by task: probabilities by class or label, or numbers by name; None where it cannot be read."""
+    rows = {task.name: found.outputs[task.name].tolist() for task in tasks}
+    number = len(next(iter(rows.values())))
+    return [
+        None
+        if i in found.unreadable
+        else {task.name: dict(zip(task.classes, rows[task.name][i], strict=True)) for task in tasks}
+        for i in range(number)
+    ]

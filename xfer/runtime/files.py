@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 
+LOCK = ".lock"
+
+
 def folder_lock(folder: Path) -> FileLock:
     """The lock of a folder that is written into; a process may take it again while it has it.
 
@@ -24,7 +27,7 @@ def folder_lock(folder: Path) -> FileLock:
     """
     from filelock import FileLock
 
-    return FileLock(folder / ".lock", is_singleton=True)
+    return FileLock(folder / LOCK, is_singleton=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

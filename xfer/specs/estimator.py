@@ -20,10 +20,12 @@ class FittedEstimator:
     Args:
         estimator: with `classes_`, and `predict_proba` or `decision_function`.
         classes: of the model, K.
+        sha256: of the file that it was read from, if it was.
     """
 
     estimator: Any
     classes: int
+    sha256: str = ""
 
     @classmethod
     def fit(cls, estimator: Any, features: np.ndarray, labels: np.ndarray, classes: int) -> FittedEstimator:

@@ -33,6 +33,19 @@ def largest_batch(
     return _by_measure(step, wanted) if on_host else _by_trial(step, wanted, out_of_memory)
 
 
+def largest_pass(run: Callable[[int], object], out_of_memory: Callable[[Exception], bool]) -> int:
+    """The largest power of two of images, at most `MOST`, whose forward pass fits into an accelerator's memory.
+
+    Args:
+        run: makes a pass of so many images.
+        out_of_memory: whether an error says that memory ran out.
+
+    Raises:
+        DataError: not even one image fits.
+    """
+    return _by_trial(run, MOST, out_of_memory)
+
+
 def _by_measure(step: Callable[[int], object], wanted: int) -> int:
     few, more = 2, 8
     room = available_memory()

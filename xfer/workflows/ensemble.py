@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import numpy as np
 
 from xfer.checkpoints import checkpoint, stored
-from xfer.data import Batch, Data, OnBad
+from xfer.data import Batch, Data, OnBad, Split
 from xfer.data import load as load_data
-from xfer.errors import CheckpointError, UnreadableError, UsageError, check_name
+from xfer.errors import CheckpointError, UsageError
 from xfer.evaluation.evaluate import judged
 from xfer.evaluation.evaluation import Evaluation, evaluate_logits, mean
 from xfer.evaluation.loaders import evaluation_loader
@@ -21,7 +21,8 @@ from xfer.features.cache import FeatureCache
 from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
 from xfer.models.finite import check_predictions
-from xfer.models.predictions import OnUnreadable, Prediction, answered, predictions
+from xfer.models.predictions import SplitPredictions
+from xfer.models.predictor import OnBatch, Predictor
 from xfer.runtime import checksums, files
 from xfer.runtime.paths import expanded
 from xfer.specs.decision import Decision, softmax
@@ -51,7 +52,7 @@ class Member:
 
 
 @dataclass(frozen=True, eq=False)
-class Ensemble:
+class Ensemble(Predictor):
     """Soft voting: the weighted mean of its members' probabilities.
 
     Args:
@@ -61,6 +62,7 @@ class Ensemble:
 
     members: tuple[Member, ...]
     weights: tuple[float, ...] = field(default=())
+    decision = Decision()
 
     def __post_init__(self) -> None:
         if len(self.members) > MOST:
@@ -89,31 +91,26 @@ class Ensemble:
         """Class names in the order of the probabilities."""
         return self.members[0].model.classes
 
-    def predict_proba(
-        self,
-        images: Any,
-        *,
-        columns: Any = None,
-        batch_size: int = 32,
-        tta: str = "none",
-        on_bad: OnUnreadable = "raise",
-    ) -> np.ndarray:
-        """Class probabilities float32 (N, K); see `BaseModel.predict_proba`."""
-        check_name("on_bad", on_bad, get_args(OnUnreadable))
-        each, unreadable = [], {}
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Columns of a table that its members read beside an image."""
+        return tuple(dict.fromkeys(name for member in self.members for name in member.model.column_names))
+
+    def predict_split(
+        self, split: Split, *, batch_size: int = 32, tta: str = "none", on_batch: OnBatch | None = None
+    ) -> SplitPredictions:
+        """The mean probabilities for the images of a split; see `Predictor.predict_split`."""
+
+        def tell(images: float) -> None:
+            if on_batch is not None:
+                on_batch(images / len(self.members))
+
+        each = []
         for member in self.members:
             with member.active() as model:
-                try:
-                    each.append(model.predict_proba(images, columns=columns, batch_size=batch_size, tta=tta))
-                except UnreadableError as error:
-                    each.append(error.answers)
-                    unreadable = error.reasons
-        total = np.asarray(sum(w * p for w, p in zip(self.weights, each, strict=True)), np.float32)
-        return answered(total, unreadable, on_bad)
-
-    def predict(self, images: Any, *, top: int = 5, **options: Any) -> list[Prediction]:
-        """What is in each image; see `BaseModel.predict`."""
-        return predictions(lambda: self.predict_proba(images, **options), self.classes, Decision(), top)
+                each.append(model.predict_split(split, batch_size=batch_size, tta=tta, on_batch=tell))
+        total = sum(weight * found.outputs for weight, found in zip(self.weights, each, strict=True))
+        return SplitPredictions(np.asarray(total, np.float32), each[-1].unreadable)
 
     def evaluate(
         self,

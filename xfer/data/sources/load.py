@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 from xfer.data.dataset import UNLABELLED, Data, Split
 from xfer.data.sources.datasets import is_array_pair, wrap
 from xfer.data.sources.folders import folder, images_in
-from xfer.data.sources.paths import existing
+from xfer.data.sources.paths import Files, existing
 from xfer.data.sources.pixels import as_picture
 from xfer.data.sources.tables import manifest
 from xfer.errors import DataError
+from xfer.runtime.paths import expanded
 
 TABLES = (".csv", ".tsv", ".parquet")
 
@@ -57,9 +59,39 @@ def pictures(images: Any) -> Split:
     """
     if isinstance(images, Split):
         return images
-    found = _list_pictures(images)
-    names = [str(p) if isinstance(p, Path) else str(i) for i, p in enumerate(found)]
-    return Split(found, np.full(len(found), UNLABELLED), names)
+    found = _each(images)
+    if isinstance(found, Files):
+        return _unlabelled(found, 0)
+    return _unlabelled([_existing(image, f"image {i}") for i, image in enumerate(found)], 0)
+
+
+def windows(images: Any, size: int) -> Iterator[Split]:
+    """Images without labels, so many at a time: only these are in memory.
+
+    Args:
+        images: what `pictures` takes, or an iterator over images, which is read as it goes. A file that is not there is
+            no error here: whoever reads it says so.
+        size: of each split but the last.
+
+    Raises:
+        DataError: as `pictures`.
+    """
+    if isinstance(images, Split):
+        for start in range(0, len(images), size):
+            yield images.subset(np.arange(start, min(start + size, len(images))))
+        return
+    each = iter(images if isinstance(images, Iterator) else _each(images))
+    for first in count(0, size):
+        found = [as_picture(image, f"image {i}") for i, image in enumerate(islice(each, size), first)]
+        if not found:
+            return
+        yield _unlabelled([expanded(image) if isinstance(image, Path) else image for image in found], first)
+
+
+def _unlabelled(images: Sequence[Any], first: int) -> Split:
+    """Images with their paths for names, or their numbers, from `first` on."""
+    names = [str(image) if isinstance(image, Path) else str(i) for i, image in enumerate(images, first)]
+    return Split(images, np.full(len(images), UNLABELLED), names)
 
 
 def _load_path(path: Path, val: float, seed: int) -> Data:
@@ -70,7 +102,8 @@ def _load_path(path: Path, val: float, seed: int) -> Data:
     raise DataError(f"{path} is neither a folder nor a table: give class folders or {', '.join(TABLES)}")
 
 
-def _list_pictures(images: Any) -> list[Any]:
+def _each(images: Any) -> Iterable[Any]:
+    """The images one by one, not looked at."""
     if isinstance(images, (str, os.PathLike)):
         path = existing(images)
         if not path.is_dir():
@@ -78,13 +111,13 @@ def _list_pictures(images: Any) -> list[Any]:
         found = images_in(path)
         if not len(found):
             raise DataError(f"{path} has no images in it: give image files or a folder of them")
-        return list(found)
+        return found
     if _is_list_of_paths(images):
-        images = list(images)
+        return list(images)
     several = isinstance(images, Sequence) and not isinstance(images, bytes)
     if several or len(getattr(images, "shape", ())) == 4:
-        return [_picture(image, f"image {i}") for i, image in enumerate(images)]
-    return [_picture(images, "the image")]
+        return images  # type: ignore[no-any-return]
+    return [as_picture(images, "the image")]
 
 
 def _is_list_of_paths(images: Any) -> bool:
@@ -94,6 +127,6 @@ def _is_list_of_paths(images: Any) -> bool:
     return len(getattr(images, "shape", ())) == 1 and (kind in ("U", "S", "O") or "String" in name)
 
 
-def _picture(image: Any, what: str) -> Any:
+def _existing(image: Any, what: str) -> Any:
     picture = as_picture(image, what)
     return existing(picture) if isinstance(picture, Path) else picture

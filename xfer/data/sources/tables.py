@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xfer.data.dataset import Data
-from xfer.data.empty import is_empty
 from xfer.data.sources.assembly import SPLIT_NAMES, Label, Part, assemble
 from xfer.data.sources.paths import Files, existing
 from xfer.data.sources.pixels import as_label, as_picture
+from xfer.data.sources.table_files import Table, header, read_table
 from xfer.data.sources.targets import assemble_tasks
 from xfer.errors import DataError
 from xfer.specs.loss import TaskKind
@@ -61,14 +59,13 @@ def manifest(
     base = file.parent if root is None else existing(root)
     asked = [label] if tasks is None else list(tasks)
     wanted = [image, *asked, *columns, *([split] if split != "split" else [])]
-    read = _parquet if file.suffix.lower() == ".parquet" else _csv
-    table = read(file, tuple(dict.fromkeys(wanted)), split)
+    table = read_table(file, tuple(dict.fromkeys(wanted)), split)
     pictures, names, files = _pictures(table, image, base)
     rows = _rows_by_split(table, split)
     if "train" not in rows:
         raise DataError(f"{file} lists no training images")
     labels = _labels(table, label) if tasks is None else [None] * len(names)
-    cells = _cells(table, columns)
+    cells = table.array(columns)
     parts = {
         key: Part(_taken(pictures, chosen), _taken(labels, chosen), _taken(names, chosen), cells[chosen], files)
         for key, chosen in rows.items()
@@ -82,126 +79,38 @@ def manifest(
     return assemble_tasks(parts, beside, tasks, **options)
 
 
-@dataclass(frozen=True)
-class _Table:
-    """The columns that are asked for.
+def listed_images(file: Path, columns: Sequence[str] = ()) -> tuple[list[Any], list[str], np.ndarray]:
+    """Images that a table of any kind lists, labelled or not, their names, and cells of its columns, objects (N, C).
+
+    The images are in the column `image`, or `path` if only that is there: paths, as texts that are not looked for, or
+    encoded bytes. A path is its name.
 
     Args:
-        file: the table's path.
-        cells: by column; None where a cell is empty.
-        place: where a row stands, in words, by its index.
-        empty: the texts that were taken for no value, by column.
-    """
-
-    file: Path
-    cells: Mapping[str, list[Any]]
-    place: Callable[[int], str]
-    empty: Mapping[str, set[str]]
-
-    def where(self, index: int, column: str) -> str:
-        return f"{self.file} {self.place(index)}: column {column!r}"
-
-    def row(self, index: int, columns: Sequence[str]) -> dict[str, Any]:
-        """The cells of a row by column, and "where" it stands."""
-        return {"where": f"{self.file} {self.place(index)}", **{name: self.cells[name][index] for name in columns}}
-
-
-def _csv(file: Path, wanted: Sequence[str], split: str) -> _Table:
-    if not file.is_file():
-        raise DataError(f"{file} is no plain file: give a table")
-    delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as text:  # Excel begins a file with a byte order mark
-            reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
-            return _csv_cells(file, reader, wanted, split)
-    except csv.Error as error:
-        raise DataError(f"{file} line {reader.line_num}: not valid CSV: {error}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{file} is not UTF-8 (byte {_first_bad_byte(file)}): save it as UTF-8") from None
-
-
-def _csv_cells(file: Path, reader: Any, wanted: Sequence[str], split: str) -> _Table:
-    header: list[str] = next((fields for fields in reader if fields), [])
-    chosen = _chosen(file, header, wanted, split)
-    places = [header.index(name) for name in chosen]
-    columns: list[list[str]] = [[] for _ in chosen]
-    lines, known, width = array("q"), dict[str, str](), len(header)
-    appends = [column.append for column in columns]
-    for fields in reader:
-        if len(fields) != width:
-            if not fields:
-                continue
-            raise DataError(
-                f"{file} line {reader.line_num}: {len(fields)} fields, but the header names {width} columns"
-            )
-        lines.append(reader.line_num)
-        appends[0](fields[places[0]])
-        for append, place in zip(appends[1:], places[1:], strict=True):
-            append(known.setdefault(fields[place], fields[place]))  # one object a text: labels are few
-    cells, empty = {}, {}
-    for name, column in zip(chosen, columns, strict=True):
-        absent = {text for text in set(column) if is_empty(text)}
-        cells[name] = [None if text in absent else text for text in column] if absent else column
-        empty[name] = absent
-    return _Table(file, cells, lambda index: f"line {lines[index]}", empty)
-
-
-def _first_bad_byte(file: Path) -> int:
-    try:
-        file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        return error.start
-    return 0
-
-
-def _parquet(file: Path, wanted: Sequence[str], split: str) -> _Table:
-    try:
-        from pyarrow import parquet
-    except ImportError:
-        raise DataError(f'{file} needs pyarrow to be read: pip install "xfer-learn[parquet]"') from None
-    try:
-        header = list(parquet.read_schema(file).names)
-        chosen = _chosen(file, header, wanted, split)
-        cells, empty = {}, {}
-        for name in chosen:  # one after the other: all of them at once would need twice the memory
-            column = parquet.read_table(file, columns=[name]).column(0).to_pylist()
-            empty[name] = {cell for cell in column if isinstance(cell, str) and is_empty(cell)}
-            cells[name] = [None if is_empty(cell) else cell for cell in column]
-            if name != wanted[0]:
-                known: dict[str, str] = {}  # one object a text
-                cells[name] = [known.setdefault(c, c) if isinstance(c, str) else c for c in cells[name]]
-    except DataError:
-        raise
-    except Exception as error:  # Arrow raises whatever damaged bytes lead it to
-        raise DataError(f"{file} is not a Parquet file: {error}") from None
-    return _Table(file, cells, lambda index: f"row {index + 1}", empty)
-
-
-def _chosen(file: Path, header: Sequence[str], wanted: Sequence[str], split: str) -> tuple[str, ...]:
-    """The columns to read: those wanted, and that of the split if it is there.
+        file: the table.
+        columns: names of those to keep.
 
     Raises:
-        DataError: one is not there, or there twice.
+        DataError: what is wrong in the table, by line and column.
     """
-    chosen = tuple(dict.fromkeys([*wanted, *([split] if split in header else [])]))
-    for column in chosen:
-        if column not in header:
-            raise DataError(f"{file} has no column {column!r}: its columns are {_quoted(header)}")
-        if header.count(column) > 1:
-            raise DataError(f"{file} has two columns {column!r}: rename one")
-    return chosen
+    names = header(file)
+    image = "path" if "path" in names and "image" not in names else "image"
+    table = read_table(file, tuple(dict.fromkeys([image, *columns])))
+    images = table.filled(image)
+    for i, value in enumerate(images):
+        if not isinstance(value, str):
+            found = as_picture(value, table.where(i, image))
+            images[i] = os.fspath(found) if isinstance(found, Path) else found
+    names = [value if isinstance(value, str) else table.place(i) for i, value in enumerate(images)]
+    return images, names, table.array(columns)
 
 
-def _pictures(table: _Table, column: str, base: Path) -> tuple[Any, list[str], bool]:
+def _pictures(table: Table, column: str, base: Path) -> tuple[Any, list[str], bool]:
     """Images, their names, and whether all are files.
 
     Raises:
         DataError: an empty cell, or a file that is not there, by line.
     """
-    values = table.cells[column]
-    for i, value in enumerate(values):
-        if value is None:
-            raise DataError(f"{table.where(i, column)} is empty: give the path of an image")
+    values = table.filled(column)
     if all(isinstance(value, str) for value in values):
         names = [_plain(value) for value in values]
         _check_files(table, column, base, names)
@@ -222,7 +131,7 @@ def _plain(name: str) -> str:
     return Path(name).as_posix() if odd else name
 
 
-def _check_files(table: _Table, column: str, base: Path, names: Sequence[str], first: int = 0) -> None:
+def _check_files(table: Table, column: str, base: Path, names: Sequence[str], first: int = 0) -> None:
     """Every folder is listed once; a file is only looked for where the list has no such name."""
     listed: dict[str, set[str]] = {}
     for i, name in enumerate(names):
@@ -249,10 +158,10 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _rows_by_split(table: _Table, column: str) -> dict[str, np.ndarray]:
+def _rows_by_split(table: Table, column: str) -> dict[str, np.ndarray]:
     """Indices of the rows of each split, in order."""
     if column not in table.cells:
-        return {"train": np.arange(_length(table))} if _length(table) else {}
+        return {"train": np.arange(len(table))} if len(table) else {}
     keys = {value: SPLIT_NAMES.get(str(value).strip().lower()) for value in set(table.cells[column])}
     for i, value in enumerate(table.cells[column]):
         if keys[value] is None:
@@ -261,11 +170,7 @@ def _rows_by_split(table: _Table, column: str) -> dict[str, np.ndarray]:
     return {key: np.flatnonzero(assigned == key) for key in ("train", "val", "test") if (assigned == key).any()}
 
 
-def _length(table: _Table) -> int:
-    return len(next(iter(table.cells.values())))
-
-
-def _labels(table: _Table, column: str) -> list[Label | None]:
+def _labels(table: Table, column: str) -> list[Label | None]:
     values = table.cells[column]
     if all(isinstance(value, float) and value.is_integer() for value in values if value is not None):
         values = [None if value is None else int(value) for value in values]  # integers that a null made floats
@@ -280,15 +185,7 @@ def _labels(table: _Table, column: str) -> list[Label | None]:
     return [None if value is None else found[value] for value in values]
 
 
-def _cells(table: _Table, columns: Sequence[str]) -> np.ndarray:
-    """Objects (N, C); None where a cell is empty."""
-    cells = np.empty((_length(table), len(columns)), object)
-    for j, column in enumerate(columns):
-        cells[:, j] = table.cells[column]
-    return cells
-
-
-def _note(table: _Table, column: str) -> list[str]:
+def _note(table: Table, column: str) -> list[str]:
     texts = sorted(text for text in table.empty[column] if text.strip())
     return [f"labels {', '.join(map(repr, texts))} are taken for no label"] if texts else []
 
@@ -300,7 +197,3 @@ def _taken(values: Any, chosen: np.ndarray) -> Any:
     if isinstance(values, Files):
         return Files(values.root, [values.names[i] for i in chosen.tolist()])
     return [values[i] for i in chosen.tolist()]
-
-
-def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names)) or "none"

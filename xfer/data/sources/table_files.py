@@ -1,0 +1,206 @@
+"""The columns of CSV and Parquet files."""
+
+from __future__ import annotations
+
+import csv
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from xfer.data.empty import is_empty
+from xfer.errors import DataError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns that are asked for.
+
+    Args:
+        file: the table's path.
+        cells: by column; None where a cell is empty.
+        place: where a row stands, in words, by its index.
+        empty: the texts that were taken for no value, by column.
+    """
+
+    file: Path
+    cells: Mapping[str, list[Any]]
+    place: Callable[[int], str]
+    empty: Mapping[str, set[str]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.cells.values())))
+
+    def where(self, index: int, column: str) -> str:
+        """A cell in words, for errors."""
+        return f"{self.file} {self.place(index)}: column {column!r}"
+
+    def row(self, index: int, columns: Sequence[str]) -> dict[str, Any]:
+        """The cells of a row by column, and "where" it stands."""
+        return {"where": f"{self.file} {self.place(index)}", **{name: self.cells[name][index] for name in columns}}
+
+    def filled(self, column: str) -> list[Any]:
+        """The cells of the column of images.
+
+        Raises:
+            DataError: an empty one, by line.
+        """
+        values = self.cells[column]
+        for i, value in enumerate(values):
+            if value is None:
+                raise DataError(f"{self.where(i, column)} is empty: give the path of an image")
+        return values
+
+    def array(self, columns: Sequence[str]) -> np.ndarray:
+        """Objects (N, C) of columns; None where a cell is empty."""
+        cells = np.empty((len(self), len(columns)), object)
+        for j, column in enumerate(columns):
+            cells[:, j] = self.cells[column]
+        return cells
+
+
+def header(file: Path) -> list[str]:
+    """The names of the columns of a table.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return _parquet_header(file) if file.suffix.lower() == ".parquet" else _reading_csv(file, _csv_header)
+
+
+def read_table(file: Path, wanted: Sequence[str], split: str | None = None) -> Table:
+    """Columns of a UTF-8 `.csv` or `.tsv` with a header, or of a `.parquet` file.
+
+    Args:
+        file: the table.
+        wanted: the names of the columns.
+        split: of one more, if it is there.
+
+    Raises:
+        DataError: it cannot be read, or a column is not there, or twice.
+    """
+    read = _parquet if file.suffix.lower() == ".parquet" else _csv
+    return read(file, wanted, split)
+
+
+def _csv(file: Path, wanted: Sequence[str], split: str | None) -> Table:
+    return _reading_csv(file, lambda reader: _csv_cells(file, reader, wanted, split))
+
+
+def _reading_csv(file: Path, read: Callable[[Any], T]) -> T:
+    """What `read` makes of the rows of a file.
+
+    Raises:
+        DataError: no plain file, not UTF-8, or not CSV.
+    """
+    if not file.is_file():
+        raise DataError(f"{file} is no plain file: give a table")
+    delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+    reader: Any = None
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:  # Excel begins a file with a byte order mark
+            reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
+            return read(reader)
+    except csv.Error as error:
+        raise DataError(f"{file} line {reader.line_num}: not valid CSV: {error}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{file} is not UTF-8 (byte {_first_bad_byte(file)}): save it as UTF-8") from None
+
+
+def _csv_header(reader: Any) -> list[str]:
+    return next((fields for fields in reader if fields), [])
+
+
+def _csv_cells(file: Path, reader: Any, wanted: Sequence[str], split: str | None) -> Table:
+    header = _csv_header(reader)
+    chosen = _chosen(file, header, wanted, split)
+    places = [header.index(name) for name in chosen]
+    columns: list[list[str]] = [[] for _ in chosen]
+    lines, known, width = array("q"), dict[str, str](), len(header)
+    appends = [column.append for column in columns]
+    for fields in reader:
+        if len(fields) != width:
+            if not fields:
+                continue
+            raise DataError(
+                f"{file} line {reader.line_num}: {len(fields)} fields, but the header names {width} columns"
+            )
+        lines.append(reader.line_num)
+        appends[0](fields[places[0]])
+        for append, place in zip(appends[1:], places[1:], strict=True):
+            append(known.setdefault(fields[place], fields[place]))  # one object a text: labels are few
+    cells, empty = {}, {}
+    for name, column in zip(chosen, columns, strict=True):
+        absent = {text for text in set(column) if is_empty(text)}
+        cells[name] = [None if text in absent else text for text in column] if absent else column
+        empty[name] = absent
+    return Table(file, cells, lambda index: f"line {lines[index]}", empty)
+
+
+def _first_bad_byte(file: Path) -> int:
+    try:
+        file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return error.start
+    return 0
+
+
+def _parquet(file: Path, wanted: Sequence[str], split: str | None) -> Table:
+    chosen = _chosen(file, _parquet_header(file), wanted, split)
+    cells, empty = {}, {}
+    for name in chosen:  # one after the other: all of them at once would need twice the memory
+        column = _parquet_column(file, name)
+        empty[name] = {cell for cell in column if isinstance(cell, str) and is_empty(cell)}
+        cells[name] = [None if is_empty(cell) else cell for cell in column]
+        if name != wanted[0]:
+            known: dict[str, str] = {}  # one object a text
+            cells[name] = [known.setdefault(c, c) if isinstance(c, str) else c for c in cells[name]]
+    return Table(file, cells, lambda index: f"row {index + 1}", empty)
+
+
+def _parquet_column(file: Path, name: str) -> list[Any]:
+    return _reading_parquet(file, lambda parquet: parquet.read_table(file, columns=[name]).column(0).to_pylist())
+
+
+def _parquet_header(file: Path) -> list[str]:
+    return _reading_parquet(file, lambda parquet: list(parquet.read_schema(file).names))
+
+
+def _reading_parquet(file: Path, read: Callable[[Any], list[Any]]) -> list[Any]:
+    """What `read` makes of `pyarrow.parquet`.
+
+    Raises:
+        DataError: pyarrow is not there, or the file is damaged.
+    """
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise DataError(f'{file} needs pyarrow to be read: pip install "xfer-learn[parquet]"') from None
+    try:
+        return read(parquet)
+    except Exception as error:  # Arrow raises whatever damaged bytes lead it to
+        raise DataError(f"{file} is not a Parquet file: {error}") from None
+
+
+def _chosen(file: Path, header: Sequence[str], wanted: Sequence[str], split: str | None) -> tuple[str, ...]:
+    """The columns to read: those wanted, and that of the split if it is there.
+
+    Raises:
+        DataError: one is not there, or there twice.
+    """
+    chosen = tuple(dict.fromkeys([*wanted, *([split] if split is not None and split in header else [])]))
+    for column in chosen:
+        if column not in header:
+            raise DataError(f"{file} has no column {column!r}: its columns are {_quoted(header)}")
+        if header.count(column) > 1:
+            raise DataError(f"{file} has two columns {column!r}: rename one")
+    return chosen
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"

@@ -1,0 +1,1 @@
+"""Predictions for many images, written into a table that an interrupted process continues."""
