@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from xfer.cli import about, certify, compare, ensembles, evaluate, features, inspect, predict, train
+from xfer.cli import about, certify, compare, ensembles, evaluate, features, inspect, predict, push, train
 from xfer.runtime.version import __version__
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ for command in (
     predict.predict,
     ensembles.ensemble,
     ensembles.soup,
+    push.push,
     compare.compare,
     certify.parity,
     about.models,

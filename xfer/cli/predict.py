@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 @guarded
 def predict(
-    model: Annotated[str, typer.Argument(help="folder of a run, or an architecture with its ImageNet head")],
+    model: Annotated[str, typer.Argument(help="folder of a run, hf://owner/repo, or an architecture (ImageNet head)")],
     images: Annotated[list[str], typer.Argument(help="image files, or folders of them")],
     backend: Backend = None,
-    weights: Annotated[str, typer.Option(help="for an architecture: 'imagenet', an entry or a path")] = "imagenet",
+    weights: Annotated[
+        str, typer.Option(help="for an architecture: 'imagenet', an entry, a path, or hf://owner/repo")
+    ] = "imagenet",
     device: Device = "auto",
     top: Annotated[int, typer.Option(help="how many classes to list", min=1)] = 5,
     tta: Tta = "none",

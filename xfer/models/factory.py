@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xfer.checkpoints.checkpoint import Checkpoint, is_checkpoint, open_checkpoint
+from xfer.checkpoints.checkpoint import Checkpoint, hub_run, is_checkpoint, open_checkpoint
 from xfer.data.columns import Columns
 from xfer.errors import CheckpointError, UnknownNameError, UsageError, WeightsError
 from xfer.models.backend import Backend, any_backend
@@ -22,6 +22,7 @@ from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Decoding, MissingPixels, Preprocessing
 from xfer.specs.tasks import Task, output_names
 from xfer.weights import read_weights, resolve, without_prefix
+from xfer.weights.hub import HubAddress, WeightsSource, is_hub
 from xfer.zoo import Card, cards, imagenet_classes, keras_card
 from xfer.zoo import card as find_card
 
@@ -50,13 +51,14 @@ def load(
     """A model, ready to predict, freeze and train.
 
     Args:
-        model: an architecture's name (`xfer models` lists them), or the folder of a run; of a folder with the name of
-            an architecture, "./name".
+        model: an architecture's name (`xfer models` lists them), or a run: its folder ("./name" where that has the name
+            of an architecture), or "hf://owner/repo[@revision]" for one that was pushed to the hub.
         backend: "torch", "tensorflow" (alias "keras"), another registered name, or a `Backend`. By default the run's
             own if it is installed, else the first that is.
         weights: "imagenet" (the best published), the name of a published entry ("IMAGENET1K_V1"), "package", a path
-            (`.safetensors`, `.pth`, a run), "keras" or the path of a `.h5` or `.keras` file for keras.applications'
-            network of that name, or None to start from seeded random weights. A run brings its own.
+            (`.safetensors`, `.pth`, a run), "hf://owner/repo[@revision][/file]" (`.safetensors` or a run on the hub),
+            "keras" or the path of a `.h5` or `.keras` file for keras.applications' network of that name, or None to
+            start from seeded random weights. A run brings its own.
         classes: names or a number, for a new head with seeded weights; None keeps the head that the weights have
             (ImageNet's 1,000 classes, or the run's).
         head: the new head's shape; linear by default. `Head.sklearn(estimator)` is one of scikit-learn's classifiers.
@@ -85,21 +87,21 @@ def load(
     """
     new = _new_head(classes, head, tuple(tasks), columns, seed)
     given = _Given(device, precision, image_size, missing_pixels, decode, dropout, compile, deterministic, seed)
-    if not is_architecture(model) and is_checkpoint(model):
+    if is_hub(model) or (not is_architecture(model) and is_checkpoint(model)):
         return _load_run(open_checkpoint(model), backend, new, given)
     if isinstance(model, Path) or "/" in model or model.startswith("~"):
         raise UsageError(f"{str(model)!r} is no run: expected a folder with a manifest.json, or a model's name")
     card = find_card(model)
-    if weights == "keras" or str(weights).endswith((".h5", ".hdf5", ".keras")):
+    if weights == "keras" or (str(weights).endswith((".h5", ".hdf5", ".keras")) and not is_hub(weights)):
         card, weights = keras_card(model), "imagenet" if weights == "keras" else weights
     engine = any_backend(backend)
     named = ("imagenet", "package", None, *(entry.name for entry in card.weights))
-    run = open_checkpoint(weights) if weights not in named and is_checkpoint(weights) else None  # type: ignore[arg-type]
+    run = _run_of(weights) if weights not in named else None
     if run is not None:
         if run.manifest.model != card.name:
             raise WeightsError(f"{run.path} holds a {run.manifest.model}, not a {card.name}: load it by that name")
         return _load_run(run, engine, new, given)
-    arrays, preprocessing = _backbone(card, weights, image_size)
+    arrays, preprocessing, source = _backbone(card, weights, image_size)
     on = engine.resolve_device(device)
     spec = ModelSpec(
         card=card,
@@ -116,7 +118,15 @@ def load(
         spec = new.on(spec)
     ready = _ready(engine, spec, arrays, str(weights), new, seed)
     ready.undecided = precision in (None, "auto") and engine.fast_bf16(spec)
+    ready.source = source
     return ready
+
+
+def _run_of(weights: str | Path | None) -> Checkpoint | None:
+    """The run that weights are taken from, where they are no file."""
+    if isinstance(weights, str) and is_hub(weights):
+        return hub_run(weights) if HubAddress.parse(weights).file is None else None
+    return open_checkpoint(weights) if weights is not None and is_checkpoint(weights) else None
 
 
 def is_architecture(model: str | Path) -> bool:
@@ -214,6 +224,7 @@ def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | No
         spec = replace(spec, precision="fp32")
     model = _ready(engine, spec, arrays, str(run.path), new, given.seed)
     model.undecided = (given.precision or manifest.precision) == "auto" and fast
+    model.source = run.source
     if new is None:
         model.columns, model.decision, model.estimator = run.columns(), manifest.decision, run.estimator()
         model.freezer.restore(name for name in manifest.trainable if name in model.shapes())
@@ -278,10 +289,10 @@ def _with_auxiliary(
 
 def _backbone(
     card: Card, weights: str | Path | None, size: int | None
-) -> tuple[dict[str, np.ndarray] | None, Preprocessing]:
-    """Tensors by canonical name and the preprocessing they were trained for; None to draw them."""
+) -> tuple[dict[str, np.ndarray] | None, Preprocessing, WeightsSource | None]:
+    """Tensors by canonical name, None to draw them; the preprocessing they were trained for; their file on the hub."""
     if weights is None:
-        return None, card.preprocessing
+        return None, card.preprocessing, None
 
     found = resolve(weights, card.weights, model=card.name)
     preprocessing = card.preprocessing_for(found.entry.name if found.entry else "")
@@ -290,10 +301,10 @@ def _backbone(
             f"the weights {found.entry.name} of {card.name} work at {preprocessing.size} pixels, not at {size}: "
             "leave image_size out, or give weights=None"
         )
-    arrays = read_weights(found.path)
+    arrays = read_weights(found.path, safetensors=found.source is not None)
     if found.entry is None and not any("/" in name for name in arrays):
         arrays = without_prefix(arrays, lambda name: card.has(card.rename(name) if card.rename else name))
-    return card.canonical(arrays), preprocessing
+    return card.canonical(arrays), preprocessing, found.source
 
 
 def _initial_classes(card: Card, arrays: dict[str, np.ndarray] | None) -> tuple[str, ...]:

@@ -40,7 +40,9 @@ class ModelSettings(Settings):
     """Which network, with which weights and head, on which device."""
 
     model: str = option("efficientnet_lite0", "architecture; `xfer models` lists them", panel="common")
-    weights: str = option("imagenet", "'imagenet', a published entry, a path, or 'none'", panel="model")
+    weights: str = option(
+        "imagenet", "'imagenet', a published entry, a path, hf://owner/repo, or 'none'", panel="model"
+    )
     backend: str | None = option(
         None, "'torch' or 'tensorflow' (alias 'keras'); default: the first that is installed", panel="common"
     )

@@ -17,10 +17,14 @@ from xfer.weights.tensors import read_safetensors
 _HEAD = 512
 
 
-def read_weights(path: str | Path) -> dict[str, np.ndarray]:
+def read_weights(path: str | Path, *, safetensors: bool = False) -> dict[str, np.ndarray]:
     """The tensors of a `.safetensors`, `.pth`, `.h5` or `.keras` file by name; for the last two see `read_h5`.
 
     Nothing in a file is executed or imported, and memory is bounded by a small multiple of its size.
+
+    Args:
+        path: the file.
+        safetensors: refuse the other formats.
 
     Returns:
         Arrays of their own memory; bfloat16 is widened to float32.
@@ -36,19 +40,19 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise WeightsError(f"{path} is no plain file: give a .safetensors, .pth or .h5 file")
     try:
-        return _read(path)
+        return _read(path, safetensors)
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
     except MemoryError:
         raise WeightsError(f"{path} does not fit into memory: it has {path.stat().st_size:,} bytes") from None
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path, safetensors: bool) -> dict[str, np.ndarray]:
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if not head:
         raise WeightsError(f"{path} is empty: download it again")
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
+    if safetensors or (head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32):
         try:
             with path.open("rb") as file:
                 return read_safetensors(file, path.stat().st_size)

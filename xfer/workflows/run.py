@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xfer.checkpoints.checkpoint import Checkpoint
+from xfer.checkpoints.manifest import METRICS
 from xfer.checkpoints.rotation import FOLDER, Checkpoints
 from xfer.data import Data
 from xfer.data.trained_on import contents
@@ -24,7 +25,7 @@ from xfer.training.callback import Callback
 from xfer.training.tensorboard import TensorBoard
 from xfer.training.trainer import Trainer
 from xfer.workflows.phases import train_phases
-from xfer.workflows.results import METRICS, PREDICTIONS, Result, metrics_of, writable
+from xfer.workflows.results import PREDICTIONS, Result, metrics_of, writable
 from xfer.workflows.resume import Clock, check_data, fingerprints, interrupted, resumable, say_position
 from xfer.workflows.setup import check_run, model_of, read_data
 
