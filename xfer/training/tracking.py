@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -104,7 +105,8 @@ class Tracker(Callback, ABC):
     def _lose(self, reason: str) -> None:
         if not self.lost:
             self.lost = True
-            print(f"{self.name} fails ({reason}): the run goes on without it", file=sys.stderr, flush=True)
+            shown = re.sub(r"//[^/@\s]+@", "//***@", reason)  # a password in an address
+            print(f"{self.name} fails ({shown}): the run goes on without it", file=sys.stderr, flush=True)
 
     # What a tracker implements.
 

@@ -42,13 +42,13 @@ class WandB(Tracker):
             online = (self.mode or os.environ.get("WANDB_MODE", "online")) == "online"
             if online and not wandb.login(prompt=False):
                 raise UsageError("nobody is logged in: run `wandb login`, or set WANDB_MODE=offline")
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)  # else it takes another one
             settings = wandb.Settings(console="off", silent=True)
             self._run = wandb.init(
                 project=self.project or os.environ.get("WANDB_PROJECT") or "xfer",
                 id=run,
                 resume="allow",
-                dir=folder,
+                dir=folder if self.folder else folder.parent,  # it makes one of its name in there
                 config=dict(config),
                 mode=self.mode,
                 settings=settings,

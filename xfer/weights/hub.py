@@ -31,7 +31,7 @@ _REPO = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 _ADDRESS = re.compile(rf"{SCHEME}({_REPO})(?:@(refs/(?:pr|convert)/[^/]+|[^/]+))?(?:/(.+))?", re.ASCII)
 _FILE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _OTHER_KINDS = ("datasets", "spaces", "buckets", "kernels")
-_LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
+_LOG_IN = "log in (`hf auth login`, or HF_TOKEN)"
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def errors(address: HubAddress) -> Iterator[None]:
         raise WeightsError(f"{repo} is gated: accept its terms at {endpoint()}/{address.repo}, and {_LOG_IN}") from None
     except theirs.RepositoryNotFoundError:
         raise WeightsError(
-            f"{repo} is not on {endpoint()}, or is private: check the name, or {_LOG_IN} of somebody who may read it"
+            f"{repo} is not on {endpoint()}, or is private: check the name, or {_LOG_IN} as somebody who may read it"
         ) from None
     except theirs.RevisionNotFoundError:
         raise WeightsError(f"{repo} has no revision {revision!r}: give a branch, a tag or a commit") from None
@@ -234,7 +234,7 @@ def _refusal(error: Any) -> str:
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if status in (401, 403):
-        return f"{endpoint()} refuses with {status}: {_LOG_IN} of somebody who may do this"
+        return f"{endpoint()} refuses with {status}: {_LOG_IN} as somebody who may do this"
     if status is not None:
         return f"{endpoint()} answers {status}: {getattr(error, 'server_message', None) or first_line(error)}"
     return f"the connection to {endpoint()} broke ({type(error).__name__}): run again"

@@ -181,9 +181,9 @@ def test_what_is_refused_is_one_line_and_names_no_token(hub, run, monkeypatch, c
         assert OWNER not in shown
         assert READER not in shown
 
-    refused(WeightsError, r"refuses with 401: log in with `hf auth login` or set HF_TOKEN")
+    refused(WeightsError, r"refuses with 401: log in \(`hf auth login`, or HF_TOKEN\)")
     monkeypatch.setenv("HF_TOKEN", READER)
-    refused(WeightsError, "refuses with 403: log in .* of somebody who may do this")
+    refused(WeightsError, "refuses with 403: log in .* as somebody who may do this")
     hub.reject = "license: gpl-9"
     refused(UsageError, r'"license" must be one of \[apache-2.0', token=OWNER, license="gpl-9")
     for repo in ("net", "me/net/file", "hf://me/net@main", "me/n et"):

@@ -68,12 +68,21 @@ def wandb_records(path):
     return found
 
 
+def finished_records(path):
+    """The records of a run that has ended, which its service writes a moment later."""
+    until = time.monotonic() + 60
+    while not any(record.WhichOneof("record_type") == "exit" for record in wandb_records(path)):
+        assert time.monotonic() < until, f"{path} is not finished"
+        time.sleep(0.05)
+    return wandb_records(path)
+
+
 def wandb_runs(folder):
     """Id, configuration, rows of the history and the summary of each offline run in a folder, the oldest first."""
     found = []
-    for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime):
+    for path in sorted(folder.glob("offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime):
         identity, config, rows, summary = None, {}, [], {}
-        for record in wandb_records(path):
+        for record in finished_records(path):
             kind = record.WhichOneof("record_type")
             if kind == "run":
                 identity = record.run.run_id
@@ -172,7 +181,7 @@ class Fake(Tracker):
     def call(self, what, value=None):
         self.seen.append((what, value))
         if what == self.fails:
-            raise ConnectionError(f"the server of {what} is gone\nand more lines")
+            raise ConnectionError(f"https://me:secret@host of {what} is gone\nand more lines")
         if what == self.waits:
             Event().wait(30)
 
@@ -199,7 +208,7 @@ def test_a_tracker_that_fails_is_one_line_and_changes_nothing(model, data, what,
     fake = Fake(fails=what)
     trainer = weights_of(model, data, callbacks=[fake])
     fake.finish({}, 2)
-    assert capsys.readouterr().err == (f"fake fails (the server of {what} is gone): the run goes on without it\n")
+    assert capsys.readouterr().err == (f"fake fails (https://***@host of {what} is gone): the run goes on without it\n")
     assert len(trainer.history) == 2
     called = [name for name, _ in fake.seen]
     assert called == ["begin", "log", "log", "end"][: 1 + ["begin", "log", "log", "end"].index(what)]

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import subprocess
 import sys
 
 import numpy as np
@@ -327,6 +328,24 @@ def test_without_huggingface_hub(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UsageError, match=r'pip install "xfer-learn\[hub\]"'):
         load("hf://me/run")
+
+
+def test_the_cache_is_that_of_huggingface_hub():
+    code = """
+import importlib, os
+from huggingface_hub import constants
+from xfer.runtime.paths import hub_cache
+names = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
+for given in ({}, {"HF_HOME": "/a"}, {"HF_HUB_CACHE": "/b"}, {"HF_HOME": "/a", "HF_HUB_CACHE": "$HOME/b"},
+              {"HUGGINGFACE_HUB_CACHE": "/c"}, {"XDG_CACHE_HOME": "/d"}, {"HF_HOME": "~/e"}):
+    for name in names:
+        os.environ.pop(name, None)
+    os.environ.update(given)
+    importlib.reload(constants)
+    assert str(hub_cache()) == constants.HF_HUB_CACHE, given
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_token_is_sent_to_another_host(hub, run, monkeypatch):
