@@ -18,11 +18,10 @@ class TensorBoard(Tracker):
     def __init__(self, folder: str | Path | None = None) -> None:
         super().__init__(folder)
         self._writer: Any = None
+        self._files = 0
 
     def begin(self, run: str | None, config: Mapping[str, Any], folder: Path) -> str:
-        from tensorboardX import SummaryWriter
-
-        self._writer = SummaryWriter(str(folder))
+        self._open(folder)
         if run is None:
             lines = "\n".join(f"    {name}: {value}" for name, value in config.items())  # indented: code in Markdown
             self._writer.add_text("config", lines)
@@ -33,8 +32,16 @@ class TensorBoard(Tracker):
             self._writer.add_scalar(name, value, epoch)
 
     def pause(self, *, finished: bool) -> None:
-        self._writer.close()  # waits until all is written; what follows goes into another file
+        self._writer.close()  # waits until all is written
 
     def end(self, metrics: Mapping[str, float], epoch: int) -> None:
+        self._open(Path(self._writer.logdir))
         self.log(metrics, epoch)
         self._writer.close()
+
+    def _open(self, folder: Path) -> None:
+        """A file of its own: names have the second, and what is opened twice in one would be overwritten."""
+        from tensorboardX import SummaryWriter
+
+        self._files += 1
+        self._writer = SummaryWriter(str(folder), filename_suffix=f".{self._files}")

@@ -7,6 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
@@ -69,6 +70,10 @@ class Tracker(Callback, ABC):
 
     def _begin(self, trainer: TrainerView) -> None:
         self._begun = True
+        try:
+            import_module(self.library)  # here, so that the seconds it takes do not count as those of its server
+        except Exception as error:
+            self._lose(first_line(error))
         ids = trainer.extra.setdefault(TRACKING, {})
         ids.setdefault(self.name, self.new_id())
         home = trainer.checkpoints.folder.parent if trainer.checkpoints else Path()

@@ -28,7 +28,7 @@ BACKEND = "xfer.testing:NumpyBackend"
 
 @pytest.fixture(autouse=True)
 def nobody_logged_in(monkeypatch, tmp_path):
-    monkeypatch.setattr(tracking, "PATIENCE", 60.0)
+    monkeypatch.setattr(tracking, "PATIENCE", 600.0)
     monkeypatch.setenv("WANDB_MODE", "offline")
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ALLOW_FILE_STORE", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
@@ -275,6 +275,16 @@ def test_what_is_not_installed_is_said_before_anything_is_read(name, kind, monke
     with pytest.raises(UsageError, match=message):
         train(RunSettings.of({"data": str(tmp_path / "nowhere"), "track": name, "out": str(tmp_path / "run")}))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_library_that_cannot_be_imported(model, data, capsys, tmp_path, monkeypatch):
+    (tmp_path / "brokenlibrary.py").write_text("raise RuntimeError('built for another Python')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(Fake, "library", "brokenlibrary")
+    fake = Fake()
+    weights_of(model, data, callbacks=[fake])
+    assert capsys.readouterr().err == "fake fails (built for another Python): the run goes on without it\n"
+    assert fake.seen == []
 
 
 def test_an_unknown_tracker(model):
