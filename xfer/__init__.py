@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from xfer.models.predictions import Prediction as Prediction
     from xfer.models.wrap import wrap as wrap
     from xfer.report.compare import compare as compare
+    from xfer.report.push import push as push
     from xfer.specs.class_weights import class_weights as class_weights
     from xfer.specs.class_weights import log_prior as log_prior
     from xfer.specs.head import Head as Head
@@ -83,6 +84,7 @@ _WHERE = {
     "log_prior": "xfer.specs.class_weights",
     "parity": "xfer.certify.run",
     "pseudo_label": "xfer.workflows.pseudo_labels",
+    "push": "xfer.report.push",
     "resample": "xfer.features.resample",
     "soup": "xfer.workflows.soup",
     "tune_thresholds": "xfer.evaluation.thresholds",

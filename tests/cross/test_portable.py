@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.suites.command_line import SMALL, document, xfer_command
+from tests.suites.hub import environment, serve
 
 OTHER = {"torch": "tensorflow", "tensorflow": "torch"}
 
@@ -45,6 +46,21 @@ def test_the_other_framework_gives_the_same_probabilities(run, tmp_path):
     )
     out = tmp_path / "p.npy"
     subprocess.run([sys.executable, "-c", code, run, OTHER[run.name], out], check=True)
+    np.testing.assert_allclose(np.load(out), probabilities(run / "predictions.csv"), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("run", ["torch", pytest.param("tensorflow", marks=pytest.mark.long)], indirect=True)
+def test_pushed_by_one_framework_and_loaded_from_the_hub_by_the_other(run, tmp_path):
+    with serve() as hub:
+        env = environment(hub, tmp_path / "huggingface")
+        pushed = document(xfer_command("push", run, "me/digits", "--private", "--license", "mit", "--json", env=env))
+        code = (
+            "import sys, numpy as np, xfer\n"
+            "model = xfer.load(sys.argv[1], backend=sys.argv[2])\n"
+            "np.save(sys.argv[3], model.predict_proba(xfer.data.digits().val.limit(60, 0)))"
+        )
+        out = tmp_path / "p.npy"
+        subprocess.run([sys.executable, "-c", code, pushed["address"], OTHER[run.name], out], check=True, env=env)
     np.testing.assert_allclose(np.load(out), probabilities(run / "predictions.csv"), rtol=1e-5, atol=1e-7)
 
 

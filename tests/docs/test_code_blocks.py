@@ -12,6 +12,7 @@ import pytest
 import typer
 from PIL import Image
 
+from tests.suites.hub import environment, serve
 from xfer.cli import with_default_epochs
 from xfer.cli.app import app
 
@@ -48,10 +49,13 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("page", [name for name, text in PAGES.items() if blocks(text, "python")])
 def test_python(page, folder):
-    """The blocks of a page, one after the other, in one program."""
+    """The blocks of a page, one after the other, in one program; the hub is one on loopback."""
     program = "\n".join(blocks(PAGES[page], "python"))
     (folder / "page.py").write_text(program)
-    done = subprocess.run([sys.executable, "page.py"], cwd=folder, capture_output=True, text=True, check=False)
+    with serve() as hub:
+        env = environment(hub, folder / "huggingface")
+        command = [sys.executable, "page.py"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
 
 

@@ -14,10 +14,10 @@ import xfer
 SMALL = ("--model", "tiny", "--weights", "none", "--image-size", "16", "--limit", "60", "--epochs", "1")
 
 
-def xfer_command(*arguments, cwd=None):
+def xfer_command(*arguments, cwd=None, env=None):
     """Run `xfer` in a process of its own."""
     command = [sys.executable, "-m", "xfer", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env)
 
 
 def document(result):

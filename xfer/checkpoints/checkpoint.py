@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,32 @@ import numpy as np
 from xfer.checkpoints.documents import read_document, validated
 from xfer.checkpoints.estimators import loads
 from xfer.checkpoints.fit_progress import FitProgress
-from xfer.checkpoints.manifest import FORMAT, MANIFEST, Manifest
+from xfer.checkpoints.manifest import FORMAT, MANIFEST, METRICS, Manifest
 from xfer.checkpoints.stored import read_stored, read_tensors
 from xfer.checkpoints.upgrade import upgraded
 from xfer.data.columns import Columns
-from xfer.errors import CheckpointError
+from xfer.errors import CheckpointError, UsageError
+from xfer.runtime import checksums
 from xfer.runtime.paths import expanded
 from xfer.specs.estimator import FittedEstimator
+from xfer.weights.hub import HubAddress, MissingFileError, WeightsSource, download, is_hub
+
+_STORED = re.compile(r"(model|columns|estimator)-[0-9a-f]{12}\.(safetensors|skops)")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint folder that was opened: its manifest is valid; tensors are read and verified when asked for."""
+    """A checkpoint folder that was opened: its manifest is valid; tensors are read and verified when asked for.
+
+    Args:
+        path: the folder.
+        manifest: what its manifest says.
+        source: the file on the hub that its weights, or those that the run began with, are.
+    """
 
     path: Path
     manifest: Manifest
+    source: WeightsSource | None = None
 
     def weights(self) -> dict[str, np.ndarray]:
         """All tensors of the model by canonical name."""
@@ -108,14 +120,48 @@ def is_checkpoint(path: str | Path) -> bool:
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Open a checkpoint folder.
+    """Open a checkpoint folder, or a run on the hub.
 
     Raises:
         CheckpointError: no manifest, a manifest that is damaged, of a newer format, or says what no run can be.
+        WeightsError: the hub cannot be reached, has no such repository, or refuses.
     """
-    folder = expanded(path)
+    if not is_hub(path):
+        return _opened(expanded(path))
+    found = hub_run(str(path))
+    if found is None:
+        raise CheckpointError(f"{path} is not an xfer run: it has no {MANIFEST}; push one with `xfer push`")
+    return found
+
+
+def hub_run(address: str) -> Checkpoint | None:
+    """The run at `hf://owner/repo[@revision]`, what `xfer.load` needs of it in the cache; None where there is no run.
+
+    Raises:
+        UsageError: the address of a file, or none. WeightsError, CheckpointError: as `open_checkpoint`.
+    """
+    at = HubAddress.parse(address)
+    if at.file is not None:
+        raise UsageError(f"{address} is a file: a run is a repository, hf://owner/repo[@revision]")
+    try:
+        manifest = download(replace(at, file=MANIFEST), limit=checksums.LIMIT)
+    except MissingFileError:
+        return None
+    opened, commit = _opened(manifest.path.parent), replace(at, revision=manifest.commit)
+    tensors = opened.manifest.tensors
+    for file in (tensors, opened.manifest.transformers, opened.manifest.estimator):
+        if file is not None:
+            if not _STORED.fullmatch(file.name):
+                raise CheckpointError(f"{address} is damaged: its manifest names {file.name[:80]!r}")
+            download(replace(commit, file=file.name))
+    with suppress(MissingFileError):
+        download(replace(commit, file=METRICS), limit=checksums.LIMIT)
+    return replace(opened, source=WeightsSource(at.repo, manifest.commit, tensors.name, tensors.sha256, at.revision))
+
+
+def _opened(folder: Path) -> Checkpoint:
     document = upgraded(read_document(folder / MANIFEST, FORMAT, "not an xfer run"))
     manifest = validated(Manifest, document, folder / MANIFEST)
     if not re.fullmatch(r"[\w.-]+", manifest.backend):  # "module:Class" would be imported
         raise CheckpointError(f"{folder / MANIFEST} is damaged: {manifest.backend[:40]!r} is no backend's name")
-    return Checkpoint(folder, manifest)
+    return Checkpoint(folder, manifest, manifest.source)

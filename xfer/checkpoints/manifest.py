@@ -12,10 +12,13 @@ from xfer.specs.loss import LossSpec
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Preprocessing
 from xfer.specs.tasks import Task
+from xfer.weights.hub import WeightsSource
 
 FORMAT = 3  # 1 had no checksum, 2 no settings of a trainer
 
 MANIFEST = "manifest.json"
+
+METRICS = "metrics.json"  # what a finished run has beside it
 
 
 @dataclass(frozen=True)
@@ -80,4 +83,5 @@ class Manifest:
     estimator: StoredFile | None = None
     progress: StoredFile | None = None
     callbacks: StoredFile | None = None
+    source: WeightsSource | None = None  # of the weights that the run began with, where they came from the hub
     extra: dict[str, Any] = field(default_factory=dict)

@@ -106,6 +106,7 @@ def _save(
         estimator=fitted,
         progress=position,
         callbacks=callbacks,
+        source=model.source,
     )
     write_atomically(folder / MANIFEST, checksums.with_checksum(asdict(manifest)))
     _remove_others(folder, {file.name for file in files})

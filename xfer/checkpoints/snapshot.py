@@ -15,6 +15,7 @@ from xfer.specs.head import Head
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Preprocessing
 from xfer.specs.tasks import Task
+from xfer.weights.hub import WeightsSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class ModelSnapshot:
         decision: temperature and thresholds.
         transformer: the transformer of the columns, if they have names.
         estimator: the scikit-learn estimator that is the head, if one is.
+        source: the file on the hub that its weights were loaded from, if they were.
     """
 
     name: str
@@ -54,3 +56,4 @@ class ModelSnapshot:
     decision: Decision
     transformer: Columns | None
     estimator: FittedEstimator | None
+    source: WeightsSource | None

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from xfer.cli import about, certify, compare, ensembles, evaluate, export, features, inspect, predict, train
+from xfer.cli import about, certify, compare, ensembles, evaluate, export, features, inspect, predict, push, train
 from xfer.runtime.version import __version__
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ for command in (
     export.export,
     ensembles.ensemble,
     ensembles.soup,
+    push.push,
     compare.compare,
     certify.parity,
     about.models,

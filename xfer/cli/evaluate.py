@@ -9,14 +9,14 @@ import typer
 
 from xfer.cli.arguments import Backend, Device, OnBad, Split, Tta
 from xfer.cli.guard import guarded, print_json, quiet_stdout, show
-from xfer.cli.models import backend_names, metrics_table, open_model, table_options
+from xfer.cli.models import backend_names, local_run, metrics_table, open_model, table_options
 from xfer.cli.options import Config, Json, checked, require_data
 from xfer.workflows.config import read_toml
 
 
 @guarded
 def evaluate(
-    run: Annotated[str, typer.Argument(help="folder of a run")],
+    run: Annotated[str, typer.Argument(help="folder of a run, or hf://owner/repo")],
     data: Annotated[str | None, typer.Argument(help="folder, manifest, or 'digits'")] = None,
     split: Split = None,
     backend: Backend = None,
@@ -43,6 +43,7 @@ def evaluate(
         if out is not None:
             require_plots()
             writable(out)
+        run = local_run(run)
         model = open_model(run, backend or settings.get("backend"), device)
         described = checked(settings, data=data, on_bad=on_bad, cache=cache, **table_options(model))
         source, which = judged_data(described, run, split)

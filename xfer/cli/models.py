@@ -24,6 +24,14 @@ def open_model(run: str, backend: str | None, device: str, weights: str = "image
     return load(run, backend=backend, weights=weights, device=device)
 
 
+def local_run(run: str) -> str:
+    """The folder of a run; of one on the hub, that in the cache, into which it is downloaded."""
+    from xfer.checkpoints.checkpoint import open_checkpoint
+    from xfer.weights.hub import is_hub
+
+    return str(open_checkpoint(run).path) if is_hub(run) else run
+
+
 def table_options(model: BaseModel | Ensemble) -> dict[str, Any]:
     """The options with which a table must be read if the model uses columns or has several tasks."""
     spec = getattr(model, "spec", None)

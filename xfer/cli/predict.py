@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
 @guarded
 def predict(
-    model: Annotated[str, typer.Argument(help="folder of a run, or an architecture with its ImageNet head")],
+    model: Annotated[str, typer.Argument(help="folder of a run, hf://owner/repo, or an architecture (ImageNet head)")],
     images: Annotated[
         list[str],
         typer.Argument(help="image files, folders, tables (.csv, .tsv, .parquet), or text files with a path a line"),
     ],
     backend: Backend = None,
-    weights: Annotated[str, typer.Option(help="for an architecture: 'imagenet', an entry or a path")] = "imagenet",
+    weights: Annotated[
+        str, typer.Option(help="for an architecture: 'imagenet', an entry, a path, or hf://owner/repo")
+    ] = "imagenet",
     device: Device = "auto",
     top: Annotated[int, typer.Option(help="how many classes to list", min=1)] = 5,
     tta: Tta = "none",

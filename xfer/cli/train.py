@@ -74,8 +74,8 @@ def train(
 
 
 def _train_on_ray(settings: RunSettings, processes: int, resume: bool, json: bool) -> None:
+    from xfer.checkpoints.manifest import METRICS
     from xfer.workflows.ray import train_on_ray
-    from xfer.workflows.results import METRICS
 
     with quiet_stdout():
         out = train_on_ray(settings, processes, resume=resume)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from xfer.data import Skipped
 from xfer.errors import UsageError
 from xfer.evaluation import significance
 from xfer.evaluation.class_report import ClassScores, per_class
+from xfer.evaluation.confusion import FROM_COUNTS
 from xfer.evaluation.metrics import METRICS, compute, confusion_matrix, metric
 from xfer.evaluation.predictions import Predictions
 from xfer.evaluation.reliability import BINS, Reliability, reliability
@@ -97,14 +98,22 @@ class Evaluation:
             UnknownNameError: there is no such metric. UsageError: it is undefined, or an argument cannot be.
         """
         self.metric(name)
-        score = metric(name).compute
         return significance.bootstrap(
-            lambda chosen: score(self.predictions.take(chosen)),
+            self._resampled(name),
             len(self.labels),
             level=level,
             resamples=resamples,
             seed=seed,
         )
+
+    def _resampled(self, name: str) -> Callable[[np.ndarray], float | None]:
+        """A metric of some of the images, from counts where they decide it, which is faster."""
+        if name not in FROM_COUNTS:
+            score = metric(name).compute
+            return lambda chosen: score(self.predictions.take(chosen))
+        count = len(self.classes)
+        cells = self.labels * count + self.predicted
+        return lambda chosen: FROM_COUNTS[name](np.bincount(cells[chosen], minlength=count**2).reshape(count, count))
 
     def mcnemar(self, other: Evaluation) -> McNemar:
         """Whether two models are right equally often: McNemar's test on the same images, in the same order.

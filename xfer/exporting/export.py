@@ -26,6 +26,7 @@ from xfer.models.factory import load
 from xfer.models.network import WRAPPED
 from xfer.runtime.paths import expanded
 from xfer.specs.exported import ExportJob, ExportPrecision, outputs_of
+from xfer.weights.hub import is_hub
 from xfer.workflows.ensemble import Ensemble
 from xfer.workflows.ensemble_files import is_ensemble
 
@@ -96,8 +97,9 @@ def export(
         raise UsageError(f"--to {to} is written in {', '.join(format.precisions)}, not in {precision}")
     run = None if isinstance(model, BaseModel) else _run(model)
     target = format.file(expanded(path))
-    original = load(run, backend=backend, device="cpu", precision="fp32") if run else model
-    assert isinstance(original, BaseModel)
+    original = model
+    if not isinstance(original, BaseModel):
+        original = load(original, backend=backend, device="cpu", precision="fp32")
     _check(original, format)
     writer = _writer(original, format, backend)
     format.check_installed(writer)
@@ -134,10 +136,12 @@ def export(
     return result
 
 
-def _run(model: Any) -> Path:
-    """The folder of a run."""
+def _run(model: Any) -> Path | None:
+    """The folder of a run; None for a run on the hub, whose images are elsewhere."""
     if isinstance(model, Ensemble) or (isinstance(model, (str, Path)) and is_ensemble(model)):
         raise UsageError("an ensemble is of several models: export its members one by one")
+    if is_hub(model):
+        return None
     if not isinstance(model, (str, Path)) or not is_checkpoint(model):
         raise UsageError(f"{str(model)!r} is no run: expected a folder with a manifest.json, or a model")
     return expanded(model)

@@ -183,6 +183,20 @@ class BaseModel(Network, Predictor):
         context.on_main_process(lambda: save(self.snapshot(), path), "save")
         return expanded(path)
 
+    def push(self, repo: str, **options: Any) -> str:
+        """Write the model and a model card into a repository of the Hugging Face Hub; see `xfer.report.push`.
+
+        Args:
+            repo: "owner/name"; made if it is not there.
+            options: `evaluation`, `license`, `private`, `token`, `revision`, `message`, as `xfer.report.push.push`.
+
+        Returns:
+            `hf://owner/name@<commit>`, which `xfer.load` takes.
+        """
+        from xfer.report.push import push
+
+        return push(self, repo, **options)
+
     def snapshot(self) -> ModelSnapshot:
         """Everything that a checkpoint stores of the model; the tensors are copies."""
         return ModelSnapshot(
@@ -201,6 +215,7 @@ class BaseModel(Network, Predictor):
             decision=self.decision,
             transformer=self.columns,
             estimator=self.estimator if isinstance(self.estimator, FittedEstimator) else None,
+            source=self.source,
         )
 
     def _logits_of(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xfer.checkpoints.checkpoint import Checkpoint, is_checkpoint, open_checkpoint
+from xfer.checkpoints.checkpoint import Checkpoint, hub_run, is_checkpoint, open_checkpoint
 from xfer.data.columns import Columns
 from xfer.errors import CheckpointError, UnknownNameError, UsageError, WeightsError
 from xfer.models import pretrained
@@ -23,6 +23,7 @@ from xfer.specs.names import class_names
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Decoding, MissingPixels, Preprocessing
 from xfer.specs.tasks import Task, output_names
+from xfer.weights.hub import HubAddress, is_hub
 from xfer.zoo import card as find_card
 from xfer.zoo import cards, keras_card
 
@@ -51,14 +52,15 @@ def load(
     """A model, ready to predict, freeze and train.
 
     Args:
-        model: an architecture's name (`xfer models` lists them), or the folder of a run; of a folder with the name of
-            an architecture, "./name".
+        model: an architecture's name (`xfer models` lists them), or a run: its folder ("./name" where that has the name
+            of an architecture), or "hf://owner/repo[@revision]" for one that was pushed to the hub.
         backend: "torch", "tensorflow" (alias "keras"), another registered name, or a `Backend`. By default the run's
             own if it is installed, else the first that is.
         weights: "imagenet" (the best published), the name of a published entry ("IMAGENET1K_V1"), "package", a path
             (a run, `.safetensors` and its index, `.pth`, `.ckpt`, `.h5`, `.keras`; "x.pth#model" chooses a state dict
-            or a prefix of names, see docs/concepts.md), "keras" for what Keras publishes of that name, or None to start
-            from seeded random weights. Files of keras.applications give its network. A run brings its own.
+            or a prefix of names, see docs/concepts.md), "hf://owner/repo[@revision][/file]" (`.safetensors` or a run on
+            the hub), "keras" for what Keras publishes of that name, or None to start from seeded random weights. Files
+            of keras.applications give its network. A run brings its own.
         classes: names or a number, for a new head with seeded weights; None keeps the head that the weights have
             (ImageNet's 1,000 classes, or the run's).
         head: the new head's shape; linear by default. `Head.sklearn(estimator)` is one of scikit-learn's classifiers.
@@ -87,7 +89,7 @@ def load(
     """
     new = _new_head(classes, head, tuple(tasks), columns, seed)
     given = _Given(device, precision, image_size, missing_pixels, decode, dropout, compile, deterministic, seed)
-    if not is_architecture(model) and is_checkpoint(model):
+    if is_hub(model) or (not is_architecture(model) and is_checkpoint(model)):
         return _load_run(open_checkpoint(model), backend, new, given)
     if isinstance(model, Path) or "/" in model or model.startswith("~"):
         raise UsageError(f"{str(model)!r} is no run: expected a folder with a manifest.json, or a model's name")
@@ -96,7 +98,7 @@ def load(
         card, weights = keras_card(model), "imagenet"
     engine = any_backend(backend)
     named = ("imagenet", "package", None, *(entry.name for entry in card.weights))
-    run = open_checkpoint(weights) if weights not in named and is_checkpoint(weights) else None  # type: ignore[arg-type]
+    run = _run_of(weights) if weights not in named else None
     if run is not None:
         if run.manifest.model != card.name:
             raise WeightsError(f"{run.path} holds a {run.manifest.model}, not a {card.name}: load it by that name")
@@ -119,7 +121,15 @@ def load(
         spec = new.on(spec)
     ready = _ready(engine, spec, found, new, seed)
     ready.undecided = precision in (None, "auto") and engine.fast_bf16(spec)
+    ready.source = found.origin if found else None
     return ready
+
+
+def _run_of(weights: str | Path | None) -> Checkpoint | None:
+    """The run that weights are taken from, where they are no file."""
+    if isinstance(weights, str) and is_hub(weights):
+        return hub_run(weights) if HubAddress.parse(weights).file is None else None
+    return open_checkpoint(weights) if weights is not None and is_checkpoint(weights) else None
 
 
 def is_architecture(model: str | Path) -> bool:
@@ -223,6 +233,7 @@ def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | No
     held = Pretrained(spec.card, arrays, spec.preprocessing, str(run.path))
     model = _ready(engine, spec, held, new, given.seed)
     model.undecided = (given.precision or manifest.precision) == "auto" and fast
+    model.source = run.source
     if new is None:
         model.columns, model.decision, model.estimator = run.columns(), manifest.decision, run.estimator()
         model.freezer.restore(name for name in manifest.trainable if name in model.shapes())

@@ -25,6 +25,7 @@ from xfer.specs.estimator import FittedEstimator
 from xfer.specs.head import EstimatorHead
 from xfer.specs.inputs import Inputs, check_images, head_inputs
 from xfer.specs.precision import Precision
+from xfer.weights.hub import WeightsSource
 from xfer.zoo.card import Card
 
 STATISTICS = (".running_mean", ".running_var")
@@ -53,6 +54,7 @@ class Network(ABC):
         new_heads: how often the head was replaced; state of the optimizer belongs to one head.
         digests: SHA-256 of what is frozen, from when the freeze plan was made.
         trained_on: the images that it was trained on in this process.
+        source: the file on the hub that its weights were loaded from, if they were.
     """
 
     native: Any
@@ -68,6 +70,7 @@ class Network(ABC):
         self.generation = self.new_heads = 0
         self.digests: dict[str, bytes] = {}
         self.trained_on = TrainedOn()
+        self.source: WeightsSource | None = None
         self._lock, self._process = threading.RLock(), os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from xfer.specs.initialization import initial_weights
 from xfer.specs.names import class_names
 from xfer.specs.preprocessing import Preprocessing
 from xfer.weights import beside, by_children, fit, read_weights, resolve, without_prefix
+from xfer.weights.hub import WeightsSource
 from xfer.zoo import Card, imagenet_classes
 from xfer.zoo import card as find_card
 from xfer.zoo.foreign import conflict
@@ -35,6 +37,7 @@ class Pretrained:
         preprocessing: of the images.
         source: for messages.
         raw: as a user's file has them; nothing for what xfer or a publisher has written.
+        origin: the file on the hub, if it is from there.
     """
 
     card: Card
@@ -42,6 +45,7 @@ class Pretrained:
     preprocessing: Preprocessing
     source: str
     raw: Mapping[str, np.ndarray] = field(default_factory=dict)
+    origin: WeightsSource | None = None
 
 
 def read(card: Card, weights: str | Path | None, size: int | None) -> Pretrained | None:
@@ -60,7 +64,8 @@ def read(card: Card, weights: str | Path | None, size: int | None) -> Pretrained
         return None
     found = resolve(weights, card.weights, model=card.name)
     if found.entry is None:
-        return _of_user(card, read_weights(found.path), str(weights))
+        raw = read_weights(found.path, safetensors=found.source is not None)
+        return replace(_of_user(card, raw, str(weights), beside(found.path)), origin=found.source)
     preprocessing = card.preprocessing_for(found.entry.name)
     if card.size_of_weights and size not in (None, preprocessing.size):
         raise UsageError(
@@ -112,8 +117,8 @@ def fitted(weights: Pretrained, model: BaseModel, new: str | None, seed: int) ->
     )
 
 
-def _of_user(card: Card, raw: dict[str, np.ndarray], source: str) -> Pretrained:
-    """A file with the names of any tool."""
+def _of_user(card: Card, raw: dict[str, np.ndarray], source: str, config: Mapping[str, Any]) -> Pretrained:
+    """A file with the names of any tool, and what a `config.json` beside it says."""
     if any("/" in name for name in raw):
         card, tensors = card_of_layers(card, raw)
         unknown = tuple(name for name in tensors if card.place_of(name) is None)
@@ -121,7 +126,7 @@ def _of_user(card: Card, raw: dict[str, np.ndarray], source: str) -> Pretrained:
             print(f"{source}: left out what {card.name} does not have: {_some(unknown)}", file=sys.stderr)
             tensors = {name: array for name, array in tensors.items() if name not in unknown}
         return Pretrained(card, tensors, card.preprocessing, source, raw)
-    if reason := conflict(card.family, beside(source)):
+    if reason := conflict(card.family, config):
         raise WeightsError(f"{source} does not fit {card.name}: {reason}")
     to = card.names(raw)
     inner = without_prefix(raw, lambda name: card.place_of(to(name)), len(card.block_names), source)

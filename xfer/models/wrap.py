@@ -130,7 +130,7 @@ def restore(model: BaseModel, run: Checkpoint) -> None:
         raise WeightsError(f"{run.path} has no tensor {missing[0]!r}: it is of another {model.name}")
     model.set_weights(arrays)
     model.freezer.restore(name for name in manifest.trainable if name in model.shapes())
-    model.decision, model.estimator = manifest.decision, run.estimator()
+    model.decision, model.estimator, model.source = manifest.decision, run.estimator(), run.source
 
 
 def newest(run: str | Path) -> Checkpoint:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xfer.errors import CheckpointError
+from xfer.runtime.paths import hub_cache
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -66,13 +67,16 @@ def sync_folder(folder: Path) -> None:
 def read_inside(folder: Path, name: str, limit: int | None = None) -> bytes:
     """The bytes of a file that lies in a folder itself, and not elsewhere by way of its name or of a link.
 
+    In the cache of huggingface_hub, where every file of a snapshot is a link, it may lie among the cache's blobs.
+
     Raises:
         CheckpointError: another place, no plain file, or more bytes than the limit. OSError: it cannot be read.
     """
     path = folder / name
     if not name or name in (".", "..") or any(character in name for character in "/\\:\0"):
         raise CheckpointError(f"{folder} names a file outside its folder: {name!r}")
-    if Path(os.path.realpath(path)).parent != Path(os.path.realpath(folder)):
+    real, home = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
+    if real.parent != home and not _is_blob(real, home):
         raise CheckpointError(f"{path} is a link that leads outside its folder: copy the file into it")
     # Without waiting for whoever might write into a pipe.
     with open(path, "rb", opener=lambda p, flags: os.open(p, flags | getattr(os, "O_NONBLOCK", 0))) as file:
@@ -86,3 +90,13 @@ def read_inside(folder: Path, name: str, limit: int | None = None) -> bytes:
         except MemoryError:
             raise CheckpointError(f"{path} has {about.st_size:,} bytes, which do not fit into memory") from None
     return content
+
+
+def _is_blob(file: Path, snapshot: Path) -> bool:
+    """Whether a folder is a snapshot in the hub's cache, and a file one of its blobs; both paths are real ones."""
+    cache = Path(os.path.realpath(hub_cache()))
+    if cache not in file.parents or cache not in snapshot.parents:
+        return False
+    repo, *rest = snapshot.relative_to(cache).parts
+    place = file.relative_to(cache).parts
+    return rest[:1] == ["snapshots"] and len(rest) > 1 and (place[0] == "blobs" or place[:2] == (repo, "blobs"))

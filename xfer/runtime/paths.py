@@ -16,6 +16,13 @@ def expanded(path: str | Path) -> Path:
     return Path(path)
 
 
+def hub_cache() -> Path:
+    """The folder of huggingface_hub's cache, by the same variables: `$HF_HUB_CACHE`, else `hub` in `$HF_HOME`."""
+    given = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return expanded(os.path.expandvars(given or Path(home, "hub")))
+
+
 def features_dir() -> Path:
     """The folder of the feature cache: `$XFER_FEATURES`, else `features` beside the downloaded weights."""
     given = os.environ.get("XFER_FEATURES")

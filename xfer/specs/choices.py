@@ -8,3 +8,4 @@ Imputer = Literal["mean", "median", "most_frequent", "knn", "iterative"]
 EstimatorName = Literal[
     "logistic-regression", "svm", "knn", "random-forest", "gradient-boosting", "adaboost", "bagging"
 ]
+TrackerName = Literal["tensorboard", "mlflow", "wandb"]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator
 
 from xfer.errors import UnknownNameError, UsageError
-from xfer.specs.choices import OnBad, Sampling
+from xfer.specs.choices import OnBad, Sampling, TrackerName
 from xfer.specs.class_weights import class_weights, log_prior
 from xfer.specs.loss import LossSpec
 from xfer.specs.optimizer import OptimizerName, OptimizerSpec
@@ -105,13 +105,20 @@ class TrainingSettings(Settings):
         None, "decoding threads; default: one for each core, at most 8", panel="hardware", ge=0, result=False
     )
 
+    track: tuple[TrackerName, ...] = option(
+        (),
+        "experiment trackers: 'tensorboard', 'mlflow', 'wandb', or several of them",
+        panel="checkpoints",
+        result=False,
+    )
+
     @field_validator("augment", "mix", "augment_minority", mode="before")
     @classmethod
     def _text(cls, value: object) -> object:
         """An `Augment` or `Mix` as the text that describes it."""
         return value if value is None or isinstance(value, str) else str(value)
 
-    _training_lists = field_validator("milestones", "betas", mode="before")(parts)
+    _training_lists = field_validator("milestones", "betas", "track", mode="before")(parts)
     _training_tables = field_validator("lr", "class_weights", mode="before")(pairs)
 
     @classmethod

@@ -14,6 +14,7 @@ from xfer.errors import CheckpointError, UsageError
 from xfer.models.base_model import BaseModel
 from xfer.specs.option import about
 from xfer.specs.training_settings import TrainingSettings
+from xfer.training.trackers import check_trackers
 
 S = TypeVar("S", bound=TrainingSettings)
 
@@ -44,11 +45,12 @@ def open_run(run: str | Path, settings: type[S], options: Mapping[str, Any]) -> 
 
 
 def check_settings(settings: TrainingSettings) -> None:
-    """Refuse augmentations, mixing, sizes and constants of the update that are invalid, before anything is read."""
+    """Refuse augmentations, mixing, sizes, constants and trackers that cannot be, before anything is read."""
     settings.optimizer_spec, settings.schedule_spec  # noqa: B018 - each checks its constants
     Augment.parse(settings.augment)
     Augment.parse(settings.augment_minority)
     Budget.of(settings.image_memory)
+    check_trackers(settings.track)
     if Mix.parse(settings.mix) and settings.cache_views is not None:
         raise UsageError(
             f"cache_views={settings.cache_views}: mix={settings.mix} blends other images each epoch; leave one out"

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from xfer.errors import UsageError
-from xfer.training.callback import Callback, TrainerView
-from xfer.training.history import Row
+from xfer.training.tracking import Tracker
 
 
-class TensorBoard(Callback):
+class TensorBoard(Tracker):
     """Writes every number of every epoch as TensorBoard events into a folder (extra "tensorboard")."""
 
-    def __init__(self, folder: str | Path) -> None:
-        try:
-            from tensorboardX import SummaryWriter
-        except ModuleNotFoundError:
-            raise UsageError('TensorBoard needs tensorboardX: pip install "xfer-learn[tensorboard]"') from None
-        self._make = partial(SummaryWriter, str(folder))
+    name: ClassVar[str] = "tensorboard"
+    library: ClassVar[str] = "tensorboardX"
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        super().__init__(folder)
         self._writer: Any = None
+        self._files = 0
 
-    def on_epoch_end(self, trainer: TrainerView, row: Row) -> None:
-        if trainer.distributed.rank:
-            return
-        self._writer = self._writer or self._make()
+    def begin(self, run: str | None, config: Mapping[str, Any], folder: Path) -> str:
+        self._open(folder)
+        if run is None:
+            lines = "\n".join(f"    {name}: {value}" for name, value in config.items())  # indented: code in Markdown
+            self._writer.add_text("config", lines)
+        return folder.name
+
+    def log(self, row: Mapping[str, float], epoch: int) -> None:
         for name, value in row.items():
-            if isinstance(value, float):
-                self._writer.add_scalar(name, value, row["epoch"])
+            self._writer.add_scalar(name, value, epoch)
 
-    def on_fit_end(self, trainer: TrainerView) -> None:
-        if self._writer is not None:
-            self._writer.close()  # waits until all is written; another fit opens a file of its own
+    def pause(self, *, finished: bool) -> None:
+        self._writer.close()  # waits until all is written
+
+    def end(self, metrics: Mapping[str, float], epoch: int) -> None:
+        self._open(Path(self._writer.logdir))
+        self.log(metrics, epoch)
+        self._writer.close()
+
+    def _open(self, folder: Path) -> None:
+        """A file of its own: names have the second, and what is opened twice in one would be overwritten."""
+        from tensorboardX import SummaryWriter
+
+        self._files += 1
+        self._writer = SummaryWriter(str(folder), filename_suffix=f".{self._files}")

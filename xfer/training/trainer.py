@@ -37,6 +37,7 @@ from xfer.training.history import History
 from xfer.training.monitor import monitors
 from xfer.training.opening import check_fit, check_settings, open_run
 from xfer.training.progress import Progress
+from xfer.training.trackers import trackers
 
 
 @takes_settings(TrainingSettings)
@@ -111,12 +112,11 @@ class Trainer:
         elif not self._counts:
             self._set_loss(self.settings.loss_spec({}))
         shown = [Progress()] if progress and self.distributed.rank == 0 else []
-        self.callbacks: list[Callback] = [*callbacks, *shown]
+        self.callbacks: list[Callback] = [*callbacks, *trackers(self.settings.track), *shown]
         self.cache = FeatureCache.of(self.settings.cache if cache is None else cache)
         self.cached: CacheUse | None = None
         self.checkpoints = Checkpoints(checkpoints) if isinstance(checkpoints, (str, Path)) else checkpoints
-        self.extra: dict[str, Any] = {}
-        self.history = History()
+        self.history, self.extra = History(), dict[str, Any]()
         self.skipped: list[Skipped] = []
         self.epoch, self.batch, self.stop = 0, 0, False
         self._fit: Fit | None = None

@@ -23,7 +23,7 @@ _HEAD = 512
 _CONFIG = 1 << 20  # bytes of a config.json
 
 
-def read_weights(path: str | Path) -> dict[str, np.ndarray]:
+def read_weights(path: str | Path, *, safetensors: bool = False) -> dict[str, np.ndarray]:
     """The tensors of a `.safetensors`, `.pth`, `.ckpt`, `.h5` or `.keras` file by name; for the last two see `read_h5`.
 
     Nothing in a file is executed or imported, and memory is bounded by a small multiple of its size.
@@ -31,6 +31,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     Args:
         path: the file, or the index of safetensors in several files. "x.pth#model" is the state dict of a checkpoint
             under that key, or, in any file, the tensors whose names begin with "model."; without it see `parts`.
+        safetensors: refuse the other formats.
 
     Returns:
         Arrays of their own memory; bfloat16 is widened to float32.
@@ -46,7 +47,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise WeightsError(f"{path} is no plain file: give a .safetensors, .pth or .h5 file")
     try:
-        return _read(path, part)
+        return _read(path, part, safetensors)
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
     except MemoryError:
@@ -75,18 +76,18 @@ def _parted(path: Path) -> tuple[Path, str]:
     return (path.with_name(name), part) if mark and name and not path.exists() else (path, "")
 
 
-def _read(path: Path, part: str) -> dict[str, np.ndarray]:
+def _read(path: Path, part: str, safetensors: bool) -> dict[str, np.ndarray]:
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if not head:
         raise WeightsError(f"{path} is empty: download it again")
     if head.lstrip()[:1] == b"<":
         raise WeightsError(f"{path} is a web page, not weights: the download failed; remove it and download again")
-    if head.startswith(b"\x89HDF"):
+    if head.startswith(b"\x89HDF") and not safetensors:
         found = read_h5(path)
-    elif b"metadata.json" in head or b"model.weights.h5" in head or path.suffix.lower() == ".keras":
+    elif not safetensors and (b"metadata.json" in head or b"model.weights.h5" in head or path.suffix == ".keras"):
         found = read_keras(path)
-    elif (read := _safetensors_reader(head)) is None:
+    elif (read := _read_safetensors if safetensors else _safetensors_reader(head)) is None:
         return read_pth(path, part)
     else:
         try:

@@ -12,21 +12,24 @@ from xfer.errors import UnknownNameError, WeightsError
 from xfer.runtime.paths import cache_dir, expanded
 from xfer.weights.entry import WeightsEntry
 from xfer.weights.fetch import fetch, matches
+from xfer.weights.hub import WeightsSource, download_weights, is_hub
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A file, and the published entry that it is, if any."""
+    """A file, and the published entry, or the file on the hub, that it is, if any."""
 
     path: Path
     entry: WeightsEntry | None
+    source: WeightsSource | None = None
 
 
 def resolve(weights: str | Path, entries: Sequence[WeightsEntry], *, model: str) -> Resolved:
     """Find the weights that a user asked for, downloading them if need be.
 
     Args:
-        weights: "imagenet" (the best entry), an entry's name, "package" (the entry that a package carries), or a path.
+        weights: "imagenet" (the best entry), an entry's name, "package" (the entry that a package carries), a path, or
+            `hf://owner/repo[@revision][/file]`.
         entries: what is published for the model, best first.
         model: its name, for messages.
 
@@ -35,6 +38,9 @@ def resolve(weights: str | Path, entries: Sequence[WeightsEntry], *, model: str)
         WeightsError: nothing published, package not installed, or a download that failed.
     """
     if isinstance(weights, str):
+        if is_hub(weights):
+            path, source = download_weights(weights)
+            return Resolved(path, None, source)
         if weights in ("imagenet", "package") and not entries:
             raise WeightsError(f"nothing is published for {model}: give weights=None or a path")
         if weights == "imagenet":

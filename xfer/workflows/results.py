@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from xfer.checkpoints.manifest import METRICS
 from xfer.checkpoints.rotation import FOLDER, checkpoints_in
 from xfer.data import Data
 from xfer.errors import CheckpointError, UsageError
@@ -17,8 +18,6 @@ from xfer.runtime.paths import expanded
 from xfer.runtime.profiling import Phases
 from xfer.specs.settings import RunSettings
 from xfer.training.trainer import Trainer
-
-METRICS = "metrics.json"
 
 PREDICTIONS = "predictions.csv"
 

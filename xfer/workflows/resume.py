@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xfer.checkpoints.checkpoint import Checkpoint
+from xfer.checkpoints.manifest import METRICS
 from xfer.checkpoints.rotation import FOLDER, latest_checkpoint
 from xfer.data import Data
 from xfer.errors import DataError, UsageError
@@ -19,7 +20,6 @@ from xfer.runtime.signals import Interrupted, Watch
 from xfer.specs.settings import RunSettings
 from xfer.training.callback import Callback, TrainerView
 from xfer.training.trainer import Trainer
-from xfer.workflows.results import METRICS
 
 
 class Clock(Callback):

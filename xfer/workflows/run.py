@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xfer.checkpoints.checkpoint import Checkpoint
+from xfer.checkpoints.manifest import METRICS
 from xfer.checkpoints.rotation import FOLDER, Checkpoints
 from xfer.data import Data
 from xfer.data.trained_on import contents
@@ -22,9 +23,10 @@ from xfer.specs.settings import RunSettings
 from xfer.specs.training_settings import TrainingSettings
 from xfer.training.callback import Callback
 from xfer.training.tensorboard import TensorBoard
+from xfer.training.tracking import TRACKING, Tracker
 from xfer.training.trainer import Trainer
 from xfer.workflows.phases import train_phases
-from xfer.workflows.results import METRICS, PREDICTIONS, Result, metrics_of, writable
+from xfer.workflows.results import PREDICTIONS, Result, metrics_of, writable
 from xfer.workflows.resume import Clock, check_data, fingerprints, interrupted, resumable, say_position
 from xfer.workflows.setup import check_run, model_of, read_data
 
@@ -82,6 +84,7 @@ def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkp
     if (guessed := trainer.extra.get("pseudo_labels")) is not None:
         metrics["data"]["pseudo_labels"] = guessed["report"]
     if trainer.distributed.rank == 0:
+        _finish_tracking(trainer, metrics)
         evaluation.write_csv(out / PREDICTIONS)
         write_atomically(out / METRICS, json.dumps(metrics, indent=1).encode())
         checkpoints.clear()
@@ -117,7 +120,18 @@ def _continue(config: RunSettings, data: Data, found: Checkpoint, progress: bool
 
 
 def _callbacks(config: RunSettings) -> list[Callback]:
-    return [TensorBoard(Path(config.out, "tensorboard"))] if config.tensorboard else []
+    return [TensorBoard()] if config.tensorboard and "tensorboard" not in config.track else []
+
+
+def _finish_tracking(trainer: Trainer, metrics: dict[str, Any]) -> None:
+    """Log `final_val_accuracy` and so on, end the runs of trackers, and note their ids in the metrics."""
+    if TRACKING not in trainer.extra:
+        return
+    final = {f"final_{split}_{n}": v for split in ("val", "test") for n, v in metrics.get(split, {}).items()}
+    for callback in trainer.callbacks:
+        if isinstance(callback, Tracker):
+            callback.finish(final, trainer.epoch)
+    metrics[TRACKING] = trainer.extra[TRACKING]
 
 
 def _evaluated(

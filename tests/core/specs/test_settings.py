@@ -87,6 +87,7 @@ OTHERS = {
     "thresholds": ("macro_f1", None),
     "checkpoint_seconds": (5.0, None),
     "checkpoint_steps": (10, None),
+    "track": (("tensorboard",), "tensorboard"),
     "tensorboard": (True, None),
     "out": ("elsewhere", None),
 }

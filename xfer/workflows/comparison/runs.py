@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from xfer.checkpoints.manifest import METRICS
 from xfer.errors import CheckpointError
-from xfer.workflows.results import METRICS, PREDICTIONS
+from xfer.workflows.results import PREDICTIONS
 
 
 @dataclass(frozen=True, eq=False)
