@@ -10,6 +10,8 @@ from tests.suites.command_line import document, xfer_command
 from tests.suites.exporting import lively, onnx
 from xfer.testing import NumpyBackend
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -30,7 +32,6 @@ def test_of_torch_by_tensorflow(run, tmp_path):
     assert about["files"]["x"]["check"] == found["check"]
 
 
-@pytest.mark.long
 def test_of_tensorflow_by_torch(run, tmp_path):
     """In words, on the command line."""
     options = ("--backend", "tensorflow", "--out", tmp_path / "x.pt2")
@@ -40,7 +41,6 @@ def test_of_tensorflow_by_torch(run, tmp_path):
     assert "and 64 have the same class" in found.stdout
 
 
-@pytest.mark.long
 def test_onnx_of_both_is_the_same(run, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3)).astype(np.uint8)
     found = {}

@@ -10,6 +10,7 @@ import pytest
 
 from tests.cross.foreign import FILES
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 
 

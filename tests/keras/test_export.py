@@ -15,6 +15,7 @@ from xfer.errors import UsageError
 class TestExport(Exporting):
     backend = "tensorflow"
     formats = ("saved-model", "onnx", "litert", "keras")
+    quick = ("litert", "onnx")
 
     def opened(self, format, path):
         if format == "onnx":

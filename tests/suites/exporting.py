@@ -47,10 +47,11 @@ def photographs(folder):
 
 
 class Exporting:
-    """Give `backend`, `formats` and `opened`."""
+    """Give `backend`, `formats`, those of them whose runtime is quick to start, `opened` and `wrapped`."""
 
     backend = ""
     formats = ()
+    quick = ()
 
     def opened(self, format, path):
         """The file as a function from arrays by name to arrays by name, by the runtime itself."""
@@ -89,10 +90,17 @@ class Exporting:
             assert (tmp_path / format / "labels.txt").read_text() == "a\nb\nc\n"
 
     def test_several_tasks_and_columns(self, tmp_path):
+        self.several(self.quick, tmp_path)
+
+    @pytest.mark.long
+    def test_several_tasks_and_columns_in_the_others(self, tmp_path):
+        self.several(set(self.formats) - set(self.quick), tmp_path)
+
+    def several(self, formats, tmp_path):
         model = self.load(tasks=TASKS, columns=2)
         images = np.random.default_rng(2).integers(0, 256, (7, 16, 16, 3)).astype(np.uint8)
         expected = split_outputs(TASKS, model.logits(xfer_inputs(images)))
-        for format in self.formats:
+        for format in formats:
             done = xfer.export(model, tmp_path / format, to=format)
             found = self.opened(format, done.path)(image=images, columns=NUMBERS)
             assert set(found) == set(expected)
@@ -117,8 +125,8 @@ class Exporting:
         images = np.random.default_rng(2).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
         z = model.logits(images).astype(float)
         expected = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-        done = xfer.export(model, tmp_path / "out", to=self.formats[0])
-        found = self.opened(self.formats[0], done.path)(image=images)["probabilities"]
+        done = xfer.export(model, tmp_path / "out", to=self.quick[0])
+        found = self.opened(self.quick[0], done.path)(image=images)["probabilities"]
         np.testing.assert_allclose(found, expected, atol=2e-6, rtol=0)
 
     def wrapped(self):

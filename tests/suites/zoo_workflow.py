@@ -3,11 +3,12 @@
 Each with random weights and the smallest images it takes. `backend` is set in a subclass.
 """
 
+import gc
+
 import numpy as np
 import pytest
 
 import xfer
-from xfer.certify.zoo import WORKFLOW
 from xfer.specs.loss import LossSpec
 from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.update import UpdateSpec
@@ -17,7 +18,7 @@ FAMILIES = {c.family for c in cards() if c.family != "tiny"}
 SMALLEST = sorted(min((c for c in cards() if c.family == f), key=lambda c: c.parameters).name for f in FAMILIES)
 TRANSFORMERS = [name for name in SMALLEST if card(name).family in ("vit", "swin")]
 BRANCHED = [name for name in SMALLEST if card(name).auxiliary]
-OTHERS = [c.name for c in cards() if c.name not in TRANSFORMERS and c.parameters < WORKFLOW and c.family != "tiny"]
+OTHERS = [c.name for c in cards() if c.name not in TRANSFORMERS and c.family != "tiny"]
 
 
 def smallest(name):
@@ -30,6 +31,12 @@ def smallest(name):
 
 class ZooWorkflow:
     backend = None
+
+    @pytest.fixture(autouse=True)
+    def freed(self):
+        """Networks are parts of circles on Keras, and the collector does not know how large they are."""
+        yield
+        gc.collect()
 
     def workflow(self, name, tmp_path):
         size = smallest(name)

@@ -16,6 +16,7 @@ from xfer.errors import UsageError
 class TestExport(Exporting):
     backend = "torch"
     formats = ("torch-export", "onnx")
+    quick = ("onnx",)
 
     def opened(self, format, path):
         if format == "onnx":

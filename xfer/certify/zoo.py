@@ -23,7 +23,6 @@ from xfer.zoo import Card, card, cards
 # Parameters up to which a step, the forward pass in float64, and that in float32 fit twice into 24 GB of memory and all
 # of the zoo into two hours.
 TRAINED, PROVED, RUN = 50_000_000, 120_000_000, 350_000_000
-WORKFLOW = 100_000_000  # up to which `make test-all` takes a network through the whole workflow on each backend
 STORE = Path(xfer.zoo.__file__).with_name("parity.json")
 
 
@@ -64,16 +63,15 @@ def _is_forward(stage: Stage) -> bool:
 def table(results: dict[str, Any], models: Iterable[Card]) -> str:
     """Markdown: a row a model."""
     lines = [
-        "| model | parameters | input | top-1 | forward fp64 | one step fp64 | forward fp32 | parity | workflow |",
-        "|---|---:|---:|---:|---:|---:|---:|---|---|",
+        "| model | parameters | input | top-1 | forward fp64 | one step fp64 | forward fp32 | parity |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for model in models:
         found = results.get(model.name) or {}
         errors = [f"{found[kind]['error']:.0e}" if kind in found else "-" for kind in ("fp64", "step", "fp32")]
         best = model.weights[0].acc1 if model.weights else None
         accuracy = f"{best:.1f}" if best is not None else "-"
-        workflow = "both" if model.parameters < WORKFLOW else "freezing"
-        cells = (f"{model.parameters:,}", str(model.preprocessing.size), accuracy, *errors, status(found), workflow)
+        cells = (f"{model.parameters:,}", str(model.preprocessing.size), accuracy, *errors, status(found))
         lines.append(f"| `{model.name}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
