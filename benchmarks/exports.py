@@ -62,10 +62,12 @@ def both(run: Path, folder: Path) -> dict[str, Any]:
     return {"greatest_difference": float(np.abs(found[0] - found[1]).max())}
 
 
-def measure(data: str, models: list[str], known: dict[str, Any], options: list[str]) -> Iterator[dict[str, Any]]:
+def measure(
+    data: str, models: list[str], backends: list[str], known: dict[str, Any], options: list[str]
+) -> Iterator[dict[str, Any]]:
     """Results by "model backend format precision", growing."""
     for model in models:
-        for backend in BACKENDS:
+        for backend in backends:
             with tempfile.TemporaryDirectory() as folder:
                 run, out = Path(folder) / "run", Path(folder) / "files"
                 wanted = [f"{model} {backend} {format} {precision}" for format, precision in FORMATS]
@@ -113,13 +115,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", help="a folder of images")
     parser.add_argument("models", nargs="*", default=MODELS)
+    parser.add_argument("--backends", default=",".join(BACKENDS))
     parser.add_argument("--image-size", default=None)
     parser.add_argument("--json", type=Path, default=Path("exports.json"))
     given = parser.parse_args()
     before = json.loads(given.json.read_text("utf-8"))["results"] if given.json.exists() else {}
     options = ["--image-size", given.image_size] if given.image_size else []
     results = before
-    for results in measure(given.data, list(given.models), before, options):
+    for results in measure(given.data, list(given.models), given.backends.split(","), before, options):
         given.json.write_text(json.dumps({"machine": machine(), "results": results}, indent=1) + "\n", "utf-8")
         print(list(results)[-1], json.dumps(list(results.values())[-1])[:200], flush=True)
     print(shown(results))

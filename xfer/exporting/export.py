@@ -120,7 +120,8 @@ def export(
         metadata = {MODEL: json.dumps(about)}
         job = ExportJob(to, str(made), outputs, metadata, precision, arrays)
         if writer == exact.backend.name:
-            get_backend(exact.backend).export(exact, job)
+            with exact.exclusively():  # a wrapped network is the user's own
+                get_backend(exact.backend).export(exact, job)
         else:
             write_elsewhere(exact, job, writer)
         found = comparison.of(made, format)
