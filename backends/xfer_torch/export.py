@@ -178,6 +178,8 @@ def _options(spec: ModelSpec) -> dict[str, object]:
     options: dict[str, object] = {"weights": None, "num_classes": len(spec.classes)}
     if spec.card.family == "vit":
         options["image_size"] = spec.preprocessing.size
+    if spec.card.family == "maxvit":
+        options["input_size"] = (spec.preprocessing.size, spec.preprocessing.size)
     if card(spec.card.name).auxiliary:
         options |= {"aux_logits": False, "init_weights": False}
     return options

@@ -8,7 +8,8 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
 import xfer
-from tests.suites.exporting import CLASSES, Exporting, onnx
+from tests.suites.exporting import CLASSES, Exporting, lively, onnx
+from tests.suites.zoo_workflow import SMALLEST, smallest
 from xfer.errors import UsageError
 
 
@@ -77,3 +78,14 @@ def test_layers_of_keras_alone():
     job = ExportJob("keras", "", outputs_of(model.classes, (), model.decision), {})
     kinds = {type(layer).__module__ for layer in program(model, job)._flatten_layers()}
     assert all(kind.startswith("keras.") for kind in kinds), kinds
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("format", ["saved-model", "litert", "keras", "onnx"])
+@pytest.mark.parametrize("name", SMALLEST)
+def test_every_family(tmp_path, name, format):
+    """The comparison is in the export: it would fail."""
+    size, options = smallest(name), {"weights": None, "classes": CLASSES, "precision": "fp32"}
+    model = lively(xfer.load(name, backend="tensorflow", image_size=size, **options))
+    done = xfer.export(model, tmp_path / "out", to=format)
+    assert done.check.equal_classes == done.check.images == 64

@@ -6,10 +6,12 @@ import runpy
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 import xfer
 from tests.suites.exporting import CLASSES, Exporting, lively, onnx
+from tests.suites.zoo_workflow import SMALLEST, smallest
 from xfer.errors import UsageError
 
 
@@ -81,3 +83,18 @@ def test_a_network_that_goes_on_after_its_head(tmp_path):
     model = xfer.wrap(Scaled(), backend="torch", head="fc", classes=2, image_size=16, device="cpu")
     with pytest.raises(UsageError, match="does something with the logits of its head"):
         xfer.export(model, tmp_path / "out", to="torch-export")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("format", ["torch-export", "torchvision", "onnx"])
+@pytest.mark.parametrize("name", SMALLEST)
+def test_every_family(tmp_path, name, format):
+    """The comparison is in the export: it would fail."""
+    size = smallest(name)
+    model = lively(xfer.load(name, backend="torch", weights=None, classes=CLASSES, image_size=size, precision="fp32"))
+    if format == "torchvision" and name not in torchvision.models.list_models():
+        with pytest.raises(UsageError, match="torchvision has no"):
+            xfer.export(model, tmp_path, to=format)
+        return
+    done = xfer.export(model, tmp_path, to=format)
+    assert done.check.equal_classes == done.check.images == 64

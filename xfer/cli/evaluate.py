@@ -9,7 +9,7 @@ import typer
 
 from xfer.cli.arguments import Backend, Device, OnBad, Split, Tta
 from xfer.cli.guard import guarded, print_json, quiet_stdout, show
-from xfer.cli.models import backend_names, local_run, metrics_table, open_model, table_options
+from xfer.cli.models import backend_names, local_run, metrics_table, open_model
 from xfer.cli.options import Config, Json, checked, require_data
 from xfer.workflows.config import read_toml
 
@@ -36,6 +36,7 @@ def evaluate(
     from xfer.runtime.distributed import launch_environment
     from xfer.workflows.judged import judged_data
     from xfer.workflows.results import writable
+    from xfer.workflows.setup import table_options
 
     settings = read_toml(config)
     with quiet_stdout():

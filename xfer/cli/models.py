@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,15 +30,6 @@ def local_run(run: str) -> str:
     from xfer.weights.hub import is_hub
 
     return str(open_checkpoint(run).path) if is_hub(run) else run
-
-
-def table_options(model: BaseModel | Ensemble) -> dict[str, Any]:
-    """The options with which a table must be read if the model uses columns or has several tasks."""
-    spec = getattr(model, "spec", None)
-    if spec is None or not (model.columns or spec.tasks):  # type: ignore[union-attr]
-        return {}
-    columns = model.columns.names if model.columns else ()  # type: ignore[union-attr]
-    return {"columns": columns, "tasks": {task.name: task.kind for task in spec.tasks}}
 
 
 def backend_names(model: BaseModel | Ensemble) -> str:

@@ -20,8 +20,10 @@ from xfer.exporting.formats import Format
 from xfer.exporting.images import batches
 from xfer.models.base_model import BaseModel
 from xfer.specs.decision import Decision, softmax
-from xfer.specs.exported import COLUMNS, IMAGE, Output
+from xfer.specs.exported import COLUMNS, IMAGE, PROBABILITIES, Output
 from xfer.specs.inputs import Inputs
+from xfer.specs.tasks import split_outputs
+from xfer.workflows.prediction.table import LIKELY
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Comparison:
         if first is None:
             raise DataError("none of the images to compare on can be read: give --check DATA")
         one = first
-        self.expected = answers(outputs, np.concatenate(logits))
+        z, tasks = np.concatenate(logits), model.spec.tasks
+        self.expected = split_outputs(tasks, z) if tasks else {PROBABILITIES: softmax(model.decision.scaled(z))}
         self.milliseconds = fresh.milliseconds(lambda: model.logits(one))
 
     def of(self, path: Path, format: Format) -> Check:
@@ -128,26 +131,10 @@ class Comparison:
         return difference, int(equal.sum())
 
 
-def answers(outputs: Sequence[Output], logits: np.ndarray) -> dict[str, np.ndarray]:
-    """Each output (N, K) of logits, in float64."""
-    from scipy.special import expit
-
-    found = {}
-    for output in outputs:
-        z = np.asarray(logits[:, output.start : output.stop], np.float64)
-        if output.kind == "single-label":
-            found[output.name] = softmax(z / output.temperature)
-        elif output.kind == "multi-label":
-            found[output.name] = np.asarray(expit(z))
-        else:
-            found[output.name] = z * np.array(output.std or 1.0) + np.array(output.mean or 0.0)
-    return found
-
-
 def same(output: Output, given: np.ndarray, expected: np.ndarray, decision: Decision) -> np.ndarray:
     """Whether each row names the same class or labels: bool (N,); of a regression always."""
     if output.kind == "regression":
         return np.ones(len(given), bool)
     if output.kind == "multi-label":
-        return np.asarray(((given > 0.5) == (expected > 0.5)).all(axis=1))
+        return np.asarray(((given > LIKELY) == (expected > LIKELY)).all(axis=1))
     return np.asarray(decision.choose(given) == decision.choose(expected))

@@ -50,7 +50,13 @@ def description(model: BaseModel, outputs: Sequence[Output]) -> dict[str, Any]:
         "architecture": model.name,
         "weights_sha256": tensors_digest(model.weights()),
         "inputs": inputs,
-        "preprocessing": {"resize": recipe.resize, "size": recipe.size, "interpolation": recipe.interpolation},
+        "preprocessing": {
+            "resize": recipe.resize,
+            "size": recipe.size,
+            "interpolation": recipe.interpolation,
+            "missing_pixels": recipe.missing,
+            "decode": recipe.decode,
+        },
         "outputs": {output.name: _output(output, model) for output in outputs},
     }
 

@@ -20,7 +20,7 @@ from xfer.exporting.description import MODEL, describe, described, description
 from xfer.exporting.formats import BOUNDS, Format, format_of
 from xfer.exporting.images import batches, images_to_calibrate, images_to_check
 from xfer.exporting.other_process import write_elsewhere
-from xfer.models.backend import Backend, get_backend
+from xfer.models.backend import ALIASES, Backend, get_backend
 from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
 from xfer.models.network import WRAPPED
@@ -85,7 +85,7 @@ def export(
             the run, at most 512; without a run, or where they are gone, crops of two photographs.
         calibration: training images for int8; by default those of the run.
         bound: of the greatest difference of a probability: 1e-4 in float32, 1e-2 in float16, 0.25 in int8.
-        backend: which writes the file, where several can.
+        backend: of a run, on which it is loaded; of a model, which writes the file. By default their own.
 
     Raises:
         UsageError: the format cannot hold this model, or a package is missing. XferError: the file differs by more than
@@ -101,7 +101,7 @@ def export(
     if not isinstance(original, BaseModel):
         original = load(original, backend=backend, device="cpu", precision="fp32")
     _check(original, format)
-    writer = _writer(original, format, backend)
+    writer = _writer(original, format, backend if run is None and not is_hub(model) else None)
     format.check_installed(writer)
     with original.exclusively():
         exact = _in_float32(original)
@@ -165,15 +165,18 @@ def _check(model: BaseModel, format: Format) -> None:
 
 
 def _writer(model: BaseModel, format: Format, backend: str | Backend | None) -> str:
-    """The backend that writes the file: the model's own where it can, else the first that can."""
+    """The backend that writes the file: the one given, else the model's own where it can, else the first that can."""
     own = model.backend.name
-    if own in format.backends:
-        return own
-    if not isinstance(model.backend, Backend) or format.name not in model.backend.formats:
-        if model.card.family == WRAPPED:
-            raise UsageError(f"{model.name} is a network of {own}, which writes no {format.name}: give another --to")
-        return format.backends[0]
-    return own
+    writes = isinstance(model.backend, Backend) and format.name in model.backend.formats
+    if not writes and model.card.family == WRAPPED:
+        raise UsageError(f"{model.name} is a network of {own}, which writes no {format.name}: give another --to")
+    if backend is None:
+        return own if writes else format.backends[0]
+    name = ALIASES.get(backend, backend) if isinstance(backend, str) else backend.name  # not imported: it is another's
+    can = (own,) if model.card.family == WRAPPED else format.backends
+    if name not in can:
+        raise UsageError(f"backend {name!r} does not write {format.name} of {model.name}: give {', '.join(can)}")
+    return name
 
 
 def _in_float32(model: BaseModel) -> BaseModel:

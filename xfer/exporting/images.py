@@ -17,7 +17,7 @@ from xfer.models.base_model import BaseModel
 from xfer.specs.inputs import Inputs
 from xfer.workflows.config import run_settings
 from xfer.workflows.results import recorded
-from xfer.workflows.setup import read_data
+from xfer.workflows.setup import read_data, table_options
 
 MOST = 512  # images of a run's own data, and of a calibration
 _CROPS = 64
@@ -71,11 +71,7 @@ def _given(model: BaseModel, given: Any, split: str | None) -> Split:
         return one_split(given, split if split in given.splits else None).train
     if not isinstance(given, (str, Path)):
         return pictures(given)
-    options: dict[str, Any] = {}
-    if model.columns or model.spec.tasks:
-        options["columns"] = model.columns.names if model.columns else ()
-        options["tasks"] = {task.name: task.kind for task in model.spec.tasks}
-    found = read_data(run_settings({"data": str(given)}, options), hold_out=False)
+    found = read_data(run_settings({"data": str(given)}, table_options(model)), hold_out=False)
     return one_split(found, split if split in found.splits else None).train
 
 

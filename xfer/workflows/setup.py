@@ -19,6 +19,7 @@ from xfer.specs.estimator import by_name
 from xfer.specs.head import EstimatorHead, Head
 from xfer.specs.settings import RunSettings
 from xfer.training.opening import check_settings
+from xfer.workflows.ensemble import Ensemble
 
 
 def check_run(config: RunSettings) -> None:
@@ -65,6 +66,14 @@ def read_data(config: RunSettings, *, hold_out: bool = True) -> Data:
         return data
     splits: dict[str, Any] = {name: split.limit(config.limit, config.seed) for name, split in data.splits.items()}
     return replace(data, **splits)
+
+
+def table_options(model: BaseModel | Ensemble) -> dict[str, Any]:
+    """The options with which a table must be read if the model uses columns or has several tasks."""
+    if isinstance(model, Ensemble) or not (model.columns or model.spec.tasks):
+        return {}
+    columns = model.columns.names if model.columns else ()
+    return {"columns": columns, "tasks": {task.name: task.kind for task in model.spec.tasks}}
 
 
 def model_of(config: RunSettings, data: Data) -> BaseModel:

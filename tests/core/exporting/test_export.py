@@ -137,6 +137,12 @@ def test_refused_before_anything_is_done(model, tmp_path, monkeypatch, options, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_backend_that_is_given_writes(model, tmp_path):
+    for named, format, others in (("keras", "torch-export", "torch"), ("numpy", "onnx", "torch, tensorflow")):
+        with pytest.raises(UsageError, match=f"does not write {format} of tiny: give {others}$"):
+            xfer.export(model, tmp_path / "out", to=format, backend=named)
+
+
 def test_a_package_that_is_missing(model, tmp_path, monkeypatch):
     format = replace(FORMATS["litert"], needs={"": ("nowhere_to_be_found",)})
     monkeypatch.setattr(module, "format_of", lambda name: format)
