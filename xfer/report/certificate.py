@@ -8,8 +8,8 @@ from pathlib import Path
 from xfer.certify.certificate import Certificate, Trial
 from xfer.errors import CheckpointError
 from xfer.report.compare import require_libraries
-from xfer.report.page import fill
 from xfer.report.svg import drawing, inline, series
+from xfer.report.template import fill
 from xfer.runtime.files import write_atomically
 
 KINDS = ("loss", "weights", "statistics", "slots")
@@ -35,7 +35,7 @@ def render(certificate: Certificate) -> bytes:
     from markupsafe import Markup
 
     charts = [(trial, Markup(drift(trial, f"trial{i}"))) for i, trial in enumerate(certificate.trials)]
-    return fill("xfer.certify", "parity.html", certificate=certificate, charts=charts, number=_number)
+    return fill("parity.html", certificate=certificate, charts=charts, number=_number)
 
 
 def _number(error: float | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import PurePath
 from typing import Any
 
@@ -11,10 +10,11 @@ import numpy as np
 
 from xfer.evaluation.metrics import confusion_matrix
 from xfer.report import charts
+from xfer.report.template import fill
 from xfer.report.thumbnails import MOST
 from xfer.workflows.comparison.comparison import Comparison
 from xfer.workflows.comparison.runs import Run
-from xfer.workflows.comparison.units import NONE, bytes_text, difference_text, phases, seconds_text
+from xfer.workflows.comparison.units import NONE, difference_text, phases
 
 METRICS = {"accuracy": "Accuracy", "top5_accuracy": "Top-5 accuracy", "macro_f1": "Macro F1", "loss": "Loss"}
 MOST_PAIRS = 30
@@ -32,8 +32,7 @@ def render(comparison: Comparison, runs: Sequence[Run], pictures: Mapping[str, s
 
     readable = len(runs[0].classes) <= charts.MOST_CLASSES
     return fill(
-        "xfer.report",
-        "template.html",
+        "compare.html",
         comparison=comparison,
         runs=comparison.runs,
         first=runs[0].metrics,
@@ -48,19 +47,6 @@ def render(comparison: Comparison, runs: Sequence[Run], pictures: Mapping[str, s
         pictures=pictures,
         settings=_settings(runs),
     )
-
-
-def fill(package: str, template: str, **values: Any) -> bytes:
-    """A template of a package in the style of xfer's pages, all values escaped, as UTF-8."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"difference": difference_text, "seconds": seconds_text, "bytes": bytes_text}
-    style = Markup(files("xfer.report").joinpath("style.css").read_text("utf-8"))
-    text = environment.from_string(files(package).joinpath(template).read_text("utf-8")).render(style=style, **values)
-    # A file name may hold bytes that are no UTF-8; the page shows a replacement character for them.
-    return text.encode("utf-8", "xmlcharrefreplace")
 
 
 def confused_pairs(runs: Sequence[Run]) -> list[tuple[str, str, list[int]]]:
