@@ -46,10 +46,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def tensors_digest(weights: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over the names and bytes of tensors, in order: equal if and only if they are."""
+    """SHA-256 over the names and bytes of tensors, in the order of the names: each backend lists them in its own."""
     found = hashlib.sha256()
-    for name, array in weights.items():
-        found.update(name.encode() + b"\0" + array.tobytes())
+    for name in sorted(weights):
+        found.update(name.encode() + b"\0" + weights[name].tobytes())
     return found.hexdigest()
 
 

@@ -85,8 +85,11 @@ class Attention(layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Queries, keys and values (..., L, 3 D) to (..., L, D)."""
         groups, width = inputs.shape[1:-1], inputs.shape[-1] // 3
-        parts = ops.reshape(inputs, (-1, *groups, 3, self.heads, width // self.heads))
-        query, key, value = (ops.swapaxes(parts[..., i, :, :], -3, -2) for i in range(3))
+        # Slices of as few dimensions as can be: LiteRT's kernels take five.
+        parts = (inputs[..., i * width : (i + 1) * width] for i in range(3))
+        query, key, value = (
+            ops.swapaxes(ops.reshape(part, (-1, *groups, self.heads, width // self.heads)), -3, -2) for part in parts
+        )
         weights = ops.softmax(self.logits(query, key))
         return ops.reshape(ops.swapaxes(ops.matmul(weights, value), -3, -2), (-1, *groups, width))
 

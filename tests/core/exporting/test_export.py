@@ -20,6 +20,7 @@ from xfer.exporting.check import Comparison
 from xfer.exporting.description import reference
 from xfer.exporting.formats import FORMATS, Format
 from xfer.exporting.images import images_to_calibrate, images_to_check
+from xfer.runtime.files import tensors_digest
 from xfer.specs.decision import Decision, softmax
 from xfer.specs.exported import outputs_of
 from xfer.specs.preprocessing import Preprocessing
@@ -255,6 +256,16 @@ def test_int8_is_held_to_its_classes(tmp_path, monkeypatch, changed, kept):
             xfer.export(model, tmp_path, **options)
     with pytest.raises(XferError, match=r"in a number of probabilities, more than 2.5e-01, of .*not kept"):
         xfer.export(model, tmp_path, bound=0.25, **options)
+
+
+def test_weights_are_known_again_on_another_backend():
+    """Which lists them in another order, as for networks with attention."""
+    weights = {name: np.full((2, 3), i, np.float32) for i, name in enumerate(("stem", "table", "qkv"))}
+    other = {name: weights[name] for name in ("stem", "qkv", "table")}
+    assert tensors_digest(other) == tensors_digest(weights)
+    assert tensors_digest(weights | {"qkv": weights["table"]}) != tensors_digest(weights)
+    exchanged = {"stem": weights["stem"], "table": weights["qkv"], "qkv": weights["table"]}
+    assert tensors_digest(exchanged) != tensors_digest(weights)
 
 
 def test_images_of_the_run(tmp_path):
