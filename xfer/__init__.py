@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from xfer.models.wrap import wrap as wrap
     from xfer.report.compare import compare as compare
     from xfer.report.push import push as push
+    from xfer.runtime.progress import show_progress as show_progress
     from xfer.specs.class_weights import class_weights as class_weights
     from xfer.specs.class_weights import log_prior as log_prior
     from xfer.specs.head import Head as Head
@@ -86,6 +87,7 @@ _WHERE = {
     "pseudo_label": "xfer.workflows.pseudo_labels",
     "push": "xfer.report.push",
     "resample": "xfer.features.resample",
+    "show_progress": "xfer.runtime.progress",
     "soup": "xfer.workflows.soup",
     "tune_thresholds": "xfer.evaluation.thresholds",
     "wrap": "xfer.models.wrap",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from xfer.errors import CheckpointError
 from xfer.runtime.distributed import launch_environment
 from xfer.runtime.files import folder_lock, sync_folder
 from xfer.runtime.paths import expanded
+from xfer.runtime.progress import say
 
 FOLDER = "checkpoints"
 _SHARE = 20  # the time between two checkpoints is at least so many times what the last one took
@@ -144,7 +144,7 @@ def latest_checkpoint(folder: str | Path) -> Checkpoint | None:
             opened = open_checkpoint(path)
             opened.verify()
         except CheckpointError as error:
-            print(f"{error}; taking the checkpoint before it", file=sys.stderr)
+            say(f"{error}; taking the checkpoint before it")
         else:
             return opened
     if found:

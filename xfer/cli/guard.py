@@ -15,6 +15,8 @@ from typing import Any
 import typer
 
 from xfer.errors import UsageError, XferError
+from xfer.runtime.messages import on_stderr
+from xfer.runtime.progress import show_progress
 from xfer.runtime.signals import Interrupted
 
 INTERRUPTED = 130
@@ -30,14 +32,14 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             command(*arguments, **options)
         except XferError as error:
-            print(f"error: {printable(str(error))}", file=sys.stderr)
+            on_stderr(f"error: {printable(str(error))}")
             raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
         except Interrupted as stop:
             kept = f": the same command goes on from {stop.saved}" if stop.saved else ""
-            print(f"interrupted{kept}", file=sys.stderr)
+            on_stderr(f"interrupted{kept}")
             raise typer.Exit(128 + stop.number) from None
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            on_stderr("interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             # Whoever read has gone; without this the interpreter complains while it flushes stdout at its end.
@@ -49,9 +51,17 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def quiet_stdout() -> Iterator[None]:
-    """While work is done, what libraries print goes to stderr, so that stdout holds the result alone."""
-    with redirect_stdout(sys.stderr):
+    """While work is done, its progress and what libraries print go to stderr: stdout holds the result alone."""
+    stderr: Any = None if sys.stderr is None else _Stderr()
+    with redirect_stdout(stderr), show_progress():
         yield
+
+
+class _Stderr:
+    """Stderr as it is at the moment: a bar puts something in its place, to keep lines apart from the bar."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
 
 
 def print_json(document: Any) -> None:

@@ -24,6 +24,7 @@ from xfer.data.transforms.mix import Mix, one_hot
 from xfer.data.transforms.test_time import TestTimeView
 from xfer.data.workers import Sample, in_order, threads
 from xfer.errors import DataError, UsageError, check_name
+from xfer.runtime import progress
 from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from xfer.specs.choices import OnBad, Sampling
 from xfer.specs.preprocessing import Preprocessing
@@ -162,7 +163,13 @@ class Loader:
         return np.column_stack([order, repetitions(order)])
 
     def epoch(
-        self, epoch: int, start: int = 0, *, keys: np.ndarray | None = None, allow_nothing: bool = False
+        self,
+        epoch: int,
+        start: int = 0,
+        *,
+        keys: np.ndarray | None = None,
+        allow_nothing: bool = False,
+        doing: str = "",
     ) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on; a batch without a readable image is left out.
 
@@ -173,6 +180,7 @@ class Loader:
             start: its first batch.
             keys: what to read in the place of `keys(epoch)`.
             allow_nothing: an epoch of which no image can be read is empty, not an error.
+            doing: what the progress of this pass is called, such as "evaluating"; it is not shown without.
 
         Raises:
             DataError: no image of the split can be read; with `on_bad="raise"`, the first that cannot, by name.
@@ -180,20 +188,32 @@ class Loader:
         """
         if not 0 <= start <= len(self):
             raise UsageError(f"start={start}: an epoch has {len(self)} batches, give 0 to {len(self)}")
-        return self._batches(epoch, start, self.keys(epoch) if keys is None else keys, allow_nothing)
+        wanted = self.keys(epoch) if keys is None else keys
+        batches = self._batches(epoch, start, wanted, allow_nothing)
+        return self._reported(batches, doing, start, len(wanted)) if doing else batches
 
     def collect(
-        self, answer: Callable[[Batch], np.ndarray], epoch: int = 0
+        self, answer: Callable[[Batch], np.ndarray], epoch: int = 0, *, doing: str = ""
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One pass over an epoch: what `answer` makes of each batch, the labels, and the indices, row by row.
 
-        Every process makes its share, and all get the whole.
+        Every process makes its share, and all get the whole. `doing` names the pass, as in `epoch`.
         """
-        found = [(self._whole(answer(batch), batch), batch.labels, batch.indices) for batch in self.epoch(epoch)]
+        batches = self.epoch(epoch, doing=doing)
+        found = [(self._whole(answer(batch), batch), batch.labels, batch.indices) for batch in batches]
         rows, labels, indices = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return rows, labels, indices
 
-    def _batches(self, epoch: int, start: int, keys: np.ndarray, allow_nothing: bool) -> Iterator[Batch]:
+    def _reported(
+        self, batches: Generator[Batch, None, None], doing: str, start: int, images: int
+    ) -> Generator[Batch, None, None]:
+        """The batches, and their progress: one is done when the next is asked for."""
+        with progress.work(doing, images, done=start * self.batch_size) as report, closing(batches):
+            for batch in batches:
+                yield batch
+                report.reach(min((batch.number + 1) * self.batch_size, images))
+
+    def _batches(self, epoch: int, start: int, keys: np.ndarray, allow_nothing: bool) -> Generator[Batch, None, None]:
         nothing = start == 0 and len(keys) > 0 and not allow_nothing
         # Repetitions were counted from the beginning of the epoch, wherever it is entered.
         rest = keys[start * self.batch_size :]

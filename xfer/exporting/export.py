@@ -25,6 +25,7 @@ from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
 from xfer.models.network import WRAPPED
 from xfer.runtime.paths import expanded
+from xfer.runtime.progress import step
 from xfer.specs.exported import ExportJob, ExportPrecision, outputs_of
 from xfer.weights.hub import is_hub
 from xfer.workflows.ensemble import Ensemble
@@ -119,12 +120,14 @@ def export(
         made = part / target.name
         metadata = {MODEL: json.dumps(about)}
         job = ExportJob(to, str(made), outputs, metadata, precision, arrays)
-        if writer == exact.backend.name:
-            with exact.exclusively():  # a wrapped network is the user's own
-                get_backend(exact.backend).export(exact, job)
-        else:
-            write_elsewhere(exact, job, writer)
-        found = comparison.of(made, format)
+        with step(f"writing {target.name}"):
+            if writer == exact.backend.name:
+                with exact.exclusively():  # a wrapped network is the user's own
+                    get_backend(exact.backend).export(exact, job)
+            else:
+                write_elsewhere(exact, job, writer)
+        with step(f"comparing {target.name} with the model"):
+            found = comparison.of(made, format)
         if not found.greatest_difference <= limit:
             raise XferError(
                 f"{target.name} differs from the model by {found.greatest_difference:.1e} in a probability of {which}, "
@@ -198,7 +201,7 @@ def _in_float32(model: BaseModel) -> BaseModel:
 
 
 def _calibration(model: BaseModel, split: Any) -> tuple[np.ndarray, ...]:
-    found = list(batches(model, split))
+    found = list(batches(model, split, "reading images for int8"))
     arrays = [np.concatenate([each.values for each in found])]
     if model.spec.columns:
         arrays.append(np.concatenate([each.columns for each in found if each.columns is not None]))

@@ -30,9 +30,11 @@ from xfer.features.namespace import Namespace, make_room
 from xfer.features.shard import Shard
 from xfer.models.base_model import BaseModel
 from xfer.models.fingerprint import prefix
+from xfer.runtime import progress
 from xfer.runtime.paths import expanded, features_dir
 
 BUDGET = 20 << 30
+EXTRACTING = "extracting features"
 
 
 @dataclass(frozen=True)
@@ -217,9 +219,9 @@ class FeatureCache:
                     here = before if mine == everything else store.find(space.folder, everything)
                     row_bytes = here.row_bytes or self.estimate(model, after, 1)
                     make_room(space, here, len(everything), row_bytes, self.budget)
-                with store.Writer(space.folder) as out:
+                with store.Writer(space.folder) as out, progress.work(EXTRACTING, len(missing)) as report:
                     for job in jobs.values():
-                        reasons |= compute(model, job, missing, after, out)
+                        reasons |= compute(model, job, missing, after, out, report.advance)
                         missing = missing.difference(job.digests)
                 found = store.find(space.folder, mine) if out.written else before
         if lost := len(mine - found.places.keys() - reasons.keys()):

@@ -17,6 +17,7 @@ from xfer.models.base_model import BaseModel
 from xfer.models.pretrained import Pretrained
 from xfer.models.spec import ModelSpec
 from xfer.runtime.devices import deterministic as resolve_deterministic
+from xfer.runtime.progress import step
 from xfer.specs.head import EstimatorHead, Head
 from xfer.specs.initialization import initial_weights
 from xfer.specs.names import class_names
@@ -103,7 +104,8 @@ def load(
         if run.manifest.model != card.name:
             raise WeightsError(f"{run.path} holds a {run.manifest.model}, not a {card.name}: load it by that name")
         return _load_run(run, engine, new, given)
-    found = pretrained.read(card, weights, image_size)
+    with step(f"reading the weights of {card.name}"):
+        found = pretrained.read(card, weights, image_size)
     preprocessing = found.preprocessing if found else card.preprocessing
     on = engine.resolve_device(device)
     spec = ModelSpec(
@@ -261,7 +263,8 @@ def _ready(
     seed: int,
 ) -> BaseModel:
     """Build the network as the weights have it, fill it, then give it the head asked for."""
-    model = engine.build(spec)
+    with step(f"building {spec.card.name}"):
+        model = engine.build(spec)
     if weights is None:
         heads = spec.initial_heads(seed)
         backbone = {name: shape for name, shape in model.shapes().items() if name not in heads}

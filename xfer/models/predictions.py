@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from xfer.errors import UnreadableError
+from xfer.runtime.progress import say
 from xfer.specs.decision import Decision
 from xfer.specs.tasks import Task
 
@@ -47,7 +47,7 @@ class SplitPredictions:
         if reasons and on_bad == "raise":
             raise UnreadableError(reasons, self.outputs)
         for name, reason in reasons.items():
-            print(f"cannot read {name}: {reason}", file=sys.stderr)
+            say(f"cannot read {name}: {reason}")
         return self.outputs
 
 

@@ -14,10 +14,12 @@ from xfer.data.dataset import Split
 from xfer.data.sources.load import pictures, windows
 from xfer.errors import DataError, UnreadableError, UsageError, check_name
 from xfer.models.predictions import OnUnreadable, Prediction, SplitPredictions, by_task, rank
+from xfer.runtime.progress import work
 from xfer.specs.decision import Decision
 from xfer.specs.tasks import Task
 
 OnBatch = Callable[[float], object]
+PREDICTING = "predicting"
 
 _BATCHES, _IMAGES = 16, 512  # of a window: one of the two at least,
 _NUMBERS = 1 << 21  # and as few images as have so many outputs
@@ -128,14 +130,15 @@ class Predictor(ABC):
             NumbersError: a prediction is not finite. DataError: something that is no image, or not one row for each.
         """
         rows = None if columns is None or not self.column_names else iter(columns)
-        for split in windows(images, window(len(self.classes), batch_size)):
-            if rows is not None:
-                cells = [row for _, row in zip(split.names, rows, strict=False)]
-                split = with_cells(split, cells, self.column_names)
-            found = self.predict_split(split, batch_size=batch_size, tta=tta)
-            each = by_task(self.tasks, found) if self.tasks else rank(found, self.classes, self.decision, top)
-            for i, predicted in enumerate(each):
-                yield Skipped(split.names[i], found.unreadable[i]) if predicted is None else predicted
+        with work(PREDICTING, len(images) if isinstance(images, Split | list | tuple) else None) as report:
+            for split in windows(images, window(len(self.classes), batch_size)):
+                if rows is not None:
+                    cells = [row for _, row in zip(split.names, rows, strict=False)]
+                    split = with_cells(split, cells, self.column_names)
+                found = self.predict_split(split, batch_size=batch_size, tta=tta, on_batch=report.advance)
+                each = by_task(self.tasks, found) if self.tasks else rank(found, self.classes, self.decision, top)
+                for i, predicted in enumerate(each):
+                    yield Skipped(split.names[i], found.unreadable[i]) if predicted is None else predicted
         if rows is not None and next(rows, None) is not None:
             raise DataError("there are more rows of columns than images: give one row for each")
 
@@ -147,7 +150,8 @@ class Predictor(ABC):
             raise UsageError(f"{self.name} has {len(self.tasks)} tasks: call predict_tasks or predict_iter")
         check_name("on_bad", on_bad, get_args(OnUnreadable))
         split = split_of(images, columns, self.column_names)
-        return self.predict_split(split, **options), split.names
+        with work(PREDICTING, len(split)) as report:
+            return self.predict_split(split, **options, on_batch=report.advance), split.names
 
 
 def window(classes: int, batch_size: int) -> int:

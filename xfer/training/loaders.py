@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +13,7 @@ from xfer.errors import DataError, UsageError
 from xfer.evaluation.loaders import evaluation_loader, relabelled
 from xfer.features.boundary import boundary
 from xfer.features.keys import Augmented
+from xfer.runtime import progress
 from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from xfer.training.batch_size import largest_batch
 from xfer.training.callback import TrainerView
@@ -82,7 +82,7 @@ def _with_cached_features(trainer: TrainerView, data: Data, epochs: range) -> Da
             model, data, after, trainer.batch_size, trainer.settings.workers, names, views
         )
     except OSError as error:
-        print(f"features cannot be cached and are computed in every epoch: {error}", file=sys.stderr)
+        progress.say(f"features cannot be cached and are computed in every epoch: {error}")
         return data
     return found
 
@@ -96,9 +96,10 @@ def _fitting_batch(trainer: TrainerView, data: Data) -> int:
         trainer.stepper.gradients(first.inputs.take(taken), first.labels[taken])
 
     on_host, out_of_memory = model.spec.device == "cpu", model.backend.out_of_memory
-    found = largest_batch(step, loader.size, on_host=on_host, out_of_memory=out_of_memory)
+    with progress.step("measuring the memory of a batch"):
+        found = largest_batch(step, loader.size, on_host=on_host, out_of_memory=out_of_memory)
     free = ", for the memory that is free now: to repeat the run, give this number" if model.spec.deterministic else ""
-    print(f"batch size: {found}{free}", file=sys.stderr)
+    progress.say(f"batch size: {found}{free}")
     return found
 
 

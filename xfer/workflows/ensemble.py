@@ -225,7 +225,7 @@ def _heads(model: BaseModel, members: Sequence[Member], data: Data, options: Map
                 found.append(active.logits(features))
         return np.stack(found, axis=1)
 
-    z, y, indices = loader.collect(logits)
+    z, y, indices = loader.collect(logits, doing=f"evaluating {len(members)} heads")
     names, skipped = [loader.split.names[i] for i in indices], tuple(loader.skipped)
     check_predictions(model, z.reshape(len(z), -1), names)
     return [evaluate_logits(z[:, i], y, names, model.classes, model.decision, skipped) for i in range(len(members))]

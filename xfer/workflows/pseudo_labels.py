@@ -85,7 +85,7 @@ def _answers(
     kept = FeatureCache.of(cache)
     known = split if kept is None else kept.look_up(model, split)
     loader = Loader(known, model.spec.preprocessing, batch_size=batch_size, workers=None, columns=model.columns)
-    logits, _, indices = loader.collect(lambda batch: model.logits(batch.inputs))
+    logits, _, indices = loader.collect(lambda batch: model.logits(batch.inputs), doing="labelling images")
     check_predictions(model, logits, [split.names[i] for i in indices])
     probabilities = softmax(model.decision.scaled(logits))
     chosen = model.decision.choose(probabilities)

@@ -18,6 +18,7 @@ from xfer.data.sources.pixels import as_picture
 from xfer.data.sources.tables import manifest
 from xfer.errors import DataError
 from xfer.runtime.paths import expanded
+from xfer.runtime.progress import step
 
 TABLES = (".csv", ".tsv", ".parquet")
 
@@ -95,10 +96,11 @@ def _unlabelled(images: Sequence[Any], first: int) -> Split:
 
 
 def _load_path(path: Path, val: float, seed: int) -> Data:
-    if path.is_dir():
-        return folder(path, val=val, seed=seed)
-    if path.suffix.lower() in TABLES:
-        return manifest(path, val=val, seed=seed)
+    with step(f"listing the images of {path.name}"):
+        if path.is_dir():
+            return folder(path, val=val, seed=seed)
+        if path.suffix.lower() in TABLES:
+            return manifest(path, val=val, seed=seed)
     raise DataError(f"{path} is neither a folder nor a table: give class folders or {', '.join(TABLES)}")
 
 
