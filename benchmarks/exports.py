@@ -86,27 +86,26 @@ def measure(
 
 
 def shown(results: dict[str, Any]) -> str:
-    """A table of all exports."""
+    """A table of all exports, a line for each model and format; of two figures the first is of torch's run."""
     rows = []
-    for name, found in results.items():
-        model, backend, format, *precision = name.split()
-        if not precision:
-            continue
-        row: dict[str, Any] = {"model": model, "trained on": backend, "format": f"{format}, {precision[0]}"}
-        if "refused" in found:
-            rows.append(row | {"MB": "-", "difference": "refused", "same class": "-", "ms": "-", "model's ms": "-"})
-            continue
-        check = found["check"]
-        rows.append(
-            row
-            | {
-                "MB": f"{found['bytes'] / 1e6:.1f}",
-                "difference": f"{check['greatest_difference']:.0e}",
-                "same class": f"{check['equal_classes']} of {check['images']}",
-                "ms": f"{check['milliseconds']:.1f}",
-                "model's ms": f"{check['model_milliseconds']:.1f}",
-            }
-        )
+    for model in dict.fromkeys(name.split()[0] for name in results):
+        for format, precision in FORMATS:
+            both = [results.get(f"{model} {backend} {format} {precision}") for backend in BACKENDS]
+            found = [entry for entry in both if entry is not None and "check" in entry]
+            if not any(both):
+                continue
+            row = {"model": model, "format": format if precision == "float32" else f"{format} {precision}"}
+            checks = [entry["check"] for entry in found]
+            rows.append(
+                row
+                | {
+                    "MB": " / ".join(dict.fromkeys(f"{entry['bytes'] / 1e6:.1f}" for entry in found)) or "refused",
+                    "difference": " / ".join(f"{check['greatest_difference']:.0e}" for check in checks),
+                    "same class": " / ".join(f"{check['equal_classes']}" for check in checks),
+                    "ms": " / ".join(f"{check['milliseconds']:.1f}" for check in checks),
+                    "ms in the model": " / ".join(f"{check['model_milliseconds']:.1f}" for check in checks),
+                }
+            )
     return table(rows) if rows else ""
 
 

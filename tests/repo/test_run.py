@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.run import main
+from tests import run as runner
 
 SUITES = {
     "good": "def test_a(): pass\ndef test_b(): pass\n",
@@ -13,6 +13,17 @@ SUITES = {
     "broken": "import nothing_of_this_name\n",
     "skips": "import pytest\ndef test_a(): pass\ndef test_b(): pytest.skip('why')\n",
 }
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """How each suite ended, run once."""
+    found, root = {}, tmp_path_factory.mktemp("suites")
+    for name, text in SUITES.items():
+        (root / name).mkdir()
+        (root / name / "test_it.py").write_text(text)
+        found[name] = runner.run(root / name, ["-p", "no:cacheprovider", "-c", "/dev/null"])
+    return found
 
 
 @pytest.mark.parametrize(
@@ -27,11 +38,9 @@ SUITES = {
         (["good", "broken"], 1, "2 passed, 1 failed, 0 skipped", "broken: "),
     ],
 )
-def test_how_suites_end(tmp_path, capsys, suites, code, sum_, line):
-    for name in suites:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "test_it.py").write_text(SUITES[name])
-    assert main(["-p", "no:cacheprovider", "-c", "/dev/null"], tmp_path, suites) == code
+def test_how_suites_end(outcomes, tmp_path, monkeypatch, capsys, suites, code, sum_, line):
+    monkeypatch.setattr(runner, "run", lambda suite, options: outcomes[suite.name])
+    assert runner.main([], tmp_path, suites) == code
     said = capsys.readouterr().out.splitlines()
     assert said[-1] == sum_
     assert any(each.startswith(line) for each in said)

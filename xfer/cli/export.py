@@ -30,7 +30,7 @@ def export(
     ] = None,
     bound: Annotated[
         float | None,
-        typer.Option(help="greatest difference of a probability; default: 1e-4, float16 1e-2, int8 0.25", min=0),
+        typer.Option(help="greatest difference of a probability; default: 1e-4, float16 1e-2, int8 the classes", min=0),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class Check:
         milliseconds: for one image in the file's runtime.
         model_milliseconds: for one image in the model's own framework.
         needs_xfer: whether it was opened with xfer's own layers (`.keras` of some families); nothing else is.
+        differences: the greatest by output.
     """
 
     runtime: str
@@ -47,6 +48,7 @@ class Check:
     milliseconds: float
     model_milliseconds: float
     needs_xfer: bool
+    differences: Mapping[str, float]
 
 
 class Comparison:
@@ -98,15 +100,16 @@ class Comparison:
             raise XferError(f"the file cannot be opened again by {format.name}'s own runtime: {said}")
         seen = json.loads((self.folder / "seen.json").read_text("utf-8"))
         with np.load(self.folder / "outputs.npz") as found:
-            difference, equal = self._compared({name: found[name] for name in found.files})
+            differences, equal = self._compared({name: found[name] for name in found.files})
         return Check(
             seen["version"],
             self.images,
-            difference,
+            max(differences.values()),
             equal,
             seen["milliseconds"],
             self.milliseconds,
             seen["needs_xfer"],
+            differences,
         )
 
     def close(self) -> None:
@@ -116,8 +119,8 @@ class Comparison:
     def _array(self, name: str, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
         return np.lib.format.open_memmap(self.folder / f"{name}.npy", mode="w+", dtype=kind, shape=shape)
 
-    def _compared(self, found: dict[str, np.ndarray]) -> tuple[float, int]:
-        difference, equal = 0.0, np.ones(self.images, bool)
+    def _compared(self, found: dict[str, np.ndarray]) -> tuple[dict[str, float], int]:
+        differences, equal = {}, np.ones(self.images, bool)
         for output in self.outputs:
             expected = self.expected[output.name]
             if output.name not in found or found[output.name].shape != expected.shape:
@@ -126,9 +129,9 @@ class Comparison:
             given = found[output.name]
             scale = np.array(output.std or 1.0)
             apart = np.nan_to_num(np.abs((given - expected) / scale), nan=np.inf)
-            difference = max(difference, float(apart.max(initial=0)))
+            differences[output.name] = float(apart.max(initial=0))
             equal &= same(output, given, expected, self.decision) & np.isfinite(given).all(axis=1)
-        return difference, int(equal.sum())
+        return differences, int(equal.sum())
 
 
 def same(output: Output, given: np.ndarray, expected: np.ndarray, decision: Decision) -> np.ndarray:

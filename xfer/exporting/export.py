@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from xfer.checkpoints.checkpoint import is_checkpoint
 from xfer.errors import BackendError, UsageError, XferError, check_name
 from xfer.exporting.check import Check, Comparison
 from xfer.exporting.description import MODEL, describe, described, description
-from xfer.exporting.formats import BOUNDS, Format, format_of
+from xfer.exporting.formats import BOUNDS, LEAST_EQUAL, Format, format_of
 from xfer.exporting.images import batches, images_to_calibrate, images_to_check
 from xfer.exporting.other_process import write_elsewhere
 from xfer.models.backend import ALIASES, Backend, get_backend
@@ -26,7 +26,7 @@ from xfer.models.factory import load
 from xfer.models.network import WRAPPED
 from xfer.runtime.paths import expanded
 from xfer.runtime.progress import step
-from xfer.specs.exported import ExportJob, ExportPrecision, outputs_of
+from xfer.specs.exported import ExportJob, ExportPrecision, Output, outputs_of
 from xfer.weights.hub import is_hub
 from xfer.workflows.ensemble import Ensemble
 from xfer.workflows.ensemble_files import is_ensemble
@@ -45,7 +45,7 @@ class Export:
         bytes: its size.
         model_bytes: that of the model's weights in float32.
         images: which images it was compared on, in words.
-        bound: what the greatest difference was held to.
+        bound: what the greatest difference was held to; None where the classes were.
         check: how it compares with the model.
     """
 
@@ -55,7 +55,7 @@ class Export:
     bytes: int
     model_bytes: int
     images: str
-    bound: float
+    bound: float | None
     check: Check
 
 
@@ -85,7 +85,9 @@ def export(
         check: images to compare on: whatever `xfer.data.load` or `predict` takes. By default the validation images of
             the run, at most 512; without a run, or where they are gone, crops of two photographs.
         calibration: training images for int8; by default those of the run.
-        bound: of the greatest difference of a probability: 1e-4 in float32, 1e-2 in float16, 0.25 in int8.
+        bound: of the greatest difference of a probability: 1e-4 in float32, 1e-2 in float16. In int8 95 % of the images
+            must keep their class, and the numbers of a regression be within 0.25 standard deviations, unless a bound is
+            given.
         backend: of a run, on which it is loaded; of a model, which writes the file. By default their own.
 
     Raises:
@@ -115,7 +117,6 @@ def export(
     if precision == "int8":
         arrays = _calibration(exact, images_to_calibrate(exact, calibration, run))
     split, which = images_to_check(exact, check, run)
-    limit = BOUNDS[precision] if bound is None else bound
     with _beside(target) as part, _compared(exact, outputs, split) as comparison:
         made = part / target.name
         metadata = {MODEL: json.dumps(about)}
@@ -128,11 +129,9 @@ def export(
                 write_elsewhere(exact, job, writer)
         with step(f"comparing {target.name} with the model"):
             found = comparison.of(made, format)
-        if not found.greatest_difference <= limit:
-            raise XferError(
-                f"{target.name} differs from the model by {found.greatest_difference:.1e} in a probability of {which}, "
-                f"more than {limit:.1e}: it is not kept; --bound allows more"
-            )
+        if over := _over(found, outputs, precision, bound):
+            raise XferError(f"{target.name} {over} of {which}: it is not kept; --bound allows more")
+        limit = None if bound is None and precision in LEAST_EQUAL else BOUNDS[precision] if bound is None else bound
         result = Export(target, to, precision, _size(made), 4 * sum(exact.parameters.values()), which, limit, found)
         _move(part, target)
     entry = {name: value for name, value in asdict(result).items() if name != "path"}
@@ -198,6 +197,22 @@ def _in_float32(model: BaseModel) -> BaseModel:
     made.write({name: np.asarray(array, np.float32) for name, array in model.weights().items()})
     made.columns, made.decision = model.columns, model.decision
     return made
+
+
+def _over(found: Check, outputs: Sequence[Output], precision: ExportPrecision, bound: float | None) -> str:
+    """How a file differs from the model by more than it may; empty if it does not."""
+    held = bound is None and precision in LEAST_EQUAL
+    if held and not found.equal_classes >= LEAST_EQUAL[precision] * found.images:
+        return (
+            f"keeps the class of {found.equal_classes} of {found.images} images, fewer than "
+            f"{LEAST_EQUAL[precision]:.0%},"
+        )
+    limit = BOUNDS[precision] if bound is None else bound
+    for output in outputs:
+        difference = found.differences[output.name]
+        if not (held and output.kind != "regression") and not difference <= limit:
+            return f"differs from the model by {difference:.1e} in a number of {output.name}, more than {limit:.1e},"
+    return ""
 
 
 def _calibration(model: BaseModel, split: Any) -> tuple[np.ndarray, ...]:

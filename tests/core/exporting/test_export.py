@@ -201,7 +201,7 @@ def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "format_of", lambda name: Format("onnx", (".onnx",), ("numpy",), UNIFORM))
     options = {"weights": None, "classes": ["a", "b", "c"], "image_size": 16}
     model = xfer.load("tiny", backend=Writing(), **options)
-    with pytest.raises(XferError, match=r"model.onnx differs from the model by .* more than 1.0e-04: it is not kept"):
+    with pytest.raises(XferError, match=r"model.onnx differs from .* more than 1.0e-04, of .*: it is not kept"):
         xfer.export(model, tmp_path / "new" / "out", to="onnx")
     assert not (tmp_path / "new" / "out").exists()
     done = xfer.export(model, tmp_path / "out", to="onnx", bound=1)
@@ -213,6 +213,48 @@ def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
         xfer.export(model, tmp_path / "out", to="onnx")
     assert (tmp_path / "out" / "model.onnx").read_bytes() == before
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+
+
+LETTERS = """
+import numpy as np
+version = "letters"
+
+def run(image):
+    return {"probabilities": np.load(path)}
+"""
+
+
+class Answering(Writing):
+    """Writes the probabilities that it is told."""
+
+    formats = ("litert",)
+
+    def export(self, model, job):
+        with Path(job.path).open("wb") as file:
+            np.save(file, self.answers)
+
+
+@pytest.mark.parametrize(("changed", "kept"), [(0, True), (1, True), (2, False)])
+def test_int8_is_held_to_its_classes(tmp_path, monkeypatch, changed, kept):
+    """Of 20 images one may change its class, whatever the probabilities are; `--bound` holds these instead."""
+    precisions = ("float32", "int8")
+    answers = Format("litert", (".tflite",), ("numpy",), LETTERS, precisions=precisions)
+    monkeypatch.setattr(module, "format_of", lambda name: answers)
+    images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3)).astype(np.uint8)
+    model = xfer.load("tiny", backend=Answering(), weights=None, classes=["a", "b", "c"], image_size=16)
+    guess = model.predict_proba(list(images)).argmax(axis=1)
+    guess[:changed] = (guess[:changed] + 1) % 3
+    model.backend.answers = np.eye(3, dtype=np.float32)[guess] * 0.9 + 0.1 / 3
+    options = {"to": "litert", "precision": "int8", "check": list(images), "calibration": list(images)}
+    if kept:
+        done = xfer.export(model, tmp_path, **options)
+        assert (done.check.equal_classes, done.bound) == (20 - changed, None)
+        assert done.check.greatest_difference > 0.25
+    else:
+        with pytest.raises(XferError, match=r"keeps the class of 18 of 20 images, fewer than 95%, of .*not kept"):
+            xfer.export(model, tmp_path, **options)
+    with pytest.raises(XferError, match=r"in a number of probabilities, more than 2.5e-01, of .*not kept"):
+        xfer.export(model, tmp_path, bound=0.25, **options)
 
 
 def test_images_of_the_run(tmp_path):
