@@ -86,13 +86,18 @@ def checked(given: dict[str, Any], **more: Any) -> RunSettings:
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    text = f"{field.description or ''}{_default(field)}".replace("[", "\\[")
+    kind = _type(field.annotation)
+    names = get_args(kind) if get_origin(kind) is Literal else ()
+    listed = f" ({', '.join(names)})" if names else ""
+    text = f"{field.description or ''}{listed}{_default(field)}".replace("[", "\\[")
     panel = TITLES[about(field).panel]
     if name == "data":
         info: Any = typer.Argument(help=text, show_default=False)
     else:
-        info = typer.Option(help=text, show_default=False, rich_help_panel=panel)
-    annotation = Annotated[Union[_type(field.annotation), None], info]  # type: ignore[valid-type]  # noqa: UP007
+        # The names stand in the text: as the option's type they would take half of a narrow terminal from it.
+        metavar = "<name>" if names else None
+        info = typer.Option(help=text, show_default=False, rich_help_panel=panel, metavar=metavar)
+    annotation = Annotated[Union[kind, None], info]  # type: ignore[valid-type]  # noqa: UP007
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

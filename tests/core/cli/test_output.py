@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Literal, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -19,9 +20,11 @@ from typer.testing import CliRunner
 import xfer
 from tests.suites.progress import FakeClock, recorded
 from xfer.cli.app import app
+from xfer.cli.options import TITLES
 from xfer.data.sources.lists import listed
 from xfer.features.cache import FeatureCache
 from xfer.runtime import progress
+from xfer.specs.settings import RunSettings
 from xfer.testing import NumpyBackend
 from xfer.workflows.prediction.job import PredictionJob, PredictionOptions
 
@@ -236,3 +239,18 @@ def test_libraries_that_print_do_not_reach_stdout(model):
     finally:
         sys.stdout = before
     assert out.getvalue() == "result\n"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_help_names_every_option_group_and_choice(width, monkeypatch):
+    monkeypatch.setenv("TERMINAL_WIDTH", str(width))
+    monkeypatch.setenv("COLUMNS", str(width))
+    process = command_line("train", "--help", stdout=subprocess.PIPE, text=True)
+    text = process.communicate()[0]
+    assert max(map(len, text.splitlines())) <= width
+    order = [text.index(f" {title} ─") for title in TITLES.values()]
+    assert order == sorted(order)
+    words = re.findall(r"[\w-]+", text)
+    for _, field in RunSettings.options():
+        for name in get_args(field.annotation) if get_origin(field.annotation) is Literal else ():
+            assert name in words, "it is not cut in two"
