@@ -115,7 +115,7 @@ class OneLine(Display):
 
     def changed(self) -> None:
         """Show it, if the line is half a second old."""
-        if self.clock.now() - self._last >= _REFRESH:
+        if self.under_way and self.clock.now() - self._last >= _REFRESH:
             self._last = self.clock.now()
             self._write(self.under_way[-1].line())
 
