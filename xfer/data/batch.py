@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xfer.runtime.text import one_line
 from xfer.specs.inputs import Inputs
 
 
@@ -16,6 +17,10 @@ class Skipped:
     name: str
     reason: str
     imputed: bool = False
+
+    def __repr__(self) -> str:
+        imputed = ", imputed=True" if self.imputed else ""
+        return f"Skipped(name='{one_line(self.name, 80)}', reason='{one_line(self.reason, 120)}'{imputed})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,3 +62,7 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        what = "images" if self.after is None else f"outputs of {self.after!r}"
+        return f"Batch(number {self.number}: {what} {self.images.dtype} {self.images.shape}, {self.labelled} labelled)"

@@ -126,6 +126,13 @@ class Loader:
         whole, rest = divmod(self.size, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
+    def __repr__(self) -> str:
+        chosen = {"augment": self.augment, "mix": self.mix, "sampling": self.sampling, "shuffle": self.shuffle}
+        said = "".join(f", {name}={value}" for name, value in chosen.items() if str(value) not in ("none", "False"))
+        what = "images" if self.split.after is None else f"outputs of {self.split.after!r}"
+        size = f" of {self.preprocessing.size} px" if self.split.after is None else ""
+        return f"Loader({self.size:,} {what}{size} in {len(self):,} batches of {self.batch_size}{said})"
+
     @property
     def skipped(self) -> list[Skipped]:
         """Images found unreadable so far, each once, by name."""

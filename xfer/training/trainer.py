@@ -35,8 +35,8 @@ from xfer.training.estimator_fit import fit_estimator
 from xfer.training.fit_state import Fit
 from xfer.training.history import History
 from xfer.training.monitor import monitors
+from xfer.training.notebook import progress_callback
 from xfer.training.opening import check_fit, check_settings, open_run
-from xfer.training.progress import Progress
 from xfer.training.trackers import trackers
 
 
@@ -111,7 +111,7 @@ class Trainer:
             self._set_loss(loss)
         elif not self._counts:
             self._set_loss(self.settings.loss_spec({}))
-        shown = [Progress()] if progress and self.distributed.rank == 0 else []
+        shown = [progress_callback()] if progress and self.distributed.rank == 0 else []
         self.callbacks: list[Callback] = [*callbacks, *trackers(self.settings.track), *shown]
         self.cache = FeatureCache.of(self.settings.cache if cache is None else cache)
         self.cached: CacheUse | None = None
@@ -163,15 +163,13 @@ class Trainer:
         else:
             restore(model, opened)
         loss = None if state.loss.tasks else state.loss
-        beside: dict[str, Any] = {
-            "callbacks": callbacks,
-            "checkpoints": checkpoints,
-            "progress": progress,
-            "cache": cache,
-        }
-        trainer = cls(model, settings=stored, loss=loss, **beside, **options)
+        beside: dict[str, Any] = {"callbacks": callbacks, "checkpoints": checkpoints, "progress": progress}
+        trainer = cls(model, settings=stored, loss=loss, cache=cache, **beside, **options)
         trainer._go_on_from(opened, state)
         return trainer
+
+    def __repr__(self) -> str:
+        return f"Trainer({self.model.name} on {self.model.backend.name}, {self.epoch} epochs done; {self.settings!r})"
 
     @property
     def stepper(self) -> Stepper:

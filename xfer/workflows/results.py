@@ -16,6 +16,7 @@ from xfer.evaluation.tasks import TasksEvaluation
 from xfer.models.base_model import BaseModel
 from xfer.runtime.paths import expanded
 from xfer.runtime.profiling import Phases
+from xfer.runtime.text import path_text
 from xfer.specs.settings import RunSettings
 from xfer.training.trainer import Trainer
 
@@ -39,6 +40,10 @@ class Result:
     metrics: dict[str, Any]
     path: Path
     test: Evaluation | TasksEvaluation | None = None
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in list(self.evaluation.metrics.items())[:3])
+        return f"Result({self.model.name} on {self.model.backend.name}: val {scores}; {path_text(self.path)})"
 
 
 def finished(config: RunSettings) -> dict[str, Any] | None:
