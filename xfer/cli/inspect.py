@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xfer.cli.arguments import Backend, Corrections, Device
 from xfer.cli.guard import guarded, print_json, printable, quiet_stdout, show
 from xfer.cli.options import Config, Json, checked, require_data
+from xfer.cli.suspects import print_suspects, suspects
+from xfer.errors import UsageError
 from xfer.workflows.config import read_toml
 
 if TYPE_CHECKING:
@@ -32,20 +36,38 @@ def inspect(
     isolate: Annotated[
         bool, typer.Option("--isolate", help="read each file in a process that it may crash, 10 s at most")
     ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            help="a run or an architecture, by whose features wrong labels, near-duplicates and outliers are found",
+        ),
+    ] = None,
+    backend: Backend = None,
+    device: Device = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="folder for labels.html and suspects.csv, on which labels are corrected")
+    ] = None,
+    corrections: Corrections = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Inspect data before training: classes, sizes, duplicates, leaks between splits, damaged files."""
+    """Inspect data before training: classes, sizes, duplicates, leaks between splits, damaged files, wrong labels."""
     from xfer.data import inspect as look
     from xfer.workflows.setup import read_data
 
     settings = read_toml(config)
     with quiet_stdout():
         require_data(settings, data)
-        source = read_data(checked(settings, data=data, val=val, seed=seed))
+        if out is not None and model is None:
+            raise UsageError("--out is for what --with finds: give --with MODEL too, or leave it out")
+        given = checked(settings, data=data, val=val, seed=seed, corrections=corrections)
+        source = read_data(given)
         found = look(source, pairs=pairs, workers=workers, isolate=isolate)
+        engine = backend or settings.get("backend")
+        issues = suspects(source, model, engine, device, workers, isolate, out) if model is not None else None
     if json:
-        print_json(asdict(found))
+        print_json(asdict(found) | ({} if issues is None else issues.document()))
         return
     show(_splits(found))
     show(_classes(found))
@@ -55,6 +77,8 @@ def inspect(
         show(_unreadable(found))
     for line in (*found.notes, *found.suggestions):
         print(f"- {printable(line)}")
+    if issues is not None:
+        print_suspects(issues, out)
 
 
 def _splits(found: Inspection) -> Table:
