@@ -11,6 +11,7 @@ import typer
 
 from xfer.cli.guard import guarded, print_json, printable, quiet_stdout, show
 from xfer.cli.options import COMMAND, Json, checked, require_data, settings_options
+from xfer.cli.suspects import print_suspects, suspects
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from xfer.specs.preprocessing import Preprocessing
     from xfer.specs.settings import RunSettings
 
-# The options of `xfer train` that decide which images a network gets, and how they look.
+# The options of `xfer train` that decide which images a network gets, and how they look; and where `--with` computes.
 OF_IMAGES = (
-    *("data", "val", "limit", "columns", "tasks", "seed", "workers", "on_bad"),
-    *("model", "weights", "image_size", "missing_pixels", "decode"),
+    *("data", "val", "limit", "columns", "tasks", "corrections", "seed", "workers", "on_bad"),
+    *("model", "weights", "image_size", "missing_pixels", "decode", "backend", "device"),
     *("augment", "augment_minority", "mix", "sampling", "batch_size", "cache_views"),
 )
 _CLASSES = 20
@@ -35,6 +36,22 @@ _FILES = 50
 @settings_options(only=OF_IMAGES)
 def inspect(
     given: dict[str, Any],
+    with_: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            help="a run or an architecture, by whose features wrong labels, near-duplicates and outliers are found",
+            rich_help_panel=COMMAND,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder for inspect.html: samples, and what the network gets of them in training; and with --with for "
+            "labels.html and suspects.csv, on which labels are corrected",
+            rich_help_panel=COMMAND,
+        ),
+    ] = None,
     pairs: Annotated[
         int,
         typer.Option(help="how many duplicates to name for each two splits", min=0, rich_help_panel=COMMAND),
@@ -45,31 +62,26 @@ def inspect(
             "--isolate", help="read each file in a process that it may crash, 10 s at most", rich_help_panel=COMMAND
         ),
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="folder for inspect.html: samples, and what the network gets of them in training",
-            rich_help_panel=COMMAND,
-        ),
-    ] = None,
     json: Json = False,
 ) -> None:
-    """Inspect data before training: classes, sizes, duplicates, leaks between splits, damaged files."""
+    """Inspect data before training: classes, sizes, duplicates, leaks between splits, damaged files, wrong labels."""
     from xfer.data import inspect as look
     from xfer.workflows.setup import read_data
 
-    page = None
+    require_data(given)
+    settings = checked({name: value for name, value in given.items() if name != "out"})  # a file's is that of a run
+    page = issues = None
     with quiet_stdout():
-        require_data(given)
-        given.pop("out", None)  # of the file, where it is the folder of a run
-        settings = checked(given)
-        recipe = None if out is None else prepared(settings)
+        recipe = None if out is None else prepared(settings, out)
         source = read_data(settings)
         found = look(source, pairs=pairs, workers=settings.workers, isolate=isolate)
         if out is not None and recipe is not None:
             page = written(settings, recipe, source, found, out)
+        if with_ is not None:
+            issues = suspects(source, with_, settings.backend, settings.device, settings.workers, isolate, out)
     if json:
-        print_json(asdict(found) | ({} if page is None else {"page": str(page)}))
+        pages = {} if page is None else {"page": str(page)}
+        print_json(asdict(found) | pages | ({} if issues is None else issues.document()))
         return
     show(_splits(found))
     show(_classes(found))
@@ -81,14 +93,18 @@ def inspect(
         print(f"- {printable(line)}")
     if page is not None:
         print(f"page: {printable(str(page))}")
+    if issues is not None:
+        print_suspects(issues, out)
 
 
-def prepared(settings: RunSettings) -> Preprocessing:
+def prepared(settings: RunSettings, out: Path) -> Preprocessing:
     """The preprocessing that the page shows; what the page needs and lacks is refused before the data is read."""
     from xfer.report.compare import require_libraries
     from xfer.report.inspection import preprocessing
+    from xfer.workflows.results import writable
 
     require_libraries()
+    writable(out)
     return preprocessing(settings)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -25,6 +25,14 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Any: ...
+
+
+class Correction(NamedTuple):
+    """Another label of an image, or None to exclude it; `split` is only said of a name that several splits have."""
+
+    image: str
+    label: str | None
+    split: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +179,7 @@ class Data:
         source: where the data came from, for people and manifests.
         notes: what was done or left out on the way, a line each.
         tasks: what the targets of the splits are, if there are several tasks.
+        corrections: labels that were changed and images that were left out after reading, see `xfer.data.corrections`.
     """
 
     train: Split
@@ -180,6 +189,7 @@ class Data:
     source: str
     notes: tuple[str, ...] = ()
     tasks: tuple[Task, ...] = ()
+    corrections: tuple[Correction, ...] = ()
 
     @property
     def splits(self) -> dict[str, Split]:
