@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from xfer.errors import XferError as XferError
     from xfer.evaluation import metrics as metrics
     from xfer.evaluation.calibration import calibrate as calibrate
+    from xfer.evaluation.label_issues import find_label_issues as find_label_issues
     from xfer.evaluation.thresholds import tune_thresholds as tune_thresholds
     from xfer.exporting.export import export as export
     from xfer.features.cache import FeatureCache as FeatureCache
@@ -81,6 +82,7 @@ _WHERE = {
     "compare": "xfer.report.compare",
     "export": "xfer.exporting.export",
     "extract": "xfer.features.extract",
+    "find_label_issues": "xfer.evaluation.label_issues",
     "load": "xfer.models.factory",
     "log_prior": "xfer.specs.class_weights",
     "parity": "xfer.certify.run",

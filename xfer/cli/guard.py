@@ -7,7 +7,6 @@ import io
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
@@ -18,6 +17,7 @@ from xfer.errors import UsageError, XferError
 from xfer.runtime.messages import on_stderr
 from xfer.runtime.progress import show_progress
 from xfer.runtime.signals import Interrupted
+from xfer.runtime.text import printable as printable
 
 INTERRUPTED = 130
 
@@ -67,12 +67,6 @@ class _Stderr:
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
     print(json.dumps(document, indent=1))
-
-
-def printable(text: str) -> str:
-    """One line of what is there, whatever the names of files hold: bytes that are no text, or a terminal's commands."""
-    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in shown)
 
 
 def show(table: Any) -> None:

@@ -38,7 +38,7 @@ Json = Annotated[
 
 
 def settings_options(
-    settings: type[Settings] = RunSettings, *, without: Collection[str] = ()
+    settings: type[Settings] = RunSettings, *, without: Collection[str] = (), only: Collection[str] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for every field of a settings class, and `--config`.
 
@@ -47,12 +47,15 @@ def settings_options(
     Args:
         settings: the class; the field `data` becomes the argument DATA.
         without: fields to leave out.
+        only: fields to take; None takes all.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "given"]
         taken = {*without, *(p.name for p in own)}
-        fields = {name: field for name, field in settings.options() if name not in taken}
+        fields = {
+            name: field for name, field in settings.options() if name not in taken and (only is None or name in only)
+        }
 
         @functools.wraps(command)
         def run(config: Path | None = None, **values: Any) -> None:

@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 from PIL import Image
 
-from xfer.data.batch import Batch, Skipped
+from xfer.data.batch import Batch, Skipped, reported
 from xfer.data.budget import Budget
 from xfer.data.cached import AugmentedFeatures
 from xfer.data.columns import Columns
@@ -24,7 +24,6 @@ from xfer.data.transforms.mix import Mix, one_hot
 from xfer.data.transforms.test_time import TestTimeView
 from xfer.data.workers import Sample, in_order, threads
 from xfer.errors import DataError, UsageError, check_name
-from xfer.runtime import progress
 from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from xfer.specs.choices import OnBad, Sampling
 from xfer.specs.preprocessing import Preprocessing
@@ -127,6 +126,13 @@ class Loader:
         whole, rest = divmod(self.size, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
+    def __repr__(self) -> str:
+        chosen = {"augment": self.augment, "mix": self.mix, "sampling": self.sampling, "shuffle": self.shuffle}
+        said = "".join(f", {name}={value}" for name, value in chosen.items() if str(value) not in ("none", "False"))
+        what = "images" if self.split.after is None else f"outputs of {self.split.after!r}"
+        size = f" of {self.preprocessing.size} px" if self.split.after is None else ""
+        return f"Loader({self.size:,} {what}{size} in {len(self):,} batches of {self.batch_size}{said})"
+
     @property
     def skipped(self) -> list[Skipped]:
         """Images found unreadable so far, each once, by name."""
@@ -190,7 +196,7 @@ class Loader:
             raise UsageError(f"start={start}: an epoch has {len(self)} batches, give 0 to {len(self)}")
         wanted = self.keys(epoch) if keys is None else keys
         batches = self._batches(epoch, start, wanted, allow_nothing)
-        return self._reported(batches, doing, start, len(wanted)) if doing else batches
+        return reported(batches, doing, start, self.batch_size, len(wanted)) if doing else batches
 
     def collect(
         self, answer: Callable[[Batch], np.ndarray], epoch: int = 0, *, doing: str = ""
@@ -203,15 +209,6 @@ class Loader:
         found = [(self._whole(answer(batch), batch), batch.labels, batch.indices) for batch in batches]
         rows, labels, indices = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return rows, labels, indices
-
-    def _reported(
-        self, batches: Generator[Batch, None, None], doing: str, start: int, images: int
-    ) -> Generator[Batch, None, None]:
-        """The batches, and their progress: one is done when the next is asked for."""
-        with progress.work(doing, images, done=start * self.batch_size) as report, closing(batches):
-            for batch in batches:
-                yield batch
-                report.reach(min((batch.number + 1) * self.batch_size, images))
 
     def _batches(self, epoch: int, start: int, keys: np.ndarray, allow_nothing: bool) -> Generator[Batch, None, None]:
         nothing = start == 0 and len(keys) > 0 and not allow_nothing

@@ -26,6 +26,7 @@ from xfer.models.factory import load
 from xfer.models.network import WRAPPED
 from xfer.runtime.paths import expanded
 from xfer.runtime.progress import step
+from xfer.runtime.text import one_line, path_text, size_text
 from xfer.specs.exported import ExportJob, ExportPrecision, Output, outputs_of
 from xfer.weights.hub import is_hub
 from xfer.workflows.ensemble import Ensemble
@@ -57,6 +58,13 @@ class Export:
     images: str
     bound: float | None
     check: Check
+
+    def __repr__(self) -> str:
+        size, differs = size_text(self.bytes), f"{self.check.greatest_difference:.1e}"
+        return (
+            f"Export({self.format}, {self.precision}: {path_text(self.path)}, {size}; "
+            f"greatest difference from the model {differs} on {one_line(self.images, 60)})"
+        )
 
 
 def export(

@@ -32,6 +32,7 @@ from xfer.models.base_model import BaseModel
 from xfer.models.fingerprint import prefix
 from xfer.runtime import progress
 from xfer.runtime.paths import expanded, features_dir
+from xfer.runtime.text import path_text, size_text
 
 BUDGET = 20 << 30
 EXTRACTING = "extracting features"
@@ -57,6 +58,11 @@ class CacheUse:
     unreadable: int = 0
     folder: Path | None = field(default=None, compare=False)
 
+    def __repr__(self) -> str:
+        where = "" if self.folder is None else f" in {path_text(self.folder)}"
+        counts = f"{self.there:,} images found, {self.computed:,} computed, {self.unreadable:,} cannot be read"
+        return f"CacheUse({counts}{where})"
+
     def __add__(self, other: CacheUse) -> CacheUse:
         return CacheUse(
             self.there + other.there,
@@ -78,6 +84,9 @@ class FeatureCache:
 
     folder: Path = field(default_factory=features_dir)
     budget: int = BUDGET
+
+    def __repr__(self) -> str:
+        return f"FeatureCache({path_text(self.folder)}, at most {size_text(self.budget)})"
 
     @classmethod
     def of(cls, given: bool | str | Path | FeatureCache) -> FeatureCache | None:

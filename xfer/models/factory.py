@@ -25,6 +25,7 @@ from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Decoding, MissingPixels, Preprocessing
 from xfer.specs.tasks import Task, output_names
 from xfer.weights.hub import HubAddress, is_hub
+from xfer.weights.source import published
 from xfer.zoo import card as find_card
 from xfer.zoo import cards, keras_card
 
@@ -125,6 +126,35 @@ def load(
     ready.undecided = precision in (None, "auto") and engine.fast_bf16(spec)
     ready.source = found.origin if found else None
     return ready
+
+
+def preprocessing_of(
+    model: str,
+    *,
+    weights: str | Path | None = "imagenet",
+    image_size: int | None = None,
+    missing_pixels: MissingPixels | None = None,
+    decode: Decoding | None = None,
+) -> Preprocessing:
+    """The preprocessing of the model that `load` returns for these arguments; no published weights are downloaded.
+
+    Raises:
+        UnknownNameError, WeightsError, CheckpointError, UsageError: as `load`.
+    """
+    card = keras_card(model) if weights == "keras" else find_card(model)
+    word = "imagenet" if weights == "keras" else weights
+    entry = published(word, card.weights, model=card.name) if isinstance(word, str) and not is_hub(word) else None
+    run = _run_of(word) if entry is None else None
+    if entry is not None:
+        found = pretrained.preprocessing_at(card, entry.name, image_size)
+    elif run is not None:
+        found = run.manifest.preprocessing
+    else:
+        held = pretrained.read(card, word, image_size)
+        found = card.preprocessing if held is None else held.preprocessing
+    given = _Given("cpu", None, image_size, missing_pixels, decode, True, False, None, 0).preprocessing(found)
+    card.at(given.size)
+    return given
 
 
 def _run_of(weights: str | Path | None) -> Checkpoint | None:

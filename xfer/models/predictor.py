@@ -13,6 +13,7 @@ from xfer.data.batch import Skipped
 from xfer.data.dataset import Split
 from xfer.data.sources.load import pictures, windows
 from xfer.errors import DataError, UnreadableError, UsageError, check_name
+from xfer.models.prediction_list import PredictionList
 from xfer.models.predictions import OnUnreadable, Prediction, SplitPredictions, by_task, rank
 from xfer.runtime.progress import work
 from xfer.specs.decision import Decision
@@ -76,8 +77,8 @@ class Predictor(ABC):
         on_bad: OnUnreadable = "raise",
     ) -> np.ndarray:
         """Class probabilities float32 (N, K) in the order of `classes`, NaN for what cannot be read; see `predict`."""
-        found, names = self._predicted(images, columns, on_bad, batch_size=batch_size, tta=tta)
-        return np.asarray(found.of_all(names, on_bad))
+        found, split = self._predicted(images, columns, on_bad, batch_size=batch_size, tta=tta)
+        return np.asarray(found.of_all(split.names, on_bad))
 
     def predict(
         self,
@@ -88,7 +89,7 @@ class Predictor(ABC):
         batch_size: int = 32,
         tta: str = "none",
         on_bad: OnUnreadable = "raise",
-    ) -> list[Prediction]:
+    ) -> PredictionList:
         """Classify images: a list with one `Prediction` for each image, also for a single one.
 
         Args:
@@ -103,10 +104,10 @@ class Predictor(ABC):
             UnreadableError: an image that cannot be read, by name, after all others were: `predictions` has theirs.
             NumbersError: a prediction is not finite. DataError: something that is no image.
         """
-        found, names = self._predicted(images, columns, on_bad, batch_size=batch_size, tta=tta)
-        ranked: list[Any] = rank(found, self.classes, self.decision, top)
+        found, split = self._predicted(images, columns, on_bad, batch_size=batch_size, tta=tta)
+        ranked = PredictionList.of(rank(found, self.classes, self.decision, top), split)
         try:
-            found.of_all(names, on_bad)
+            found.of_all(split.names, on_bad)
         except UnreadableError as error:
             error.predictions = ranked
             raise
@@ -144,14 +145,14 @@ class Predictor(ABC):
 
     def _predicted(
         self, images: Any, columns: Any, on_bad: OnUnreadable, **options: Any
-    ) -> tuple[SplitPredictions, Sequence[str]]:
-        """Predictions of one task, and the names of the images."""
+    ) -> tuple[SplitPredictions, Split]:
+        """Predictions of one task, and the images."""
         if self.tasks:
             raise UsageError(f"{self.name} has {len(self.tasks)} tasks: call predict_tasks or predict_iter")
         check_name("on_bad", on_bad, get_args(OnUnreadable))
         split = split_of(images, columns, self.column_names)
         with work(PREDICTING, len(split)) as report:
-            return self.predict_split(split, **options, on_batch=report.advance), split.names
+            return self.predict_split(split, **options, on_batch=report.advance), split
 
 
 def window(classes: int, batch_size: int) -> int:

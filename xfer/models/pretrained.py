@@ -66,13 +66,23 @@ def read(card: Card, weights: str | Path | None, size: int | None) -> Pretrained
     if found.entry is None:
         raw = read_weights(found.path, safetensors=found.source is not None)
         return replace(_of_user(card, raw, str(weights), beside(found.path)), origin=found.source)
-    preprocessing = card.preprocessing_for(found.entry.name)
+    preprocessing = preprocessing_at(card, found.entry.name, size)
+    return Pretrained(card, card.canonical(read_weights(found.path)), preprocessing, str(weights))
+
+
+def preprocessing_at(card: Card, entry: str, size: int | None) -> Preprocessing:
+    """The preprocessing of published weights.
+
+    Raises:
+        UsageError: an input size at which they do not work.
+    """
+    preprocessing = card.preprocessing_for(entry)
     if card.size_of_weights and size not in (None, preprocessing.size):
         raise UsageError(
-            f"the weights {found.entry.name} of {card.name} work at {preprocessing.size} pixels, not at {size}: "
+            f"the weights {entry} of {card.name} work at {preprocessing.size} pixels, not at {size}: "
             "leave image_size out, or give weights=None"
         )
-    return Pretrained(card, card.canonical(read_weights(found.path)), preprocessing, str(weights))
+    return preprocessing
 
 
 def classes(weights: Pretrained | None) -> tuple[str, ...]:

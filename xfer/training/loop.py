@@ -53,7 +53,7 @@ def validated(
 ) -> Row:
     """The row of an epoch with the metrics of validation and the time since `started`."""
     if validation is not None:
-        result = evaluate(trainer.model, validation, _metrics(callbacks), "validating")
+        result = evaluate(trainer.model, validation, _metrics(callbacks), _doing(callbacks, "validating"))
         row |= {f"val_{name}": value for name, value in result.metrics.items()}
     row["seconds"] = time.perf_counter() - started
     # One row for all processes, so that all take the same decision by it.
@@ -111,7 +111,12 @@ def _checkpoint_if_due(trainer: TrainerView, fit: Fit, *, epoch_end: bool = Fals
 
 def _title(trainer: TrainerView, fit: Fit) -> str:
     phase = f"{fit.plan.phase} " if fit.plan.phase else ""
-    return f"{phase}epoch {trainer.epoch + 1}/{fit.last}"
+    return _doing(fit.callbacks, f"{phase}epoch {trainer.epoch + 1}/{fit.last}")
+
+
+def _doing(callbacks: Sequence[Callback], what: str) -> str:
+    """What a pass is called; nothing where a callback shows it."""
+    return "" if any(callback.shows_epochs for callback in callbacks) else what
 
 
 def _step_seed(trainer: TrainerView, batch: int) -> int:

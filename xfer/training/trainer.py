@@ -36,8 +36,8 @@ from xfer.training.estimator_fit import fit_estimator
 from xfer.training.fit_state import Fit
 from xfer.training.history import History
 from xfer.training.monitor import monitors
+from xfer.training.notebook import progress_callback
 from xfer.training.opening import check_fit, check_settings, open_run
-from xfer.training.progress import Progress
 from xfer.training.trackers import trackers
 
 
@@ -67,12 +67,10 @@ class Trainer:
 
     Attributes:
         settings: the settings. history: one row for each epoch of all fits.
-        skipped: training images of the last fit that could not be read.
-        rates: learning rate of each block, before the schedule.
+        skipped: unreadable training images of the last fit. rates: learning rate of each block, before the schedule.
         epoch, batch: the position: the next batch to train on.
         distributed: the processes of the run. plan: the fit that is under way or was interrupted, if any.
-        cached: what the cache was used for in the last fit.
-        saved: the checkpoint that was written or resumed from last.
+        cached: what the cache was used for in the last fit. saved: the checkpoint written or resumed from last.
         extra: further JSON values that each checkpoint stores. stop: end the fit after the epoch.
     """
 
@@ -113,7 +111,7 @@ class Trainer:
         elif not self._counts:
             self._set_loss(self.settings.loss_spec({}))
         self._shown = progress and self.distributed.rank == 0
-        self.callbacks: list[Callback] = [*callbacks, *trackers(self.settings.track), *([Progress()] * self._shown)]
+        self.callbacks = [*callbacks, *trackers(self.settings.track), *([progress_callback()] * self._shown)]
         self.cache = FeatureCache.of(self.settings.cache if cache is None else cache)
         self.cached: CacheUse | None = None
         self.checkpoints = Checkpoints(checkpoints) if isinstance(checkpoints, (str, Path)) else checkpoints
@@ -168,6 +166,9 @@ class Trainer:
         trainer = cls(model, settings=stored, loss=loss, **options)
         trainer._go_on_from(opened, state)
         return trainer
+
+    def __repr__(self) -> str:
+        return f"Trainer({self.model.name} on {self.model.backend.name}, {self.epoch} epochs done; {self.settings!r})"
 
     @property
     def stepper(self) -> Stepper:

@@ -15,6 +15,7 @@ from xfer.evaluation.loaders import relabelled
 from xfer.features.cache import FeatureCache
 from xfer.models.base_model import BaseModel
 from xfer.models.finite import check_predictions
+from xfer.runtime.text import count_of
 from xfer.specs.decision import softmax
 
 
@@ -31,6 +32,10 @@ class PseudoLabels:
     threshold: float
     unlabelled: int
     given: tuple[tuple[str, str, float], ...]
+
+    def __repr__(self) -> str:
+        labelled = f"{len(self.given):,} of {count_of(self.unlabelled, 'unlabelled image')} got a label"
+        return f"PseudoLabels({labelled}, probability at least {self.threshold:g})"
 
 
 def pseudo_label(

@@ -74,8 +74,8 @@ def check_data(data: Data, found: Checkpoint) -> None:
     """
     if found.extra().get("data") != fingerprints(data):
         raise DataError(
-            f"{data.source} has changed since the run was interrupted: put it back as it was, or remove "
-            f"{found.path.parent} to begin again"
+            f"{data.source} has changed since the run was interrupted, or the corrections of its labels have: put it "
+            f"back as it was, or remove {found.path.parent} to begin again"
         )
 
 

@@ -119,6 +119,7 @@ def _summary(split: Split, looks: Sequence[ImageInfo | str]) -> SplitInspection:
         height=_range([each.height for each in seen]),
         formats=_tally(each.format for each in seen),
         modes=_tally(each.mode for each in seen),
+        sizes=tuple((*size, n) for size, n in Counter((each.width, each.height) for each in seen).most_common()),
         unreadable=tuple(Skipped(split.names[i], each) for i, each in enumerate(looks) if isinstance(each, str)),
     )
 

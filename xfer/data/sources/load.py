@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xfer.data.corrections import Corrections, corrected
 from xfer.data.dataset import UNLABELLED, Data, Split
 from xfer.data.sources.datasets import is_array_pair, wrap
 from xfer.data.sources.folders import folder, images_in
@@ -23,7 +24,14 @@ from xfer.runtime.progress import step
 TABLES = (".csv", ".tsv", ".parquet")
 
 
-def load(source: Any, *, classes: Sequence[str] | None = None, val: float = 0.2, seed: int = 0) -> Data:
+def load(
+    source: Any,
+    *,
+    classes: Sequence[str] | None = None,
+    val: float = 0.2,
+    seed: int = 0,
+    corrections: Corrections = None,
+) -> Data:
     """A task from whatever is given.
 
     Args:
@@ -33,10 +41,15 @@ def load(source: Any, *, classes: Sequence[str] | None = None, val: float = 0.2,
         classes: class names, for arrays and data sets.
         val: share of train to hold out for validation where no split is given.
         seed: of the hold-out.
+        corrections: a CSV file of corrected labels, or labels by name; see `xfer.data.corrections.corrected`.
 
     Raises:
         DataError: a path that is not there, or a source of no known kind.
     """
+    return corrected(_load(source, classes, val, seed), corrections)
+
+
+def _load(source: Any, classes: Sequence[str] | None, val: float, seed: int) -> Data:
     if isinstance(source, Data):
         return source
     if isinstance(source, Split):
