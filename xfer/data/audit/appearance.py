@@ -13,10 +13,12 @@ from xfer.data.dataset import Split
 from xfer.data.images.decode import BadImageError, decode
 from xfer.data.images.probe import digest
 from xfer.data.workers import threads
+from xfer.runtime.progress import each
 
 SIDE = 16  # of the thumbnail
 _LARGEST = 256  # side at which brightness, contrast and sharpness are measured
 _AT_ONCE = 1024
+_MEASURING = "measuring pictures"  # what the progress is called
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +52,11 @@ def appearances(split: Split, workers: int | None = None) -> list[Appearance | N
     """
     indices, count = range(len(split)), threads(workers)
     if not count:
-        return [_measured(split, index) for index in indices]
+        return list(each((_measured(split, index) for index in indices), _MEASURING, len(split)))
     with ThreadPoolExecutor(count, "xfer-appearance") as pool:
         parts = (indices[start : start + _AT_ONCE] for start in range(0, len(split), _AT_ONCE))
-        return [found for part in parts for found in pool.map(partial(_measured, split), part)]
+        measured = (found for part in parts for found in pool.map(partial(_measured, split), part))
+        return list(each(measured, _MEASURING, len(split)))
 
 
 def measure(image: Image.Image) -> Appearance:
