@@ -216,7 +216,7 @@ def test_a_bar_and_ctrl_c_in_a_terminal(pictures, tmp_path):
 
 
 def read_until(terminal, enough):
-    found, until = b"", time.monotonic() + 120
+    found, until = b"", time.monotonic() + 300
     while not enough(found.decode(errors="replace")):
         assert time.monotonic() < until, found
         if select.select([terminal], [], [], 1)[0]:
