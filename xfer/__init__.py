@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from xfer.errors import XferError as XferError
     from xfer.evaluation import metrics as metrics
     from xfer.evaluation.calibration import calibrate as calibrate
+    from xfer.evaluation.label_issues import find_label_issues as find_label_issues
     from xfer.evaluation.thresholds import tune_thresholds as tune_thresholds
     from xfer.exporting.export import export as export
     from xfer.features.cache import FeatureCache as FeatureCache
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from xfer.models.wrap import wrap as wrap
     from xfer.report.compare import compare as compare
     from xfer.report.push import push as push
+    from xfer.runtime.progress import show_progress as show_progress
     from xfer.specs.class_weights import class_weights as class_weights
     from xfer.specs.class_weights import log_prior as log_prior
     from xfer.specs.head import Head as Head
@@ -80,12 +82,14 @@ _WHERE = {
     "compare": "xfer.report.compare",
     "export": "xfer.exporting.export",
     "extract": "xfer.features.extract",
+    "find_label_issues": "xfer.evaluation.label_issues",
     "load": "xfer.models.factory",
     "log_prior": "xfer.specs.class_weights",
     "parity": "xfer.certify.run",
     "pseudo_label": "xfer.workflows.pseudo_labels",
     "push": "xfer.report.push",
     "resample": "xfer.features.resample",
+    "show_progress": "xfer.runtime.progress",
     "soup": "xfer.workflows.soup",
     "tune_thresholds": "xfer.evaluation.thresholds",
     "wrap": "xfer.models.wrap",

@@ -15,11 +15,14 @@ from keras.layers import Concatenate, Dense, Dropout, GlobalAveragePooling1D
 from xfer.models.base_model import BaseModel
 from xfer.models.engine import Engine
 from xfer.models.spec import ModelSpec
+from xfer.runtime.progress import step
 from xfer.specs.inputs import Inputs
 from xfer_keras.nets.families import FAMILIES
 from xfer_keras.nets.head import build_heads
 from xfer_keras.nets.layers import relu
 from xfer_keras.nets.layout import Tensor, forward_order, tensors
+
+TRACING = "tracing the network"
 
 
 class KerasModel(BaseModel):
@@ -124,12 +127,13 @@ class KerasModel(BaseModel):
     def call(self, function: Any, key: Any, inputs: Inputs) -> list[np.ndarray]:
         """What `function`, compiled once for each key, makes of a batch; a blank sample stands in for an empty one."""
         fast = self.compiled.get("inference", False)
-        if (key, fast) not in self._compiled:
+        new = (key, fast) not in self._compiled
+        if new:
             # A partial: TensorFlow takes new traces of one Python function for a mistake, and warns.
             self._compiled[key, fast] = tf.function(
                 partial(function), input_signature=self.signature(inputs), autograph=False, jit_compile=fast or None
             )
-        with tf.device(self.device):
+        with tf.device(self.device), step(TRACING, when=new):
             return [array.numpy() for array in self._compiled[key, fast](*self.values(inputs.padded()))]
 
     def arrays(self, inputs: Inputs) -> list[np.ndarray]:

@@ -26,8 +26,13 @@ def quiet_start() -> Iterator[None]:
 @contextmanager
 def held_back() -> Iterator[None]:
     """Hold back what is written to file descriptor 2; it is shown after all if an error is raised."""
-    sys.stderr.flush()
-    kept = os.dup(2)
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:

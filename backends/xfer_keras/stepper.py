@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from xfer.models.stepper import Stepper
+from xfer.runtime.progress import step
 from xfer.specs.inputs import Inputs
 from xfer.specs.update import UpdateSpec
 from xfer_keras.loss import loss_of
-from xfer_keras.model import KerasModel
+from xfer_keras.model import TRACING, KerasModel
 from xfer_keras.nets.layout import Tensor
 from xfer_keras.optimizer import Optimizer
 
@@ -82,18 +83,20 @@ class KerasStepper(Stepper):
     def _run(self, function: Any, micro_batch: Inputs, seed: int, *more: Any) -> Any:
         """Run a function on a micro_batch, compiled once for each kind of it."""
         kind = (function.__name__, self.model.spec.precision, micro_batch.after)
-        if kind not in self._compiled:
+        new = kind not in self._compiled
+        if new:
             self._compiled[kind] = tf.function(
                 partial(function, micro_batch.after), reduce_retracing=True, autograph=False
             )
-        with tf.device(self.model.device):
+        with tf.device(self.model.device), step(TRACING, when=new):
             return self._compiled[kind](tf.constant(seed, tf.int64), *more, *self.model.values(micro_batch))
 
     def _call(self, function: Any, inputs: Inputs, labels: np.ndarray, seed: int, *rates: Sequence[float]) -> Any:
         """Run a function, compiled once for each kind of inputs and labels."""
         fast = self.model.compiled.get("training", False)
         kind = (function.__name__, self.model.spec.precision, inputs.after, labels.ndim, fast)
-        if kind not in self._compiled:
+        new = kind not in self._compiled
+        if new:
             signature = [
                 tf.TensorSpec([None, *labels.shape[1:]], tf.int64 if labels.ndim == 1 else tf.float64),
                 tf.TensorSpec([], tf.int64),
@@ -104,7 +107,7 @@ class KerasStepper(Stepper):
             self._compiled[kind] = tf.function(
                 partial(function, inputs.after), input_signature=signature, autograph=False, jit_compile=fast or None
             )
-        with tf.device(self.model.device):
+        with tf.device(self.model.device), step(TRACING, when=new):
             targets = tf.constant(labels, tf.int64 if labels.ndim == 1 else tf.float64)
             each_rate = [tf.constant(each, tf.float64) for each in rates]
             return self._compiled[kind](targets, tf.constant(seed, tf.int64), *each_rate, *self.model.values(inputs))

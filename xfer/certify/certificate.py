@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from xfer.runtime import html
+
 FLOOR = 1e-5
 
 
@@ -44,6 +46,10 @@ class Trial:
     precision: str
     stages: tuple[Stage, ...]
 
+    def __repr__(self) -> str:
+        verdict = "pass" if self.passed else "FAIL"
+        return f"Trial({self.scenario}, {self.precision}: {verdict}, {len(self.stages)} stages)"
+
     @property
     def passed(self) -> bool:
         """Whether every stage is within its bound."""
@@ -70,6 +76,35 @@ class Certificate:
     settings: dict[str, Any]
     trials: tuple[Trial, ...] = field(default_factory=tuple)
 
+    def __repr__(self) -> str:
+        passed = sum(trial.passed for trial in self.trials)
+        verdict = "passed" if self.passed else "FAILED"
+        pair = " and ".join(self.backends)
+        return (
+            f"Certificate({self.model} on {pair}: {verdict}, {passed} of {len(self.trials)} runs within their bounds)"
+        )
+
+    def _repr_html_(self) -> str:
+        """One row a run with its worst tensor, as a notebook shows it."""
+        rows = [[*cells[:-1], "pass" if trial.passed else "FAIL"] for trial, cells in self._rows()]
+        said = "the same on" if self.passed else "NOT the same on"
+        head = ("run", "precision", "stages", "worst error", "bound", "where", "verdict")
+        title = html.title(f"{self.model} is {said} {' and '.join(self.backends)}")
+        return html.view(title, html.table(head, rows[:40]), html.more(min(len(rows), 40), len(rows), "runs"))
+
+    def _rows(self) -> list[tuple[Trial, tuple[str, ...]]]:
+        """Of each trial what a table shows: its worst stage, or where it parted."""
+        found: list[tuple[Trial, tuple[str, ...]]] = []
+        for trial in self.trials:
+            shown = trial.first_failure or trial.worst
+            bound = "-" if shown.bound is None else f"{shown.bound:.0e}"
+            where = f"{shown.name}: {shown.worst}" if shown.worst else shown.name
+            verdict = "[green]pass[/green]" if trial.passed else "[red]FAIL[/red]"
+            error = f"{shown.error:.1e}"
+            stages = str(len(trial.stages))
+            found.append((trial, (trial.scenario, trial.precision, stages, error, bound, where, verdict)))
+        return found
+
     @property
     def passed(self) -> bool:
         """Whether every stage of every trial is within its bound."""
@@ -92,12 +127,7 @@ class Certificate:
         from rich.table import Table
 
         table = Table("scenario", "precision", "stages", "worst error", "bound", "where", "")
-        for trial in self.trials:
-            shown = trial.first_failure or trial.worst
-            verdict = "[green]pass[/green]" if trial.passed else "[red]FAIL[/red]"
-            bound = "-" if shown.bound is None else f"{shown.bound:.0e}"
-            where = f"{shown.name}: {shown.worst}" if shown.worst else shown.name
-            row = (trial.scenario, trial.precision, str(len(trial.stages)), f"{shown.error:.1e}", bound, where, verdict)
+        for _, row in self._rows():
             table.add_row(*row)
         return table
 

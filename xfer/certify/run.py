@@ -18,6 +18,7 @@ import numpy as np
 from xfer.certify.certificate import Certificate, Stage, Trial, compare
 from xfer.certify.scenario import SCENARIOS, Scenario
 from xfer.errors import UnknownNameError, UsageError, XferError
+from xfer.runtime.progress import Report, note, step, work
 from xfer.zoo import Card, card
 
 BOUNDS: dict[str, dict[str, float | None]] = {
@@ -83,17 +84,20 @@ def parity(
     trials = []
     with ExitStack() as stack:
         workers = [stack.enter_context(_worker(name, settings)) for name in backends]
-        pair = _Pair(workers)
+        pair, plan = _Pair(workers), {p: chosen if p == "fp64" else chosen[:1] for p in precisions}
+        report = stack.enter_context(work("comparing updates", steps * sum(map(len, plan.values())), "updates"))
         for precision in precisions:
             bounds = BOUNDS[precision]
-            ours, theirs = pair.ask("build", model=model, weights=weights, precision=precision, image_size=size)
+            with step(f"building {model} in {precision} on both"):
+                ours, theirs = pair.ask("build", model=model, weights=weights, precision=precision, image_size=size)
             first = [compare("initial weights", ours, theirs, 0.0)]
             first += _forward(*pair.ask("outputs"), card(model).block_names, bounds)
             if not chosen:
                 trials.append(Trial("forward", precision, tuple(first)))
-            for i, scenario in enumerate(chosen if precision == "fp64" else chosen[:1]):
+            for i, scenario in enumerate(plan[precision]):
                 say(f"{precision}: {scenario.name}")
-                stages = [*(first if i == 0 else []), *_train(pair, scenario, steps, bounds)]
+                note(f"{precision}: {scenario.name}")
+                stages = [*(first if i == 0 else []), *_train(pair, scenario, steps, bounds, report)]
                 trials.append(Trial(scenario.name, precision, tuple(stages)))
     return Certificate(
         model=model,
@@ -121,7 +125,9 @@ def _forward(ours: Arrays, theirs: Arrays, blocks: Sequence[str], bounds: dict[s
     return stages
 
 
-def _train(pair: _Pair, scenario: Scenario, steps: int, bounds: dict[str, float | None]) -> Iterator[Stage]:
+def _train(
+    pair: _Pair, scenario: Scenario, steps: int, bounds: dict[str, float | None], report: Report
+) -> Iterator[Stage]:
     ours, theirs = pair.ask("begin", scenario=asdict(scenario), steps=steps)
     yield compare("gradients", ours, theirs, bounds["gradients"])
     for number in range(steps):
@@ -130,6 +136,7 @@ def _train(pair: _Pair, scenario: Scenario, steps: int, bounds: dict[str, float 
             a, b = (_part(arrays, kind) for arrays in (ours, theirs))
             if a or b:
                 yield compare(f"step {number + 1}: {kind}", a, b, bounds["training"])
+        report.advance()
     yield compare("evaluation", *pair.ask("evaluate"), bounds["training"])
 
 

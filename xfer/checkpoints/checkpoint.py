@@ -21,6 +21,7 @@ from xfer.data.columns import Columns
 from xfer.errors import CheckpointError, UsageError
 from xfer.runtime import checksums
 from xfer.runtime.paths import expanded
+from xfer.runtime.text import path_text
 from xfer.specs.estimator import FittedEstimator
 from xfer.weights.hub import HubAddress, MissingFileError, WeightsSource, download, is_hub
 
@@ -40,6 +41,10 @@ class Checkpoint:
     path: Path
     manifest: Manifest
     source: WeightsSource | None = None
+
+    def __repr__(self) -> str:
+        about = repr(self.manifest).removeprefix("Manifest(")
+        return f"Checkpoint({path_text(self.path)}: {about}"
 
     def weights(self) -> dict[str, np.ndarray]:
         """All tensors of the model by canonical name."""

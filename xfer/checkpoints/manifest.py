@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from xfer.checkpoints.stored import StoredFile
+from xfer.runtime.text import classes_text
 from xfer.specs.decision import Decision
 from xfer.specs.head import Head
 from xfer.specs.loss import LossSpec
@@ -85,3 +86,7 @@ class Manifest:
     callbacks: StoredFile | None = None
     source: WeightsSource | None = None  # of the weights that the run began with, where they came from the hub
     extra: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        state = "" if self.training is None else f", epoch {self.training.epoch}"
+        return f"Manifest({self.model} on {self.backend}, {classes_text(self.classes)}{state})"

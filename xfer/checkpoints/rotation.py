@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,8 @@ from xfer.errors import CheckpointError
 from xfer.runtime.distributed import launch_environment
 from xfer.runtime.files import folder_lock, sync_folder
 from xfer.runtime.paths import expanded
+from xfer.runtime.progress import say
+from xfer.runtime.text import path_text
 
 FOLDER = "checkpoints"
 _SHARE = 20  # the time between two checkpoints is at least so many times what the last one took
@@ -41,6 +42,13 @@ class Checkpoints:
         self._updates = 0
         self._last, self._took = time.monotonic(), 0.0
         self._lock = folder_lock(self.folder)
+
+    def __repr__(self) -> str:
+        there = len(checkpoints_in(self.folder))
+        often = [f"{self.steps} updates"] if self.steps is not None else []
+        often += [f"{self.seconds:g} s"] if self.seconds is not None else []
+        every = f"every {' and every '.join(often)}" if often else "at the end of a fit"
+        return f"Checkpoints({path_text(self.folder)}: {there} there, keeps {self.keep}, {every})"
 
     def __enter__(self) -> Self:
         """Take the folder.
@@ -144,7 +152,7 @@ def latest_checkpoint(folder: str | Path) -> Checkpoint | None:
             opened = open_checkpoint(path)
             opened.verify()
         except CheckpointError as error:
-            print(f"{error}; taking the checkpoint before it", file=sys.stderr)
+            say(f"{error}; taking the checkpoint before it")
         else:
             return opened
     if found:

@@ -12,6 +12,8 @@ def main() -> None:
     from xfer.runtime.distributed import launch_environment
     from xfer.runtime.malloc import keep_pages
 
+    if sys.stderr is None:  # closed: a file that is opened next would take its descriptor, and what libraries print
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
     if launch_environment().rank:  # of several processes of one run, the first speaks
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     keep_pages()

@@ -14,5 +14,9 @@ Split = Annotated[
     Literal["train", "val", "test", "all"] | None,
     typer.Option(help="which images to judge; default: val or test where the data has them, else all"),
 ]
+Corrections = Annotated[
+    str | None,
+    typer.Option(help="CSV file of corrected labels, columns image and label; an empty label excludes the image"),
+]
 Tta = Annotated[str, typer.Option(help="mean over views of an image: none, flip, five-crop or ten-crop")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, gpu:0 or mps")]

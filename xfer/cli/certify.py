@@ -31,8 +31,6 @@ def parity(
     json: Json = False,
 ) -> None:
     """Make the same runs on two backends and compare every tensor at every step. Exit code 1 if they differ."""
-    import sys
-
     from xfer.certify.run import parity as certify
     from xfer.certify.scenario import SCENARIOS
     from xfer.report.certificate import write
@@ -52,7 +50,6 @@ def parity(
             image_size=image_size,
             scenarios=() if forward else SCENARIOS,
             seed=seed,
-            progress=lambda line: print(line, file=sys.stderr, flush=True),
         )
         if out is not None:
             write(certificate, out)

@@ -10,6 +10,7 @@ import typer
 from xfer.cli.arguments import Backend, Device
 from xfer.cli.guard import guarded, quiet_stdout
 from xfer.cli.options import Config, checked
+from xfer.cli.summary import summary
 from xfer.workflows.config import read_toml
 
 
@@ -33,9 +34,8 @@ def ensemble(
         if vote is not None:
             made = made.vote(read_data(checked(settings, data=vote)))
         made.save(out)
-    for name, weight in zip(runs, made.weights, strict=True):
-        print(f"{weight:.3f}  {name}")
-    print(f"ensemble: {out}")
+    weights = {f"{i}. {name}": f"{w:.3f}" for i, (name, w) in enumerate(zip(runs, made.weights, strict=True), 1)}
+    summary("weight", weights, ensemble=out)
 
 
 @guarded
@@ -58,5 +58,5 @@ def soup(
         source = read_data(checked(settings, data=data))
         made, chosen = average(runs, source, metric_name=metric, backend=backend or settings.get("backend"))
         made.save(out)
-    print("in the soup: " + ", ".join(runs[i] for i in chosen))
-    print(f"run: {out}")
+    rows = {f"{i + 1}. {name}": "averaged" if i in chosen else "left out" for i, name in enumerate(runs)}
+    summary("soup", rows, run=out)

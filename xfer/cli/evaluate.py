@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xfer.cli.arguments import Backend, Device, OnBad, Split, Tta
+from xfer.cli.arguments import Backend, Corrections, Device, OnBad, Split, Tta
 from xfer.cli.guard import guarded, print_json, quiet_stdout, show
 from xfer.cli.models import backend_names, local_run, metrics_table, open_model
 from xfer.cli.options import Config, Json, checked, require_data
@@ -28,6 +28,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="folder for evaluation.json, per_class.csv, confusion.csv and plots (.png)")
     ] = None,
+    corrections: Corrections = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
@@ -46,7 +47,9 @@ def evaluate(
             writable(out)
         run = local_run(run)
         model = open_model(run, backend or settings.get("backend"), device)
-        described = checked(settings, data=data, on_bad=on_bad, cache=cache, **table_options(model))
+        described = checked(
+            settings, data=data, on_bad=on_bad, cache=cache, corrections=corrections, **table_options(model)
+        )
         source, which = judged_data(described, run, split)
         result = model.evaluate(source, batch_size=batch_size, on_bad=described.on_bad, tta=tta, cache=described.cache)
         found = document(result, backend_names(model)) | {"split": which}

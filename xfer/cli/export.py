@@ -11,6 +11,7 @@ import typer
 from xfer.cli.arguments import Backend
 from xfer.cli.guard import guarded, print_json, quiet_stdout
 from xfer.cli.options import Json
+from xfer.cli.summary import summary
 
 
 @guarded
@@ -52,10 +53,15 @@ def export(
     if json:
         print_json({**asdict(done), "path": str(done.path)})
         return
-    print(f"{done.path}: {done.bytes / 1e6:.1f} MB (weights of the model: {done.model_bytes / 1e6:.1f} MB)")
-    first = ", after importing xfer_keras.nets.layers and xfer_keras.nets.attention" if found.needs_xfer else ""
-    print(
-        f"opened by {found.runtime}{first}: on {found.images} images of {done.images} the greatest difference of a "
-        f"probability is {found.greatest_difference:.1e}, and {found.equal_classes} have the same class"
-    )
-    print(f"one image takes {found.milliseconds:.1f} ms, in the model {found.model_milliseconds:.1f} ms")
+    rows = {
+        "size": f"{done.bytes / 1e6:.1f} MB",
+        "weights of the model": f"{done.model_bytes / 1e6:.1f} MB",
+        "opened by": found.runtime,
+        "compared on": f"{found.images:,} images of {done.images}",
+        "greatest difference of a probability": f"{found.greatest_difference:.1e}",
+        "same class": f"{found.equal_classes:,} of {found.images:,}",
+        "time for an image": f"{found.milliseconds:.1f} ms, in the model {found.model_milliseconds:.1f} ms",
+    }
+    if found.needs_xfer:
+        rows["import before"] = "xfer_keras.nets.layers, xfer_keras.nets.attention"
+    summary(f"{done.format}, {done.precision}", rows, file=done.path)

@@ -8,6 +8,7 @@ import typer
 
 from xfer.cli.guard import guarded, print_json, quiet_stdout
 from xfer.cli.options import Json, checked, require_data, settings_options
+from xfer.cli.summary import summary
 from xfer.errors import XferError
 from xfer.specs.settings import DataSettings, ModelSettings, RunSettings
 
@@ -69,5 +70,10 @@ def features(
             }
         )
         return
-    print(f"images: {used.computed:,} made, {used.there:,} found, {used.unreadable:,} unreadable")
-    print(f"rows: {used.folder} ({size:,} bytes)")
+    rows = {
+        "computed": f"{used.computed:,} images",
+        "found": f"{used.there:,} images",
+        "unreadable": f"{used.unreadable:,} images",
+        "size": f"{size / 2**20:,.1f} MiB",
+    }
+    summary(f"features of {config.model} after {after}", rows, folder=used.folder)

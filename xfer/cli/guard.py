@@ -7,7 +7,6 @@ import io
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
@@ -15,7 +14,10 @@ from typing import Any
 import typer
 
 from xfer.errors import UsageError, XferError
+from xfer.runtime.messages import on_stderr
+from xfer.runtime.progress import show_progress
 from xfer.runtime.signals import Interrupted
+from xfer.runtime.text import printable as printable
 
 INTERRUPTED = 130
 
@@ -30,14 +32,14 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             command(*arguments, **options)
         except XferError as error:
-            print(f"error: {printable(str(error))}", file=sys.stderr)
+            on_stderr(f"error: {printable(str(error))}")
             raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
         except Interrupted as stop:
             kept = f": the same command goes on from {stop.saved}" if stop.saved else ""
-            print(f"interrupted{kept}", file=sys.stderr)
+            on_stderr(f"interrupted{kept}")
             raise typer.Exit(128 + stop.number) from None
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            on_stderr("interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             # Whoever read has gone; without this the interpreter complains while it flushes stdout at its end.
@@ -49,20 +51,22 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def quiet_stdout() -> Iterator[None]:
-    """While work is done, what libraries print goes to stderr, so that stdout holds the result alone."""
-    with redirect_stdout(sys.stderr):
+    """While work is done, its progress and what libraries print go to stderr: stdout holds the result alone."""
+    stderr: Any = None if sys.stderr is None else _Stderr()
+    with redirect_stdout(stderr), show_progress():
         yield
+
+
+class _Stderr:
+    """Stderr as it is at the moment: a bar puts something in its place, to keep lines apart from the bar."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
 
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
     print(json.dumps(document, indent=1))
-
-
-def printable(text: str) -> str:
-    """One line of what is there, whatever the names of files hold: bytes that are no text, or a terminal's commands."""
-    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in shown)
 
 
 def show(table: Any) -> None:

@@ -4,48 +4,84 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xfer.cli.guard import guarded, print_json, printable, quiet_stdout, show
-from xfer.cli.options import Config, Json, checked, require_data
-from xfer.workflows.config import read_toml
+from xfer.cli.options import COMMAND, Json, checked, require_data, settings_options
+from xfer.cli.suspects import print_suspects, suspects
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from xfer.data import Data
     from xfer.data.audit.duplicates import Pair, Place
     from xfer.data.audit.result import Inspection, Range
+    from xfer.specs.preprocessing import Preprocessing
+    from xfer.specs.settings import RunSettings
 
+# The options of `xfer train` that decide which images a network gets, and how they look; and where `--with` computes.
+OF_IMAGES = (
+    *("data", "val", "limit", "columns", "tasks", "corrections", "seed", "workers", "on_bad"),
+    *("model", "weights", "image_size", "missing_pixels", "decode", "backend", "device"),
+    *("augment", "augment_minority", "mix", "sampling", "batch_size", "cache_views"),
+)
 _CLASSES = 20
 _FILES = 50
 
 
 @guarded
+@settings_options(only=OF_IMAGES)
 def inspect(
-    data: Annotated[str | None, typer.Argument(help="folder, manifest, or 'digits'")] = None,
-    val: Annotated[float | None, typer.Option(help="share held out where the data has no split")] = None,
-    seed: Annotated[int | None, typer.Option(help="of the hold-out", min=0)] = None,
-    pairs: Annotated[int, typer.Option(help="how many duplicates to name for each two splits", min=0)] = 10,
-    workers: Annotated[int | None, typer.Option(help="threads; default: one a core", min=0)] = None,
+    given: dict[str, Any],
+    with_: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            help="a run or an architecture, by whose features wrong labels, near-duplicates and outliers are found",
+            rich_help_panel=COMMAND,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder for inspect.html: samples, and what the network gets of them in training; and with --with for "
+            "labels.html and suspects.csv, on which labels are corrected",
+            rich_help_panel=COMMAND,
+        ),
+    ] = None,
+    pairs: Annotated[
+        int,
+        typer.Option(help="how many duplicates to name for each two splits", min=0, rich_help_panel=COMMAND),
+    ] = 10,
     isolate: Annotated[
-        bool, typer.Option("--isolate", help="read each file in a process that it may crash, 10 s at most")
+        bool,
+        typer.Option(
+            "--isolate", help="read each file in a process that it may crash, 10 s at most", rich_help_panel=COMMAND
+        ),
     ] = False,
-    config: Config = None,
     json: Json = False,
 ) -> None:
-    """Inspect data before training: classes, sizes, duplicates, leaks between splits, damaged files."""
+    """Inspect data before training: classes, sizes, duplicates, leaks between splits, damaged files, wrong labels."""
     from xfer.data import inspect as look
     from xfer.workflows.setup import read_data
 
-    settings = read_toml(config)
+    require_data(given)
+    settings = checked({name: value for name, value in given.items() if name != "out"})  # a file's is that of a run
+    page = issues = None
     with quiet_stdout():
-        require_data(settings, data)
-        source = read_data(checked(settings, data=data, val=val, seed=seed))
-        found = look(source, pairs=pairs, workers=workers, isolate=isolate)
+        recipe = None if out is None else prepared(settings, out)
+        source = read_data(settings)
+        found = look(source, pairs=pairs, workers=settings.workers, isolate=isolate)
+        if out is not None and recipe is not None:
+            page = written(settings, recipe, source, found, out)
+        if with_ is not None:
+            issues = suspects(source, with_, settings.backend, settings.device, settings.workers, isolate, out)
     if json:
-        print_json(asdict(found))
+        pages = {} if page is None else {"page": str(page)}
+        print_json(asdict(found) | pages | ({} if issues is None else issues.document()))
         return
     show(_splits(found))
     show(_classes(found))
@@ -55,6 +91,28 @@ def inspect(
         show(_unreadable(found))
     for line in (*found.notes, *found.suggestions):
         print(f"- {printable(line)}")
+    if page is not None:
+        print(f"page: {printable(str(page))}")
+    if issues is not None:
+        print_suspects(issues, out)
+
+
+def prepared(settings: RunSettings, out: Path) -> Preprocessing:
+    """The preprocessing that the page shows; what the page needs and lacks is refused before the data is read."""
+    from xfer.report.compare import require_libraries
+    from xfer.report.inspection import preprocessing
+    from xfer.workflows.results import writable
+
+    require_libraries()
+    writable(out)
+    return preprocessing(settings)
+
+
+def written(settings: RunSettings, recipe: Preprocessing, source: Data, found: Inspection, out: Path) -> Path:
+    """The page, which is there now."""
+    from xfer.report.inspection import write
+
+    return write(settings, recipe, source, found, out)
 
 
 def _splits(found: Inspection) -> Table:

@@ -38,7 +38,7 @@ Json = Annotated[
 
 
 def settings_options(
-    settings: type[Settings] = RunSettings, *, without: Collection[str] = ()
+    settings: type[Settings] = RunSettings, *, without: Collection[str] = (), only: Collection[str] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for every field of a settings class, and `--config`.
 
@@ -47,12 +47,15 @@ def settings_options(
     Args:
         settings: the class; the field `data` becomes the argument DATA.
         without: fields to leave out.
+        only: fields to take; None takes all.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "given"]
         taken = {*without, *(p.name for p in own)}
-        fields = {name: field for name, field in settings.options() if name not in taken}
+        fields = {
+            name: field for name, field in settings.options() if name not in taken and (only is None or name in only)
+        }
 
         @functools.wraps(command)
         def run(config: Path | None = None, **values: Any) -> None:
@@ -86,13 +89,18 @@ def checked(given: dict[str, Any], **more: Any) -> RunSettings:
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    text = f"{field.description or ''}{_default(field)}".replace("[", "\\[")
+    kind = _type(field.annotation)
+    names = get_args(kind) if get_origin(kind) is Literal else ()
+    listed = f" ({', '.join(names)})" if names else ""
+    text = f"{field.description or ''}{listed}{_default(field)}".replace("[", "\\[")
     panel = TITLES[about(field).panel]
     if name == "data":
         info: Any = typer.Argument(help=text, show_default=False)
     else:
-        info = typer.Option(help=text, show_default=False, rich_help_panel=panel)
-    annotation = Annotated[Union[_type(field.annotation), None], info]  # type: ignore[valid-type]  # noqa: UP007
+        # The names stand in the text: as the option's type they would take half of a narrow terminal from it.
+        metavar = "<name>" if names else None
+        info = typer.Option(help=text, show_default=False, rich_help_panel=panel, metavar=metavar)
+    annotation = Annotated[Union[kind, None], info]  # type: ignore[valid-type]  # noqa: UP007
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

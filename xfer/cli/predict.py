@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from xfer.cli.arguments import Backend, Device, Tta
-from xfer.cli.bar import image_bar
 from xfer.cli.guard import guarded, print_json, printable, quiet_stdout
 from xfer.cli.models import open_model
 from xfer.cli.options import Config, Json
 from xfer.errors import UnreadableError, UsageError
+from xfer.runtime.messages import Messages, on_stderr
+from xfer.runtime.progress import show_progress
 from xfer.workflows.config import read_toml
 
 if TYPE_CHECKING:
@@ -80,14 +81,16 @@ def _print(model: Predictor, split: Split, options: PredictionOptions, json: boo
     with quiet_stdout():
         size = images_a_pass(model, options.batch_size)
         found = model.predict_iter(split, top=options.top, batch_size=size, tta=options.tta)
-    for name, prediction in zip(split.names, _quietly(found), strict=True):
-        unreadable = isinstance(prediction, Skipped)
-        if unreadable:
-            reasons[name] = prediction.reason
-        if json:
-            documents.append({"image": name, **(nothing if unreadable else _document(prediction))})
-        elif not unreadable:
-            print(f"{printable(name)}: {_line(prediction)}")
+    shown = json or not Messages(sys.stdout).isatty()  # in a terminal the lines themselves are the progress
+    with show_progress(shown):
+        for name, prediction in zip(split.names, _quietly(found), strict=True):
+            unreadable = isinstance(prediction, Skipped)
+            if unreadable:
+                reasons[name] = prediction.reason
+            if json:
+                documents.append({"image": name, **(nothing if unreadable else _document(prediction))})
+            elif not unreadable:
+                print(f"{printable(name)}: {_line(prediction)}")
     if json:
         print_json(documents)
     if reasons:
@@ -95,10 +98,10 @@ def _print(model: Predictor, split: Split, options: PredictionOptions, json: boo
 
 
 def _write(job: PredictionJob, model: Predictor, split: Split, options: PredictionOptions, json: bool) -> None:
-    with quiet_stdout(), image_bar(len(split)) as progress:
-        finished, before = job.run(model, split, options, progress)
+    with quiet_stdout():
+        finished, before = job.run(model, split, options)
     if before:
-        print(f"{job.out} is finished", file=sys.stderr)
+        on_stderr(f"{job.out} is finished")
     if json:
         print_json({"out": str(job.out), "images": finished.images, "unreadable": finished.unreadable})
         return

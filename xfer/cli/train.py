@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from json import loads
 from typing import Annotated, Any, Literal
 
@@ -11,6 +10,7 @@ import typer
 from xfer.cli.guard import guarded, print_json, quiet_stdout, show
 from xfer.cli.models import metrics_table
 from xfer.cli.options import COMMAND, Json, checked, require_data, settings_options
+from xfer.runtime.messages import on_stderr
 from xfer.specs.settings import RunSettings
 
 
@@ -44,7 +44,7 @@ def train(
         given = options_of(given.get("out", "run")) | given
         require_data(given)
         if (metrics := finished(checked(given))) is not None:
-            print(f"{given.get('out', 'run')} is finished", file=sys.stderr)
+            on_stderr(f"{given.get('out', 'run')} is finished")
             if json:
                 print_json(metrics)
             return

@@ -12,6 +12,7 @@ from xfer.data.batch import Batch, Skipped
 from xfer.data.budget import Budget
 from xfer.data.dataset import Data, Split
 from xfer.data.loader import Loader
+from xfer.data.samples import Sample, Samples
 from xfer.data.sources.arrays import arrays
 from xfer.data.sources.datasets import wrap
 from xfer.data.sources.digits import digits
@@ -31,6 +32,8 @@ __all__ = [
     "Loader",
     "Mix",
     "OnBad",
+    "Sample",
+    "Samples",
     "Sampling",
     "Skipped",
     "Split",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
+from xfer.runtime.progress import work
+from xfer.runtime.text import one_line
 from xfer.specs.inputs import Inputs
 
 
@@ -16,6 +20,10 @@ class Skipped:
     name: str
     reason: str
     imputed: bool = False
+
+    def __repr__(self) -> str:
+        imputed = ", imputed=True" if self.imputed else ""
+        return f"Skipped(name='{one_line(self.name, 80)}', reason='{one_line(self.reason, 120)}'{imputed})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,3 +65,25 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        what = "images" if self.after is None else f"outputs of {self.after!r}"
+        return f"Batch(number {self.number}: {what} {self.images.dtype} {self.images.shape}, {self.labelled} labelled)"
+
+
+def reported(
+    batches: Generator[Batch, None, None], doing: str, start: int, size: int, images: int
+) -> Generator[Batch, None, None]:
+    """Batches from number `start` on, and their progress: one is done when the next is asked for.
+
+    Args:
+        batches: of `size` images, of which some may be missing.
+        doing: what the progress is called.
+        start: the first of them.
+        size: images of a batch.
+        images: of all batches, those before `start` too.
+    """
+    with work(doing, images, done=start * size) as report, closing(batches):
+        for batch in batches:
+            yield batch
+            report.reach(min((batch.number + 1) * size, images))

@@ -29,6 +29,9 @@ class Budget:
         self.size, self.used = size, 0
         self._lock = threading.Lock()
 
+    def __repr__(self) -> str:
+        return f"Budget({self.used:,} of {self.size:,} bytes used)"
+
     @classmethod
     def of(cls, gib: float | None) -> Budget:
         """So many GiB; None is a quarter of the free memory, at most 2 GiB.

@@ -12,6 +12,7 @@ import numpy as np
 from xfer.data.dataset import Data
 from xfer.data.empty import is_empty
 from xfer.errors import DataError, UsageError, check_name
+from xfer.runtime.text import listed
 from xfer.specs.choices import Imputer
 
 _MISSING = "(missing)"
@@ -38,6 +39,11 @@ class Columns:
     transformer: Any
     width: int
     sha256: str = ""
+
+    def __repr__(self) -> str:
+        kinds = ("number" if numeric else "category" for numeric in self.numeric)
+        said = listed((f"{name} ({kind})" for name, kind in zip(self.names, kinds, strict=True)), width=40)
+        return f"Columns({said}; {self.width} numbers an image)"
 
     @classmethod
     def fit(cls, data: Data, imputer: Imputer = "median") -> Self:

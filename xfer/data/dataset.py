@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from xfer.data.sources.paths import Files
 from xfer.errors import DataError, UsageError
+from xfer.runtime import html
+from xfer.runtime.text import classes_text, count_of, listed, one_line, path_text
 from xfer.specs.tasks import Task
 
 UNLABELLED = -1
 _LISTED = 10
+_ROWS = 20  # of a table in a notebook
 
 
 class Images(Protocol):
@@ -21,6 +25,14 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Any: ...
+
+
+class Correction(NamedTuple):
+    """Another label of an image, or None to exclude it; `split` is only said of a name that several splits have."""
+
+    image: str
+    label: str | None
+    split: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +90,17 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        what = count_of(len(self), "image" if self.after is None else f"output of {self.after!r}")
+        counts = [f"{one_line(name)} {count:,}" for name, count in self.counts().items()]
+        unlabelled = int((~self.labelled).sum())
+        parts = [
+            f"{what} of {count_of(len(counts), 'class', 'classes')}: {listed(counts, width=40)}" if counts else what
+        ]
+        parts += [f"{unlabelled:,} without a label"] if unlabelled else []
+        parts += [f"columns {listed(self.column_names)}"] if self.column_names else []
+        return f"Split({'; '.join(parts)})"
+
     def __getitem__(self, index: int) -> tuple[Any, int]:
         return self.images[index], int(self.labels[index])
 
@@ -101,6 +124,14 @@ class Split:
     @property
     def _in_memory(self) -> bool:
         return self.after is not None and isinstance(self.images, np.ndarray)
+
+    @property
+    def stored(self) -> bool:
+        """Whether its images are files, bytes or pixels that are there: reading one again costs little, or nothing."""
+        images = self.images
+        while isinstance(images, _Subset):
+            images = images.images
+        return self.after is None and isinstance(images, (list, tuple, np.ndarray, Files))
 
     @property
     def labelled(self) -> np.ndarray:
@@ -148,6 +179,7 @@ class Data:
         source: where the data came from, for people and manifests.
         notes: what was done or left out on the way, a line each.
         tasks: what the targets of the splits are, if there are several tasks.
+        corrections: labels that were changed and images that were left out after reading, see `xfer.data.corrections`.
     """
 
     train: Split
@@ -157,12 +189,51 @@ class Data:
     source: str
     notes: tuple[str, ...] = ()
     tasks: tuple[Task, ...] = ()
+    corrections: tuple[Correction, ...] = ()
 
     @property
     def splits(self) -> dict[str, Split]:
         """The splits there are, by name."""
         named = {"train": self.train, "val": self.val, "test": self.test}
         return {name: split for name, split in named.items() if split is not None}
+
+    def __repr__(self) -> str:
+        what = f"tasks {listed(task.name for task in self.tasks)}" if self.tasks else classes_text(self.classes)
+        sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
+        kind = "images" if self.train is None or self.train.after is None else f"outputs of {self.train.after!r}"
+        lines = [f"Data from {path_text(self.source)}: {what}", f"  {kind}: {sizes}"]
+        return "\n".join([*lines, *([f"  {count_of(len(self.notes), 'note')}: see data.notes"] if self.notes else [])])
+
+    def _repr_html_(self) -> str:
+        """Images of each class in each split, as a notebook shows them."""
+        counts = {name: split.counts() for name, split in self.splits.items()}
+        first = next(iter(counts.values()))
+        most = max([*first.values(), 1])
+        rows = [
+            (one_line(c, 40), *(of[c] for of in counts.values()), first[c] / most)
+            for c in self.classes[:_ROWS]
+            if c in first
+        ]
+        rows.append(("all", *(len(split) for split in self.splits.values()), ""))
+        return html.view(
+            html.title(f"{self.source}: {count_of(len(self.classes), 'class', 'classes')}"),
+            html.table(("images", *counts, ""), rows, bar=len(counts) + 1),
+            html.more(min(_ROWS, len(self.classes)), len(self.classes), "classes"),
+            *(html.note(line) for line in self.notes[:_ROWS]),
+        )
+
+    def show(self, split: str = "train", *, n: int = 8, **options: Any) -> Any:
+        """Pictures of each class of a split, and of what a network gets of them; see `xfer.data.views.show`.
+
+        Args:
+            split: "train", "val" or "test".
+            n: how many images, spread over the classes.
+            options: `views`, `model`, `image_size`, `augment`, `mix`, `augment_minority`, `sampling`, `batch_size`,
+                `seed`, as `xfer.data.views.show`.
+        """
+        from xfer.data.views import show
+
+        return show(self, split, n=n, **options)
 
     def describe(self) -> str:
         """A few lines for people: sizes, images of each class, notes."""

@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 from PIL import Image
 
-from xfer.data.batch import Batch, Skipped
+from xfer.data.batch import Batch, Skipped, reported
 from xfer.data.budget import Budget
 from xfer.data.cached import AugmentedFeatures
 from xfer.data.columns import Columns
@@ -126,6 +126,13 @@ class Loader:
         whole, rest = divmod(self.size, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
+    def __repr__(self) -> str:
+        chosen = {"augment": self.augment, "mix": self.mix, "sampling": self.sampling, "shuffle": self.shuffle}
+        said = "".join(f", {name}={value}" for name, value in chosen.items() if str(value) not in ("none", "False"))
+        what = "images" if self.split.after is None else f"outputs of {self.split.after!r}"
+        size = f" of {self.preprocessing.size} px" if self.split.after is None else ""
+        return f"Loader({self.size:,} {what}{size} in {len(self):,} batches of {self.batch_size}{said})"
+
     @property
     def skipped(self) -> list[Skipped]:
         """Images found unreadable so far, each once, by name."""
@@ -162,7 +169,13 @@ class Loader:
         return np.column_stack([order, repetitions(order)])
 
     def epoch(
-        self, epoch: int, start: int = 0, *, keys: np.ndarray | None = None, allow_nothing: bool = False
+        self,
+        epoch: int,
+        start: int = 0,
+        *,
+        keys: np.ndarray | None = None,
+        allow_nothing: bool = False,
+        doing: str = "",
     ) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on; a batch without a readable image is left out.
 
@@ -173,6 +186,7 @@ class Loader:
             start: its first batch.
             keys: what to read in the place of `keys(epoch)`.
             allow_nothing: an epoch of which no image can be read is empty, not an error.
+            doing: what the progress of this pass is called, such as "evaluating"; it is not shown without.
 
         Raises:
             DataError: no image of the split can be read; with `on_bad="raise"`, the first that cannot, by name.
@@ -180,20 +194,23 @@ class Loader:
         """
         if not 0 <= start <= len(self):
             raise UsageError(f"start={start}: an epoch has {len(self)} batches, give 0 to {len(self)}")
-        return self._batches(epoch, start, self.keys(epoch) if keys is None else keys, allow_nothing)
+        wanted = self.keys(epoch) if keys is None else keys
+        batches = self._batches(epoch, start, wanted, allow_nothing)
+        return reported(batches, doing, start, self.batch_size, len(wanted)) if doing else batches
 
     def collect(
-        self, answer: Callable[[Batch], np.ndarray], epoch: int = 0
+        self, answer: Callable[[Batch], np.ndarray], epoch: int = 0, *, doing: str = ""
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One pass over an epoch: what `answer` makes of each batch, the labels, and the indices, row by row.
 
-        Every process makes its share, and all get the whole.
+        Every process makes its share, and all get the whole. `doing` names the pass, as in `epoch`.
         """
-        found = [(self._whole(answer(batch), batch), batch.labels, batch.indices) for batch in self.epoch(epoch)]
+        batches = self.epoch(epoch, doing=doing)
+        found = [(self._whole(answer(batch), batch), batch.labels, batch.indices) for batch in batches]
         rows, labels, indices = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return rows, labels, indices
 
-    def _batches(self, epoch: int, start: int, keys: np.ndarray, allow_nothing: bool) -> Iterator[Batch]:
+    def _batches(self, epoch: int, start: int, keys: np.ndarray, allow_nothing: bool) -> Generator[Batch, None, None]:
         nothing = start == 0 and len(keys) > 0 and not allow_nothing
         # Repetitions were counted from the beginning of the epoch, wherever it is entered.
         rest = keys[start * self.batch_size :]

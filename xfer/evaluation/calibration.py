@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from xfer.errors import UsageError
 from xfer.evaluation.evaluation import Evaluation
 from xfer.models.base_model import BaseModel
+from xfer.runtime.progress import say
 from xfer.specs.decision import Decision
 
 _EDGE = 1.01  # what the minimiser may stay away from a bound
@@ -50,10 +50,9 @@ def calibrate(model: BaseModel, data: Any, **options: Any) -> float:
     assert found.logits is not None
     model.decision = Decision(fit_temperature(found.logits, found.labels))
     if model.decision.temperature == 1.0:
-        print(
+        say(
             f"the temperature stays 1: {len(found.labels)} images, on which the model is "
-            f"{found.metrics['accuracy']:.0%} right, do not say how sure it may be",
-            file=sys.stderr,
+            f"{found.metrics['accuracy']:.0%} right, do not say how sure it may be"
         )
     return model.decision.temperature
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from xfer.evaluation.tasks import TasksEvaluation, evaluate_tasks
 from xfer.features.cache import FeatureCache
 from xfer.models.base_model import BaseModel
 from xfer.models.finite import check_predictions
+from xfer.runtime.progress import say
 from xfer.specs.decision import Decision
 
 
@@ -62,10 +62,10 @@ def evaluate(
         return run(model, loader)
     if model.spec.tasks:
         raise UsageError("test-time augmentation averages the classes of one task: leave tta out with several")
-    found = []
-    for view in views_of(tta):
+    found, views = [], list(views_of(tta))
+    for number, view in enumerate(views, 1):
         loader = evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad, view=view)
-        found.append(run(model, loader, ()))
+        found.append(run(model, loader, (), f"evaluating view {number} of {len(views)}"))
     thresholds = Decision(thresholds=model.decision.thresholds)  # the logits have the temperature already
     return mean([each for each in found if isinstance(each, Evaluation)], decision=thresholds)
 
@@ -82,17 +82,19 @@ def judged(models: Sequence[BaseModel], data: Any, split: str | None) -> Data:
     others = np.flatnonzero(~seen)
     if seen.any():
         rest = "the others are judged" if len(others) else "the figures are too good"
-        print(f"the model was trained on {seen.sum()} of these {len(seen)} images: {rest}", file=sys.stderr)
+        say(f"the model was trained on {seen.sum()} of these {len(seen)} images: {rest}")
     return one_split(source if not len(others) else replace(source, train=source.train.subset(others)), None)
 
 
-def run(model: BaseModel, loader: Loader, metrics: Iterable[str] = tuple(METRICS)) -> Evaluation | TasksEvaluation:
+def run(
+    model: BaseModel, loader: Loader, metrics: Iterable[str] = tuple(METRICS), doing: str = "evaluating"
+) -> Evaluation | TasksEvaluation:
     """Metrics of `model` over one pass of `loader`, whose labels are the model's; by default all of them.
 
     Raises:
         NumbersError: an answer is not finite, with the names of the images.
     """
-    z, y, indices = loader.collect(lambda batch: model.logits(batch.inputs))
+    z, y, indices = loader.collect(lambda batch: model.logits(batch.inputs), doing=doing)
     names, skipped = tuple(loader.split.names[i] for i in indices), tuple(loader.skipped)
     check_predictions(model, z, names)
     if model.spec.tasks:

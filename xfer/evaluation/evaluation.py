@@ -13,13 +13,18 @@ import numpy as np
 from xfer.data import Skipped
 from xfer.errors import UsageError
 from xfer.evaluation import significance
-from xfer.evaluation.class_report import ClassScores, per_class
+from xfer.evaluation.class_report import ClassReport, per_class
 from xfer.evaluation.confusion import FROM_COUNTS
 from xfer.evaluation.metrics import METRICS, compute, confusion_matrix, metric
 from xfer.evaluation.predictions import Predictions
 from xfer.evaluation.reliability import BINS, Reliability, reliability
 from xfer.evaluation.significance import Interval, McNemar
+from xfer.runtime import html
+from xfer.runtime.text import classes_text, count_of, one_line
 from xfer.specs.decision import Decision, softmax
+
+_SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "loss")  # in a `repr`
+_FEW = 12  # classes whose confusion matrix a notebook has room for
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,28 @@ class Evaluation:
     logits: np.ndarray | None = field(default=None, repr=False)
     decision: Decision = field(default_factory=Decision)
 
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {self.metrics[name]:.4f}" for name in _SHOWN if name in self.metrics)
+        skipped = f"; {count_of(len(self.skipped), 'image')} could not be read" if self.skipped else ""
+        return f"Evaluation({count_of(len(self.labels), 'image')} of {classes_text(self.classes)}: {scores}{skipped})"
+
+    def _repr_html_(self) -> str:
+        """The metrics, and the confusion matrix of few classes or the worst of many, as a notebook shows them."""
+        right = int((self.predicted == self.labels).sum())
+        rows = [(name, f"{value:.4f}") for name, value in self.metrics.items()]
+        few = len(self.classes) <= _FEW
+        classes = (
+            html.matrix(self.confusion.tolist(), [one_line(name, 20) for name in self.classes])
+            if few
+            else self.per_class()._repr_html_()
+        )
+        skipped = f"{count_of(len(self.skipped), 'image')} could not be read" if self.skipped else ""
+        return html.view(
+            html.title(f"{right:,} of {count_of(len(self.labels), 'image')} right"),
+            *([html.note(skipped)] if skipped else []),
+            html.row([html.figure(html.table((), rows)), html.figure(classes)]),
+        )
+
     @cached_property
     def predictions(self) -> Predictions:
         """What the metrics are computed from."""
@@ -74,7 +101,7 @@ class Evaluation:
             raise UsageError(f"{name} is undefined on these images: {self._why_undefined(name)}")
         return value
 
-    def per_class(self) -> tuple[ClassScores, ...]:
+    def per_class(self) -> ClassReport:
         """Precision, recall, F1, ROC-AUC and average precision of each class, in the model's order."""
         return per_class(self.predictions, self.classes)
 

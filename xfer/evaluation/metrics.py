@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -27,7 +27,7 @@ EPOCH_METRICS = ("loss", "accuracy", "top5_accuracy", "macro_f1")
 class Metric:
     """A metric: how it is computed, None where it is undefined, and whether higher is better."""
 
-    compute: Callable[[Predictions], float | None]
+    compute: Callable[[Predictions], float | None] = field(repr=False)
     higher: bool = True
 
 

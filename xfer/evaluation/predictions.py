@@ -30,6 +30,9 @@ class Predictions:
     losses: np.ndarray
     logits: np.ndarray | None = None
 
+    def __repr__(self) -> str:
+        return f"Predictions({len(self.rows):,} images, {self.table.shape[1]:,} classes)"
+
     @classmethod
     def of(
         cls,

@@ -26,6 +26,10 @@ class Reliability:
     confidence: np.ndarray
     accuracy: np.ndarray
 
+    def __repr__(self) -> str:
+        images = int(self.images.sum())
+        return f"Reliability({images:,} images in {len(self.images)} bins, calibration error {self.error:.4f})"
+
     @property
     def error(self) -> float:
         """Expected calibration error: the mean over images of |accuracy - confidence| of their bin; 0 is perfect."""

@@ -11,6 +11,8 @@ import numpy as np
 
 from xfer.data import Skipped
 from xfer.evaluation.metrics import METRICS, classification_metrics
+from xfer.runtime import html
+from xfer.runtime.text import count_of, listed
 from xfer.specs.tasks import Task, spans, split_outputs
 
 
@@ -39,6 +41,24 @@ class TasksEvaluation:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __repr__(self) -> str:
+        scores = listed([f"{name} {value:.4f}" for name, value in self.metrics.items()], width=40)
+        tasks = count_of(len(self.tasks), "task")
+        return (
+            f"TasksEvaluation({count_of(len(self), 'image')}, {tasks} ({listed(t.name for t in self.tasks)}): {scores})"
+        )
+
+    def _repr_html_(self) -> str:
+        """A table of metrics for each task, as a notebook shows them."""
+        parts = []
+        for task in self.tasks:
+            prefix = f"{task.name}_"
+            rows = [(n.removeprefix(prefix), f"{v:.4f}") for n, v in self.metrics.items() if n.startswith(prefix)]
+            parts.append(html.figure(html.table((f"{task.name} ({task.kind})", ""), rows)))
+        return html.view(
+            html.title(f"{count_of(len(self), 'image')}, loss {self.metrics['loss']:.4f}"), html.row(parts)
+        )
 
     def write_csv(self, path: Path) -> None:
         """One line an image: name, then the target and the outputs of each task; a missing target is empty."""

@@ -64,7 +64,7 @@ class Comparison:
             arrays[COLUMNS] = self._array(COLUMNS, np.float32, (len(split), model.spec.columns))
         self.inputs, logits, self.images = list(arrays), [], 0
         first: Inputs | None = None
-        for given in batches(model, split):
+        for given in batches(model, split, "predicting with the model"):
             first = first or given.take(np.arange(1))
             rows = slice(self.images, self.images + len(given))
             arrays[IMAGE][rows] = given.values

@@ -25,6 +25,8 @@ from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
 from xfer.models.network import WRAPPED
 from xfer.runtime.paths import expanded
+from xfer.runtime.progress import step
+from xfer.runtime.text import one_line, path_text, size_text
 from xfer.specs.exported import ExportJob, ExportPrecision, Output, outputs_of
 from xfer.weights.hub import is_hub
 from xfer.workflows.ensemble import Ensemble
@@ -56,6 +58,13 @@ class Export:
     images: str
     bound: float | None
     check: Check
+
+    def __repr__(self) -> str:
+        size, differs = size_text(self.bytes), f"{self.check.greatest_difference:.1e}"
+        return (
+            f"Export({self.format}, {self.precision}: {path_text(self.path)}, {size}; "
+            f"greatest difference from the model {differs} on {one_line(self.images, 60)})"
+        )
 
 
 def export(
@@ -120,12 +129,14 @@ def export(
         made = part / target.name
         metadata = {MODEL: json.dumps(about)}
         job = ExportJob(to, str(made), outputs, metadata, precision, arrays)
-        if writer == exact.backend.name:
-            with exact.exclusively():  # a wrapped network is the user's own
-                get_backend(exact.backend).export(exact, job)
-        else:
-            write_elsewhere(exact, job, writer)
-        found = comparison.of(made, format)
+        with step(f"writing {target.name}"):
+            if writer == exact.backend.name:
+                with exact.exclusively():  # a wrapped network is the user's own
+                    get_backend(exact.backend).export(exact, job)
+            else:
+                write_elsewhere(exact, job, writer)
+        with step(f"comparing {target.name} with the model"):
+            found = comparison.of(made, format)
         if over := _over(found, outputs, precision, bound):
             raise XferError(f"{target.name} {over} of {which}: it is not kept; --bound allows more")
         limit = None if bound is None and precision in LEAST_EQUAL else BOUNDS[precision] if bound is None else bound
@@ -213,7 +224,7 @@ def _over(found: Check, outputs: Sequence[Output], precision: ExportPrecision, b
 
 
 def _calibration(model: BaseModel, split: Any) -> tuple[np.ndarray, ...]:
-    found = list(batches(model, split))
+    found = list(batches(model, split, "reading images for int8"))
     arrays = [np.concatenate([each.values for each in found])]
     if model.spec.columns:
         arrays.append(np.concatenate([each.columns for each in found if each.columns is not None]))

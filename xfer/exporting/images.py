@@ -53,13 +53,19 @@ def images_to_calibrate(model: BaseModel, calibration: Any, run: Path | None) ->
     return own.train.limit(MOST, 0)
 
 
-def batches(model: BaseModel, split: Split) -> Iterator[Inputs]:
-    """Inputs of the network, 32 at a time; random numbers in place of columns that the images do not bring."""
+def batches(model: BaseModel, split: Split, doing: str) -> Iterator[Inputs]:
+    """Inputs of the network, 32 at a time; random numbers in place of columns that the images do not bring.
+
+    Args:
+        model: of which.
+        split: the images.
+        doing: what the progress of the pass is called.
+    """
     columns = model.columns if split.columns is not None else None
     plain = split if columns is not None else replace(split, columns=None, column_names=())
     loader = Loader(plain, model.spec.preprocessing, batch_size=32, workers=None, columns=columns)
     rng, width = np.random.default_rng(0), model.spec.columns
-    for batch in loader.epoch(0):
+    for batch in loader.epoch(0, doing=doing):
         given = batch.inputs
         if width and given.columns is None:
             given = replace(given, columns=rng.standard_normal((len(given), width)).astype(np.float32))

@@ -30,9 +30,12 @@ from xfer.features.namespace import Namespace, make_room
 from xfer.features.shard import Shard
 from xfer.models.base_model import BaseModel
 from xfer.models.fingerprint import prefix
+from xfer.runtime import progress
 from xfer.runtime.paths import expanded, features_dir
+from xfer.runtime.text import path_text, size_text
 
 BUDGET = 20 << 30
+EXTRACTING = "extracting features"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ class CacheUse:
     unreadable: int = 0
     folder: Path | None = field(default=None, compare=False)
 
+    def __repr__(self) -> str:
+        where = "" if self.folder is None else f" in {path_text(self.folder)}"
+        counts = f"{self.there:,} images found, {self.computed:,} computed, {self.unreadable:,} cannot be read"
+        return f"CacheUse({counts}{where})"
+
     def __add__(self, other: CacheUse) -> CacheUse:
         return CacheUse(
             self.there + other.there,
@@ -76,6 +84,9 @@ class FeatureCache:
 
     folder: Path = field(default_factory=features_dir)
     budget: int = BUDGET
+
+    def __repr__(self) -> str:
+        return f"FeatureCache({path_text(self.folder)}, at most {size_text(self.budget)})"
 
     @classmethod
     def of(cls, given: bool | str | Path | FeatureCache) -> FeatureCache | None:
@@ -217,9 +228,9 @@ class FeatureCache:
                     here = before if mine == everything else store.find(space.folder, everything)
                     row_bytes = here.row_bytes or self.estimate(model, after, 1)
                     make_room(space, here, len(everything), row_bytes, self.budget)
-                with store.Writer(space.folder) as out:
+                with store.Writer(space.folder) as out, progress.work(EXTRACTING, len(missing)) as report:
                     for job in jobs.values():
-                        reasons |= compute(model, job, missing, after, out)
+                        reasons |= compute(model, job, missing, after, out, report.advance)
                         missing = missing.difference(job.digests)
                 found = store.find(space.folder, mine) if out.written else before
         if lost := len(mine - found.places.keys() - reasons.keys()):

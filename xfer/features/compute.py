@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 
@@ -15,12 +15,19 @@ _FLUSH = 64 << 20  # bytes of rows between two writes
 _SECONDS = 10.0  # at the most between two writes: what a kill costs on a slow machine
 
 
-def compute(model: BaseModel, job: Job, missing: Collection[bytes], after: str, out: store.Writer) -> dict[bytes, str]:
+def compute(
+    model: BaseModel,
+    job: Job,
+    missing: Collection[bytes],
+    after: str,
+    out: store.Writer,
+    tell: Callable[[int], object],
+) -> dict[bytes, str]:
     """Write the rows that are missing, each digest once; the reasons of the unreadable, by digest.
 
     An engine may round otherwise in batches of another size, but does not mix images. So each row is computed in a
     batch of the size that it has when all are computed: of `batch_size`, or what is left over at the end. What a kill
-    has left undone gets the same bits later.
+    has left undone gets the same bits later. `tell` is called with the number of rows after each batch.
     """
     first: dict[bytes, int] = {}
     for place, digest in enumerate(job.digests):
@@ -39,6 +46,7 @@ def compute(model: BaseModel, job: Job, missing: Collection[bytes], after: str, 
             new = np.array([digest in missing for digest in named])
             rows.append(found[new])
             made += [digest for digest, is_new in zip(named, new, strict=True) if is_new]
+            tell(int(new.sum()))
             if sum(row.nbytes for row in rows) >= _FLUSH or time.monotonic() - written >= _SECONDS:
                 out.append(made, np.concatenate(rows))
                 rows, made, written = [], [], time.monotonic()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from xfer.data import Augment, Data, Loader, Mix, OnBad, Split, load
 from xfer.errors import DataError
-from xfer.features.cache import FeatureCache
+from xfer.features.cache import EXTRACTING, FeatureCache
 from xfer.models.base_model import BaseModel
+from xfer.runtime.progress import say
 
 
 def extract(
@@ -59,7 +59,7 @@ def extract(
         try:
             source, _ = kept.data(model, source, after, batch_size, workers, names)
         except OSError as error:
-            print(f"features are not kept: {error}", file=sys.stderr)
+            say(f"features are not kept: {error}")
     for name, split in source.splits.items():
         plain = replace(split, columns=None, column_names=(), targets=None)
         loader = Loader(
@@ -80,6 +80,6 @@ def extract(
 
 
 def _outputs(model: BaseModel, split: Split, loader: Loader, after: str) -> Split:
-    rows, labels, indices = loader.collect(lambda batch: model.stage(batch.inputs, after))
+    rows, labels, indices = loader.collect(lambda batch: model.stage(batch.inputs, after), doing=EXTRACTING)
     kept = split.subset(indices)
     return replace(kept, images=rows, after=after, targets=labels if loader.mix else kept.targets)

@@ -17,6 +17,7 @@ import numpy as np
 
 from xfer.errors import BackendError, NumbersError, UsageError
 from xfer.models.backend import Backend, any_backend
+from xfer.runtime.progress import each
 from xfer.specs.initialization import uniform
 from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.precision import Precision
@@ -152,7 +153,7 @@ def generated(
     gan = engine.gan(weights, classifier, spec)
     rng = np.random.default_rng([seed, 1])
     members = [np.flatnonzero(places == k) for k in range(len(classes))]
-    for update in range(spec.updates):
+    for update in each(range(spec.updates), "training the GAN", spec.updates, "updates"):
         for _ in range(spec.critic_updates):
             chosen = rng.integers(len(classes), size=spec.batch_size)
             rows = np.array([rng.choice(members[k]) for k in chosen])

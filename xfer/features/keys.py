@@ -19,6 +19,9 @@ from xfer.data.dataset import Images
 from xfer.data.images.decode import BadImageError, opened
 from xfer.data.workers import threads
 from xfer.models.base_model import BaseModel
+from xfer.runtime import progress
+
+_HASHING = "hashing images"  # by which cached features are found
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +114,11 @@ class _Checked:
 
 def digests_of(split: Split, workers: int | None) -> list[bytes]:
     """SHA-256 of the content of each image; of a file, of its bytes; of one that is not there, of its name."""
+    places = range(len(split))
     if not threads(workers):
-        return [_content(split.images[i]) for i in range(len(split))]
+        return list(progress.each((_content(split.images[i]) for i in places), _HASHING, len(split)))
     with ThreadPoolExecutor(threads(workers)) as pool:
-        return list(pool.map(lambda i: _content(split.images[i]), range(len(split))))
+        return list(progress.each(pool.map(lambda i: _content(split.images[i]), places), _HASHING, len(split)))
 
 
 def _content(source: Any) -> bytes:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from xfer.features import store
+from xfer.runtime.progress import say
 
 PATIENCE = 2.0  # seconds before a run says what it waits for
 
@@ -43,7 +43,7 @@ class Namespace:
         try:
             lock.acquire(timeout=PATIENCE)
         except Timeout:
-            print(f"waiting for another process that fills {self.folder}", file=sys.stderr, flush=True)
+            say(f"waiting for another process that fills {self.folder}")
             lock.acquire(timeout=-1)
         try:
             os.utime(self.folder)

@@ -14,6 +14,7 @@ from xfer.errors import UnknownNameError, UsageError, XferError
 from xfer.features.gan import GanSpec, generated
 from xfer.features.gaussian import drawn
 from xfer.models.backend import Backend
+from xfer.runtime.progress import step
 
 _IMBLEARN = {
     "random-over": "over_sampling.RandomOverSampler",
@@ -121,7 +122,8 @@ def _sampled(split: Split, sampler: Any, name: str) -> Split:
     maps = np.asarray(split.images)
     features = maps.reshape(len(maps), -1)
     try:
-        x, y = sampler.fit_resample(features, split.labels)
+        with step(f"resampling features with {name}"):
+            x, y = sampler.fit_resample(features, split.labels)
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"{name} cannot resample this: {str(error).splitlines()[0]}") from None
     chosen = getattr(sampler, "sample_indices_", None)

@@ -15,6 +15,7 @@ from xfer.models.base_model import BaseModel
 from xfer.models.engine import Engine
 from xfer.models.spec import Description, ModelSpec
 from xfer.models.stepper import Stepper
+from xfer.runtime.progress import step
 from xfer.specs.exported import ExportJob
 from xfer.specs.update import UpdateSpec
 from xfer.zoo import cards
@@ -103,7 +104,8 @@ def get_backend(backend: str | Engine) -> Backend:
     if name not in points:
         raise UnknownNameError("backend", backend, [*points, *ALIASES])
     try:
-        made = points[name].load()()
+        with step(f"loading {name}"):
+            made = points[name].load()()
     except ModuleNotFoundError as missing:
         raise BackendError(f"backend {name!r} needs {missing.name}: {install_hint(name, str(missing.name))}") from None
     except ImportError as broken:

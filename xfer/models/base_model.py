@@ -21,8 +21,9 @@ from xfer.models.finite import check_predictions
 from xfer.models.freezer import Freezer, FreezeReport
 from xfer.models.network import Network
 from xfer.models.predictions import OnUnreadable, SplitPredictions
-from xfer.models.predictor import OnBatch, Predictor, split_of
+from xfer.models.predictor import PREDICTING, OnBatch, Predictor, split_of
 from xfer.runtime.paths import expanded
+from xfer.runtime.progress import work
 from xfer.specs.decision import Decision, softmax
 from xfer.specs.estimator import FittedEstimator
 from xfer.specs.head import EstimatorHead, Head
@@ -121,7 +122,7 @@ class BaseModel(Network, Predictor):
         """
         split = replace(pictures(images), columns=None, column_names=())
         loader = Loader(split, self.spec.preprocessing, batch_size=batch_size, workers=None, on_bad="raise")
-        found = [self.stage(batch.inputs, "features") for batch in loader.epoch(0)]
+        found = [self.stage(batch.inputs, "features") for batch in loader.epoch(0, doing="extracting features")]
         return np.concatenate(found) if found else np.zeros((0, self.card.feature_dim), np.float32)
 
     def predict_tasks(
@@ -140,8 +141,9 @@ class BaseModel(Network, Predictor):
             raise UsageError(f"{self.name} has one task: call predict_proba")
         check_name("on_bad", on_bad, get_args(OnUnreadable))
         split = split_of(images, columns, self.column_names)
-        found: dict[str, np.ndarray] = self.predict_split(split, batch_size=batch_size).of_all(split.names, on_bad)
-        return found
+        with work(PREDICTING, len(split)) as report:
+            found = self.predict_split(split, batch_size=batch_size, on_batch=report.advance)
+        return dict(found.of_all(split.names, on_bad))
 
     def predict_split(
         self, split: Split, *, batch_size: int = 32, tta: str = "none", on_batch: OnBatch | None = None

@@ -8,12 +8,12 @@ next, so in a deterministic run everything that can be compiled is.
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from typing import Literal
 
 from xfer.errors import first_line
+from xfer.runtime import progress
 
 Work = Literal["inference", "training"]
 
@@ -32,20 +32,21 @@ def choose(work: Work, once: Callable[[], object], compiled: dict[str, bool], de
     plain = _seconds(once)
     compiled[work] = True
     try:
-        first, fast = _seconds(once), _seconds(once)
+        with progress.step(f"compiling the network for {work}"):
+            first, fast = _seconds(once), _seconds(once)
     except Exception as error:  # no compiler, or an unknown operation: whatever the framework raises
         compiled[work] = False
-        print(f"{work} cannot be compiled, and goes on without: {first_line(error)}", file=sys.stderr)
+        progress.say(f"{work} cannot be compiled, and goes on without: {first_line(error)}")
         return
     compiled[work] = fast < plain
     cost = f"{work} compiled in {first:.3g} s: a batch takes {fast:.3g} s, {plain:.3g} s without; "
     if deterministic:
         compiled[work] = True
-        print(f"{cost}it goes on compiled, because the run is deterministic", file=sys.stderr)
+        progress.say(f"{cost}it goes on compiled, because the run is deterministic")
     elif fast < plain:
-        print(f"{cost}it has paid after {math.ceil((first - fast) / (plain - fast))} batches", file=sys.stderr)
+        progress.say(f"{cost}it has paid after {math.ceil((first - fast) / (plain - fast))} batches")
     else:
-        print(f"{cost}it goes on without", file=sys.stderr)
+        progress.say(f"{cost}it goes on without")
 
 
 def _seconds(once: Callable[[], object]) -> float:

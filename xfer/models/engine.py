@@ -17,6 +17,9 @@ class Engine(ABC):
 
     name: str
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
     @abstractmethod
     def versions(self) -> dict[str, str]:
         """Versions of the framework's packages by distribution name."""

@@ -17,6 +17,7 @@ from xfer.models.base_model import BaseModel
 from xfer.models.pretrained import Pretrained
 from xfer.models.spec import ModelSpec
 from xfer.runtime.devices import deterministic as resolve_deterministic
+from xfer.runtime.progress import step
 from xfer.specs.head import EstimatorHead, Head
 from xfer.specs.initialization import initial_weights
 from xfer.specs.names import class_names
@@ -24,6 +25,7 @@ from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Decoding, MissingPixels, Preprocessing
 from xfer.specs.tasks import Task, output_names
 from xfer.weights.hub import HubAddress, is_hub
+from xfer.weights.source import published
 from xfer.zoo import card as find_card
 from xfer.zoo import cards, keras_card
 
@@ -103,7 +105,8 @@ def load(
         if run.manifest.model != card.name:
             raise WeightsError(f"{run.path} holds a {run.manifest.model}, not a {card.name}: load it by that name")
         return _load_run(run, engine, new, given)
-    found = pretrained.read(card, weights, image_size)
+    with step(f"reading the weights of {card.name}"):
+        found = pretrained.read(card, weights, image_size)
     preprocessing = found.preprocessing if found else card.preprocessing
     on = engine.resolve_device(device)
     spec = ModelSpec(
@@ -123,6 +126,35 @@ def load(
     ready.undecided = precision in (None, "auto") and engine.fast_bf16(spec)
     ready.source = found.origin if found else None
     return ready
+
+
+def preprocessing_of(
+    model: str,
+    *,
+    weights: str | Path | None = "imagenet",
+    image_size: int | None = None,
+    missing_pixels: MissingPixels | None = None,
+    decode: Decoding | None = None,
+) -> Preprocessing:
+    """The preprocessing of the model that `load` returns for these arguments; no published weights are downloaded.
+
+    Raises:
+        UnknownNameError, WeightsError, CheckpointError, UsageError: as `load`.
+    """
+    card = keras_card(model) if weights == "keras" else find_card(model)
+    word = "imagenet" if weights == "keras" else weights
+    entry = published(word, card.weights, model=card.name) if isinstance(word, str) and not is_hub(word) else None
+    run = _run_of(word) if entry is None else None
+    if entry is not None:
+        found = pretrained.preprocessing_at(card, entry.name, image_size)
+    elif run is not None:
+        found = run.manifest.preprocessing
+    else:
+        held = pretrained.read(card, word, image_size)
+        found = card.preprocessing if held is None else held.preprocessing
+    given = _Given("cpu", None, image_size, missing_pixels, decode, True, False, None, 0).preprocessing(found)
+    card.at(given.size)
+    return given
 
 
 def _run_of(weights: str | Path | None) -> Checkpoint | None:
@@ -261,7 +293,8 @@ def _ready(
     seed: int,
 ) -> BaseModel:
     """Build the network as the weights have it, fill it, then give it the head asked for."""
-    model = engine.build(spec)
+    with step(f"building {spec.card.name}"):
+        model = engine.build(spec)
     if weights is None:
         heads = spec.initial_heads(seed)
         backbone = {name: shape for name, shape in model.shapes().items() if name not in heads}

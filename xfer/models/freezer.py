@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from xfer.errors import FrozenError, UnknownNameError, UsageError
 from xfer.models.network import Network, layer_of
+from xfer.runtime import html
+from xfer.runtime.text import listed
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,25 @@ class FreezeReport:
         """Frozen parameters in all."""
         return sum(frozen for _, frozen in self.blocks.values())
 
+    def __repr__(self) -> str:
+        trained = [block for block, (trainable, _) in self.blocks.items() if trainable]
+        whole = self.trainable + self.frozen
+        where = f" in {listed(trained)}" if trained else ""
+        return f"FreezeReport({self.trainable:,} of {whole:,} parameters trainable{where})"
+
+    def _repr_html_(self) -> str:
+        """Trainable and frozen parameters of each block, as a notebook shows them."""
+        whole = max(self.trainable + self.frozen, 1)
+        rows = [
+            (block, f"{trained:,}", f"{kept:,}", trained / max(trained + kept, 1))
+            for block, (trained, kept) in self.blocks.items()
+        ]
+        total = ("total", f"{self.trainable:,}", f"{self.frozen:,}", self.trainable / whole)
+        return html.view(
+            html.title(f"{self.trainable:,} of {whole:,} parameters are trainable ({self.trainable / whole:.2%})"),
+            html.table(("block", "trainable", "frozen", "share trainable"), [*rows, total], bar=3),
+        )
+
     def __str__(self) -> str:
         rows = [f"{'block':<12}{'trainable':>14}{'frozen':>14}"]
         rows += [f"{block:<12}{trained:>14,}{kept:>14,}" for block, (trained, kept) in self.blocks.items()]
@@ -45,6 +66,10 @@ class Freezer:
 
     def __init__(self, model: Network) -> None:
         self._model = model
+
+    def __repr__(self) -> str:
+        report = repr(self.report()).removeprefix("FreezeReport(").removesuffix(")")
+        return f"Freezer({self._model.name}: {report})"
 
     def freeze(self, *layers: str) -> FreezeReport:
         """Freeze the layers named, in addition to what is frozen; with no names, everything but the head.

@@ -20,6 +20,7 @@ from xfer.errors import UnknownNameError, UsageError
 from xfer.models import compilation, fingerprint, precision
 from xfer.models.engine import Engine
 from xfer.models.spec import ModelSpec
+from xfer.runtime.text import classes_text, listed, one_line
 from xfer.specs.decision import Decision
 from xfer.specs.estimator import FittedEstimator
 from xfer.specs.head import EstimatorHead
@@ -75,6 +76,14 @@ class Network(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_lock", "_process")}
+
+    def __repr__(self) -> str:
+        spec, trained = self.spec, {self.card.block_of(name) for name in self.trainable}
+        what = f"tasks {listed(t.name for t in spec.tasks)}" if spec.tasks else classes_text(spec.classes)
+        plan = f"trainable: {listed(block for block in self.blocks if block in trained) or 'nothing'}"
+        size = f"{sum(self.parameters.values()):,} parameters, {spec.preprocessing.size} px"
+        how = f"{spec.precision} on {spec.device}"
+        return f"{type(self).__name__}({one_line(self.name, 40)}: {what}\n  {size}, {how}; {plan})"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

@@ -6,7 +6,6 @@ between the two decides. The choice depends on the weights, and is stored beside
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from xfer.runtime.files import write_atomically
 from xfer.runtime.paths import features_dir
+from xfer.runtime.progress import say
 from xfer.specs.precision import Precision
 
 LEAST_COSINE = 0.999
@@ -59,9 +59,8 @@ def _read(path: Path) -> Precision | None:
 def _agree(name: str, features: Callable[[Precision], np.ndarray]) -> bool:
     least = float(cosines(features("fp32"), features("bf16")).min())
     if not least >= LEAST_COSINE:
-        print(
+        say(
             f"{name} stays in float32: in bfloat16 the features of an image have a cosine of {least:.4f} with "
-            f"those of float32, under {LEAST_COSINE}",
-            file=sys.stderr,
+            f"those of float32, under {LEAST_COSINE}"
         )
     return least >= LEAST_COSINE

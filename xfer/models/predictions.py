@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,10 +9,13 @@ from typing import Any, Literal
 import numpy as np
 
 from xfer.errors import UnreadableError
+from xfer.runtime.progress import say
+from xfer.runtime.text import listed, one_line
 from xfer.specs.decision import Decision
 from xfer.specs.tasks import Task
 
 OnUnreadable = Literal["raise", "report"]
+_NEXT = 2  # classes after the best in a `repr`
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,11 @@ class Prediction:
     label: str
     probability: float
     top: tuple[tuple[str, float], ...]
+
+    def __repr__(self) -> str:
+        others = listed([f"{one_line(name)} {share:.4f}" for name, share in self.top[1:]], _NEXT, 40)
+        then = f", then {others}" if others else ""
+        return f"Prediction(label='{one_line(self.label, 40)}', probability={self.probability:.4f}{then})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +44,12 @@ class SplitPredictions:
     outputs: Any
     unreadable: Mapping[int, str]
 
+    def __repr__(self) -> str:
+        several = isinstance(self.outputs, Mapping)
+        images = len(next(iter(self.outputs.values()))) if several else len(self.outputs)
+        what = f"{len(self.outputs)} tasks" if several else f"{self.outputs.shape[1]:,} classes"
+        return f"SplitPredictions({images:,} images, {what}, {len(self.unreadable):,} cannot be read)"
+
     def of_all(self, names: Sequence[str], on_bad: OnUnreadable) -> Any:
         """The outputs, with a line on stderr for each image that cannot be read.
 
@@ -47,7 +60,7 @@ class SplitPredictions:
         if reasons and on_bad == "raise":
             raise UnreadableError(reasons, self.outputs)
         for name, reason in reasons.items():
-            print(f"cannot read {name}: {reason}", file=sys.stderr)
+            say(f"cannot read {name}: {reason}")
         return self.outputs
 
 

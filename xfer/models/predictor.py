@@ -13,11 +13,14 @@ from xfer.data.batch import Skipped
 from xfer.data.dataset import Split
 from xfer.data.sources.load import pictures, windows
 from xfer.errors import DataError, UnreadableError, UsageError, check_name
+from xfer.models.prediction_list import PredictionList
 from xfer.models.predictions import OnUnreadable, Prediction, SplitPredictions, by_task, rank
+from xfer.runtime.progress import work
 from xfer.specs.decision import Decision
 from xfer.specs.tasks import Task
 
 OnBatch = Callable[[float], object]
+PREDICTING = "predicting"
 
 _BATCHES, _IMAGES = 16, 512  # of a window: one of the two at least,
 _NUMBERS = 1 << 21  # and as few images as have so many outputs
@@ -74,8 +77,8 @@ class Predictor(ABC):
         on_bad: OnUnreadable = "raise",
     ) -> np.ndarray:
         """Class probabilities float32 (N, K) in the order of `classes`, NaN for what cannot be read; see `predict`."""
-        found, names = self._predicted(images, columns, on_bad, batch_size=batch_size, tta=tta)
-        return np.asarray(found.of_all(names, on_bad))
+        found, split = self._predicted(images, columns, on_bad, batch_size=batch_size, tta=tta)
+        return np.asarray(found.of_all(split.names, on_bad))
 
     def predict(
         self,
@@ -86,7 +89,7 @@ class Predictor(ABC):
         batch_size: int = 32,
         tta: str = "none",
         on_bad: OnUnreadable = "raise",
-    ) -> list[Prediction]:
+    ) -> PredictionList:
         """Classify images: a list with one `Prediction` for each image, also for a single one.
 
         Args:
@@ -101,10 +104,10 @@ class Predictor(ABC):
             UnreadableError: an image that cannot be read, by name, after all others were: `predictions` has theirs.
             NumbersError: a prediction is not finite. DataError: something that is no image.
         """
-        found, names = self._predicted(images, columns, on_bad, batch_size=batch_size, tta=tta)
-        ranked: list[Any] = rank(found, self.classes, self.decision, top)
+        found, split = self._predicted(images, columns, on_bad, batch_size=batch_size, tta=tta)
+        ranked = PredictionList.of(rank(found, self.classes, self.decision, top), split)
         try:
-            found.of_all(names, on_bad)
+            found.of_all(split.names, on_bad)
         except UnreadableError as error:
             error.predictions = ranked
             raise
@@ -128,26 +131,28 @@ class Predictor(ABC):
             NumbersError: a prediction is not finite. DataError: something that is no image, or not one row for each.
         """
         rows = None if columns is None or not self.column_names else iter(columns)
-        for split in windows(images, window(len(self.classes), batch_size)):
-            if rows is not None:
-                cells = [row for _, row in zip(split.names, rows, strict=False)]
-                split = with_cells(split, cells, self.column_names)
-            found = self.predict_split(split, batch_size=batch_size, tta=tta)
-            each = by_task(self.tasks, found) if self.tasks else rank(found, self.classes, self.decision, top)
-            for i, predicted in enumerate(each):
-                yield Skipped(split.names[i], found.unreadable[i]) if predicted is None else predicted
+        with work(PREDICTING, len(images) if isinstance(images, Split | list | tuple) else None) as report:
+            for split in windows(images, window(len(self.classes), batch_size)):
+                if rows is not None:
+                    cells = [row for _, row in zip(split.names, rows, strict=False)]
+                    split = with_cells(split, cells, self.column_names)
+                found = self.predict_split(split, batch_size=batch_size, tta=tta, on_batch=report.advance)
+                each = by_task(self.tasks, found) if self.tasks else rank(found, self.classes, self.decision, top)
+                for i, predicted in enumerate(each):
+                    yield Skipped(split.names[i], found.unreadable[i]) if predicted is None else predicted
         if rows is not None and next(rows, None) is not None:
             raise DataError("there are more rows of columns than images: give one row for each")
 
     def _predicted(
         self, images: Any, columns: Any, on_bad: OnUnreadable, **options: Any
-    ) -> tuple[SplitPredictions, Sequence[str]]:
-        """Predictions of one task, and the names of the images."""
+    ) -> tuple[SplitPredictions, Split]:
+        """Predictions of one task, and the images."""
         if self.tasks:
             raise UsageError(f"{self.name} has {len(self.tasks)} tasks: call predict_tasks or predict_iter")
         check_name("on_bad", on_bad, get_args(OnUnreadable))
         split = split_of(images, columns, self.column_names)
-        return self.predict_split(split, **options), split.names
+        with work(PREDICTING, len(split)) as report:
+            return self.predict_split(split, **options, on_batch=report.advance), split
 
 
 def window(classes: int, batch_size: int) -> int:

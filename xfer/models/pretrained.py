@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from xfer.errors import UsageError, WeightsError
 from xfer.models.base_model import BaseModel
 from xfer.models.nearest import nearest
 from xfer.models.spec import ModelSpec
+from xfer.runtime.progress import say
 from xfer.specs.initialization import initial_weights
 from xfer.specs.names import class_names
 from xfer.specs.preprocessing import Preprocessing
@@ -66,13 +66,23 @@ def read(card: Card, weights: str | Path | None, size: int | None) -> Pretrained
     if found.entry is None:
         raw = read_weights(found.path, safetensors=found.source is not None)
         return replace(_of_user(card, raw, str(weights), beside(found.path)), origin=found.source)
-    preprocessing = card.preprocessing_for(found.entry.name)
+    preprocessing = preprocessing_at(card, found.entry.name, size)
+    return Pretrained(card, card.canonical(read_weights(found.path)), preprocessing, str(weights))
+
+
+def preprocessing_at(card: Card, entry: str, size: int | None) -> Preprocessing:
+    """The preprocessing of published weights.
+
+    Raises:
+        UsageError: an input size at which they do not work.
+    """
+    preprocessing = card.preprocessing_for(entry)
     if card.size_of_weights and size not in (None, preprocessing.size):
         raise UsageError(
-            f"the weights {found.entry.name} of {card.name} work at {preprocessing.size} pixels, not at {size}: "
+            f"the weights {entry} of {card.name} work at {preprocessing.size} pixels, not at {size}: "
             "leave image_size out, or give weights=None"
         )
-    return Pretrained(card, card.canonical(read_weights(found.path)), preprocessing, str(weights))
+    return preprocessing
 
 
 def classes(weights: Pretrained | None) -> tuple[str, ...]:
@@ -104,7 +114,7 @@ def fitted(weights: Pretrained, model: BaseModel, new: str | None, seed: int) ->
         numbered = by_children(weights.raw, shapes, head)
         if numbered is not None:
             tensors = numbered
-            print(f"{weights.source}: read by the numbers of its layers, without its head", file=sys.stderr)
+            say(f"{weights.source}: read by the numbers of its layers, without its head")
     if new is not None:
         tensors = _with_new_head(tensors, spec, weights, new, seed)
     return fit(
@@ -123,7 +133,7 @@ def _of_user(card: Card, raw: dict[str, np.ndarray], source: str, config: Mappin
         card, tensors = card_of_layers(card, raw)
         unknown = tuple(name for name in tensors if card.place_of(name) is None)
         if unknown and len(unknown) * 2 < len(tensors):
-            print(f"{source}: left out what {card.name} does not have: {_some(unknown)}", file=sys.stderr)
+            say(f"{source}: left out what {card.name} does not have: {_some(unknown)}")
             tensors = {name: array for name, array in tensors.items() if name not in unknown}
         return Pretrained(card, tensors, card.preprocessing, source, raw)
     if reason := conflict(card.family, config):
@@ -132,7 +142,7 @@ def _of_user(card: Card, raw: dict[str, np.ndarray], source: str, config: Mappin
     inner = without_prefix(raw, lambda name: card.place_of(to(name)), len(card.block_names), source)
     if inner.prefix or inner.others:
         others = f", and {len(inner.others)} tensors outside of it: {_some(inner.others)}" if inner.others else ""
-        print(f"{source}: left out the prefix {inner.prefix!r}{others}", file=sys.stderr)
+        say(f"{source}: left out the prefix {inner.prefix!r}{others}")
     return Pretrained(card, card.canonical(inner.arrays), card.preprocessing, source, raw)
 
 
@@ -145,7 +155,7 @@ def _with_new_head(
     if weights.raw and own:
         outputs = tensors.get(f"{head}weight")
         of = f" for {len(outputs)} classes" if outputs is not None and outputs.ndim else ""
-        print(f"{weights.source}: its head{of} is replaced by a new one for {new}", file=sys.stderr)
+        say(f"{weights.source}: its head{of} is replaced by a new one for {new}")
     heads = {name: array for name, array in spec.initial_heads(seed).items() if name.startswith(head)}
     kept = {name: array for name, array in tensors.items() if name not in own} if weights.raw else tensors
     return kept | {name: array for name, array in heads.items() if name not in kept}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xfer.errors import UsageError
+from xfer.runtime.text import count_of
 from xfer.specs.head import Head
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Preprocessing
@@ -84,6 +85,10 @@ class ModelSpec:
     tasks: tuple[Task, ...] = ()
     compile: bool = False
     deterministic: bool = False
+
+    def __repr__(self) -> str:
+        size, precision = self.preprocessing.size, self.precision
+        return f"ModelSpec({self.card.name}: {count_of(len(self.classes), 'class', 'classes')}, {size} px, {precision})"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "card", self.card.at(self.preprocessing.size))

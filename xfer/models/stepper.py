@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import numpy as np
 from xfer.errors import CheckpointError, DeviceError, UsageError
 from xfer.models import compilation
 from xfer.models.base_model import BaseModel
+from xfer.runtime.progress import say
 from xfer.specs.inputs import Inputs
 from xfer.specs.tasks import check_loss
 from xfer.specs.update import UpdateSpec
@@ -281,11 +281,10 @@ class Stepper(ABC):
             )
         self.micro_batch_size = (before + 1) // 2
         live = not self.model.buffers().issubset(self.model.freezer.frozen())
-        print(
+        say(
             f"out of memory with {before} images: gradients are accumulated over micro-batches of "
             f"{self.micro_batch_size}, the batch stays {images}"
-            + ("; batch statistics are those of a micro-batch" if live else ""),
-            file=sys.stderr,
+            + ("; batch statistics are those of a micro-batch" if live else "")
         )
 
     # What a backend implements. `Any` stands for the framework's own tensors.

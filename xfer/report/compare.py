@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from xfer.models.backend import ALIASES, registered
 from xfer.report.page import render
 from xfer.report.thumbnails import MOST, thumbnails
 from xfer.runtime.files import write_atomically
+from xfer.runtime.progress import say, show_progress, step
 from xfer.specs.settings import RunSettings
 from xfer.workflows.comparison.comparison import Comparison
 from xfer.workflows.comparison.runs import read_run
@@ -67,13 +67,15 @@ def compare(
         raise UsageError("compare sets the classes of one task side by side: leave tasks out, or train each by itself")
     configs = [base.model_copy(update={"backend": name, "out": str(Path(out, name))}) for name in names]
     # The first backend's own start shows whether it can run; the others shall not fail an hour later.
-    for config in configs[1:]:
-        run_worker("check", config)
+    with show_progress(progress):
+        for config in configs[1:]:
+            run_worker("check", config)
     for config in configs:
         if progress:
-            print(f"{config.backend}:", file=sys.stderr, flush=True)
+            say(f"{config.backend}:")
         run_worker("train", config, progress=progress)
-    return summarise([config.out for config in configs], out)
+    with show_progress(progress), step("writing the report"):
+        return summarise([config.out for config in configs], out)
 
 
 def summarise(folders: Iterable[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Comparison:

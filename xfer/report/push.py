@@ -21,6 +21,7 @@ from xfer.models.base_model import BaseModel
 from xfer.report import plots
 from xfer.report.card import PICTURE, Card
 from xfer.runtime import checksums
+from xfer.runtime.progress import step
 from xfer.specs.decision import Decision
 from xfer.weights import hub
 from xfer.weights.hub import HubAddress
@@ -78,7 +79,7 @@ def push(
         metrics = recorded(opened.path) or {}
         judged = evaluation or (_stored(opened, metrics) if metrics and not opened.manifest.tasks else None)
         files = _files(opened, metrics, judged, address.repo, license)
-    with hub.errors(replace(address, revision=revision)):
+    with hub.errors(replace(address, revision=revision)), step(f"uploading to {address.repo}"):
         return f"{address}@{_commit(client, address.repo, files, private, revision, message)}"
 
 

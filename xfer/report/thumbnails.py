@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 
 from PIL import Image
 
 from xfer.data.images.decode import BadImageError, decode
 from xfer.errors import XferError
+from xfer.runtime import html
 from xfer.specs.settings import RunSettings
 from xfer.workflows.setup import read_data
 
@@ -43,12 +42,4 @@ def thumbnails(config: RunSettings, names: Sequence[str]) -> dict[str, str]:
 
 def data_uri(image: Image.Image) -> str:
     """An RGB image as a JPEG data URI, its longer side at most `SIDE`; tiny ones are enlarged in whole steps."""
-    factor = SIDE // max(image.size)
-    if factor > 1:
-        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    else:
-        image = image.copy()
-        image.thumbnail((SIDE, SIDE))
-    jpeg = io.BytesIO()
-    image.save(jpeg, "JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
+    return html.data_uri(image, SIDE)

@@ -1,1 +1,1 @@
-"""The machine and its processes: devices, distributed runs, signals, profiling, files and paths."""
+"""The machine and its processes: devices, distributed runs, signals, progress, profiling, files and paths."""

@@ -28,6 +28,10 @@ class Decision:
         if self.thresholds and not min(self.thresholds) > 0:
             raise UsageError("thresholds must be one positive number for each class")
 
+    def __repr__(self) -> str:
+        thresholds = f", thresholds of {len(self.thresholds)} classes" if self.thresholds else ""
+        return f"Decision(temperature={self.temperature:.4g}{thresholds})"
+
     def scaled(self, logits: np.ndarray) -> np.ndarray:
         """Logits (N, K) after the temperature, float64."""
         return np.asarray(logits, np.float64) / self.temperature

@@ -27,6 +27,9 @@ class FittedEstimator:
     classes: int
     sha256: str = ""
 
+    def __repr__(self) -> str:
+        return f"FittedEstimator({type(self.estimator).__name__}, {self.classes} classes)"
+
     @classmethod
     def fit(cls, estimator: Any, features: np.ndarray, labels: np.ndarray, classes: int) -> FittedEstimator:
         """Fit a clone of an estimator, fitted before or not, on features (N, D) and labels int64 (N,)."""

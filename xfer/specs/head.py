@@ -87,6 +87,9 @@ class EstimatorHead:
     def __post_init__(self) -> None:
         check_estimator(self.estimator)
 
+    def __repr__(self) -> str:
+        return f"EstimatorHead({type(self.estimator).__name__})"
+
 
 def _initial(name: str, shape: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]], seed: int) -> np.ndarray:
     layer, kind = name.rsplit(".", 1)

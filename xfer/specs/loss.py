@@ -60,6 +60,14 @@ class LossSpec:
         if self.class_weights is not None and min(self.class_weights, default=-1.0) < 0:
             raise UsageError("class_weights must be one number >= 0 for each class")
 
+    def __repr__(self) -> str:
+        given = {
+            name: value if isinstance(value, float) else f"({len(value)} of them)"
+            for name, value in vars(self).items()
+            if value
+        }
+        return f"LossSpec({', '.join(f'{name}={value}' for name, value in given.items())})"
+
     def weight_of(self, labels: np.ndarray) -> float:
         """The sum of w[y] over class indices int64 (N,), negative ones left out: the divisor of the mean loss."""
         known = labels[labels >= 0]

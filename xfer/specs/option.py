@@ -22,6 +22,7 @@ from xfer.errors import UnknownNameError, UsageError
 T = TypeVar("T")
 
 Panel = Literal["common", "model", "data", "training", "imbalance", "evaluation", "checkpoints", "hardware"]
+_SHOWN = 8  # options in a `repr`
 PANELS: tuple[Panel, ...] = get_args(Panel)
 
 
@@ -97,6 +98,17 @@ class Settings(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise _refusal(max(error.errors(), key=lambda each: len(each["loc"]))) from None
+
+    def __repr__(self) -> str:
+        """The options that differ from their defaults."""
+        fields = type(self).model_fields
+        given = [
+            f"{name}={reprlib.repr(getattr(self, name))}"
+            for name, field in fields.items()
+            if field.is_required() or getattr(self, name) != field.get_default(call_default_factory=True)
+        ]
+        rest = [f"... {len(given) - _SHOWN} more"] if len(given) > _SHOWN else []
+        return f"{type(self).__name__}({', '.join([*given[:_SHOWN], *rest])})"
 
     def part(self, kind: type[Settings]) -> dict[str, Any]:
         """The values of those fields that another settings class has, too."""

@@ -32,6 +32,13 @@ class DataSettings(Settings):
         {}, "columns of a table as tasks, such as 'species=single-label,age=regression'", panel="data"
     )
 
+    corrections: str | None = option(
+        None,
+        "CSV file of corrected labels, columns image and label; an empty label excludes the image",
+        panel="data",
+        result=False,  # what it changes is compared, as part of the data
+    )
+
     _data_lists = field_validator("columns", mode="before")(parts)
     _data_tables = field_validator("tasks", mode="before")(pairs)
 

@@ -10,6 +10,7 @@ from typing import get_args
 import numpy as np
 
 from xfer.errors import UnknownNameError, UsageError
+from xfer.runtime.text import classes_text
 from xfer.specs import loss as numerics
 from xfer.specs.decision import softmax
 from xfer.specs.head import Head
@@ -68,6 +69,10 @@ class Task:
         if self.kind != "single-label" and self.loss != LossSpec():
             raise UsageError(f"task {self.name!r} is {self.kind}: only a single-label task takes a loss")
         check_loss(self.loss, self.classes, ())
+
+    def __repr__(self) -> str:
+        weight = "" if self.weight == 1.0 else f", weight={self.weight:g}"
+        return f"Task({self.name!r}, {self.kind}, {classes_text(self.classes)}, {self.head}{weight})"
 
     @property
     def term(self) -> TaskLoss:

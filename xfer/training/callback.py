@@ -69,6 +69,11 @@ class TrainerView(Protocol):
 class Callback:
     """Hooks into training; each may be left out. Setting `trainer.stop` ends the fit after the epoch."""
 
+    shows_epochs = False  # whether it shows how far an epoch is, so that nothing else does
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     def on_fit_begin(self, trainer: TrainerView, epochs: int) -> None:
         """Before the first of `epochs` epochs."""
 

@@ -9,6 +9,8 @@ from typing import Protocol
 from xfer.data import Data, Skipped
 from xfer.errors import UsageError
 from xfer.evaluation.metrics import classification_metrics
+from xfer.features.cache import EXTRACTING
+from xfer.runtime import progress
 from xfer.specs.estimator import FittedEstimator
 from xfer.specs.inputs import head_inputs
 from xfer.training.callback import Callback, TrainerView
@@ -37,10 +39,13 @@ def fit_estimator(trainer: EstimatorTrainerView, data: Data, phase: str) -> Hist
     started = time.perf_counter()
     train, validation = loaders(trainer, data, epochs=1)
     features, labels, _ = train.collect(
-        lambda batch: head_inputs(model.stage(batch.inputs, "features"), batch.columns), trainer.epoch
+        lambda batch: head_inputs(model.stage(batch.inputs, "features"), batch.columns),
+        trainer.epoch,
+        doing=EXTRACTING,
     )
     x, y = features[labels >= 0], labels[labels >= 0]
-    fitted = FittedEstimator.fit(model.estimator.estimator, x, y, len(model.classes))
+    with progress.step(f"fitting {type(model.estimator.estimator).__name__} to {len(x):,} images"):
+        fitted = FittedEstimator.fit(model.estimator.estimator, x, y, len(model.classes))
     fitted = trainer.distributed.gather(fitted, "fitted head")[0]
     model.estimator, trainer.skipped = fitted, list(train.skipped)
     trainer.epoch += 1

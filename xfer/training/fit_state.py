@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from xfer.checkpoints.fit_progress import FitProgress
 from xfer.checkpoints.manifest import FitPlan
 from xfer.data import Batch, Loader, Skipped
 from xfer.errors import UsageError
+from xfer.runtime.progress import say
 from xfer.runtime.signals import Watch
 from xfer.training.callback import Callback, TrainerView, below
 from xfer.training.history import History
@@ -78,7 +78,7 @@ class Fit:
         if train.batch_size == 1 or len(train) == 1:
             return False
         name = train.split.names[int(batch.indices[0])]
-        print(f"{name} is left out: it is alone in its batch, whose statistics are undefined", file=sys.stderr)
+        say(f"{name} is left out: it is alone in its batch, whose statistics are undefined")
         return True
 
     def progress(self, history: History, *, stop: bool) -> FitProgress:

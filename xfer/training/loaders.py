@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
-from xfer.data import Augment, Budget, Data, Loader
+from xfer.data import Augment, Budget, Data, Loader, Split
 from xfer.data.cached import AugmentedFeatures
+from xfer.data.columns import Columns
 from xfer.data.sampling import quotas
 from xfer.errors import DataError, UsageError
 from xfer.evaluation.loaders import evaluation_loader, relabelled
 from xfer.features.boundary import boundary
 from xfer.features.keys import Augmented
+from xfer.runtime import progress
 from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext
+from xfer.specs.preprocessing import Preprocessing
+from xfer.specs.training_settings import TrainingSettings
 from xfer.training.batch_size import largest_batch
 from xfer.training.callback import TrainerView
 from xfer.training.processes import check_alike
@@ -55,7 +58,7 @@ def _refuse_unlike(trainer: TrainerView, data: Data) -> None:
         )
     splits = "".join(split.fingerprint() for split in data.splits.values())
     state = replace(trainer.state(), settings=trainer.settings.deciding())
-    check_alike(trainer.distributed, trainer.model, {"data": splits, "options of training": repr(state)})
+    check_alike(trainer.distributed, trainer.model, {"data": splits, "options of training": repr(asdict(state))})
 
 
 def _with_cached_features(trainer: TrainerView, data: Data, epochs: range) -> Data:
@@ -82,7 +85,7 @@ def _with_cached_features(trainer: TrainerView, data: Data, epochs: range) -> Da
             model, data, after, trainer.batch_size, trainer.settings.workers, names, views
         )
     except OSError as error:
-        print(f"features cannot be cached and are computed in every epoch: {error}", file=sys.stderr)
+        progress.say(f"features cannot be cached and are computed in every epoch: {error}")
         return data
     return found
 
@@ -96,9 +99,10 @@ def _fitting_batch(trainer: TrainerView, data: Data) -> int:
         trainer.stepper.gradients(first.inputs.take(taken), first.labels[taken])
 
     on_host, out_of_memory = model.spec.device == "cpu", model.backend.out_of_memory
-    found = largest_batch(step, loader.size, on_host=on_host, out_of_memory=out_of_memory)
+    with progress.step("measuring the memory of a batch"):
+        found = largest_batch(step, loader.size, on_host=on_host, out_of_memory=out_of_memory)
     free = ", for the memory that is free now: to repeat the run, give this number" if model.spec.deterministic else ""
-    print(f"batch size: {found}{free}", file=sys.stderr)
+    progress.say(f"batch size: {found}{free}")
     return found
 
 
@@ -107,26 +111,47 @@ def _train_loader(
 ) -> Loader:
     if data.train is None or len(data.train) == 0:
         raise DataError(f"{data.source} has no images to train on")
-    split = relabelled(trainer.model, data, data.train)
+    return training_loader(
+        relabelled(trainer.model, data, data.train),
+        trainer.model.spec.preprocessing,
+        trainer.settings,
+        batch_size=trainer.batch_size,
+        columns=trainer.model.columns,
+        memory=memory,
+        distributed=distributed or trainer.distributed,
+    )
+
+
+def training_loader(
+    split: Split,
+    preprocessing: Preprocessing,
+    settings: TrainingSettings,
+    *,
+    batch_size: int,
+    columns: Columns | None = None,
+    memory: Budget | None = None,
+    distributed: DistributedContext = SINGLE_PROCESS,
+) -> Loader:
+    """The batches of a training split as the settings say; what a fit trains on, and what `xfer inspect` shows."""
     seen = isinstance(split.images, AugmentedFeatures)  # outputs of images that were augmented before
-    size = int(quotas(split.labels, trainer.settings.sampling).sum())
+    size = int(quotas(split.labels, settings.sampling).sum())
     return Loader(
         split,
-        trainer.model.spec.preprocessing,
-        batch_size=trainer.batch_size,
-        seed=trainer.settings.seed,
+        preprocessing,
+        batch_size=batch_size,
+        seed=settings.seed,
         shuffle=True,
-        augment="none" if seen else trainer.settings.augment,
-        sampling=trainer.settings.sampling,
-        augment_minority=None if seen else trainer.settings.augment_minority,
-        mix=trainer.settings.mix,
-        views=trainer.settings.cache_views,
-        columns=trainer.model.columns,
-        workers=trainer.settings.workers,
-        on_bad=trainer.settings.on_bad,
+        augment="none" if seen else settings.augment,
+        sampling=settings.sampling,
+        augment_minority=None if seen else settings.augment_minority,
+        mix=settings.mix,
+        views=settings.cache_views,
+        columns=columns,
+        workers=settings.workers,
+        on_bad=settings.on_bad,
         memory=memory,
-        drop_last=size > trainer.batch_size and size % trainer.batch_size == 1,
-        distributed=distributed or trainer.distributed,
+        drop_last=size > batch_size and size % batch_size == 1,
+        distributed=distributed,
     )
 
 

@@ -12,6 +12,7 @@ from xfer.data import Loader
 from xfer.errors import DistributedError, TrainingError
 from xfer.evaluation.evaluate import run as evaluate
 from xfer.evaluation.metrics import EPOCH_METRICS
+from xfer.runtime import progress
 from xfer.runtime.signals import Interrupted
 from xfer.training import diagnosis
 from xfer.training.callback import Callback, TrainerView
@@ -52,7 +53,7 @@ def validated(
 ) -> Row:
     """The row of an epoch with the metrics of validation and the time since `started`."""
     if validation is not None:
-        result = evaluate(trainer.model, validation, _metrics(callbacks))
+        result = evaluate(trainer.model, validation, _metrics(callbacks), _doing(callbacks, "validating"))
         row |= {f"val_{name}": value for name, value in result.metrics.items()}
     row["seconds"] = time.perf_counter() - started
     # One row for all processes, so that all take the same decision by it.
@@ -62,7 +63,7 @@ def validated(
 def _epoch(trainer: TrainerView, fit: Fit) -> Row:
     started, train, done = time.perf_counter(), fit.train, fit.done(trainer.epoch)
     fit.each("on_epoch_begin", trainer, trainer.epoch, len(train))
-    for batch in train.epoch(trainer.epoch, trainer.batch):
+    for batch in train.epoch(trainer.epoch, trainer.batch, doing=_title(trainer, fit)):
         fit.tell_changes(trainer)
         rates = trainer.rates_at(done + batch.number, fit.updates)
         seed = _step_seed(trainer, batch.number)
@@ -74,6 +75,7 @@ def _epoch(trainer: TrainerView, fit: Fit) -> Row:
             raise TrainingError(f"bad numbers in epoch {trainer.epoch + 1}, batch {batch.number + 1}: {why}")
         fit.losses.append((loss, batch.labelled))
         fit.images += len(batch)
+        progress.note(f"loss {loss:.4f}")
         trainer.batch = batch.number + 1
         fit.each("on_step_end", trainer, batch.number, loss)
         _checkpoint_if_due(trainer, fit)
@@ -105,6 +107,16 @@ def _checkpoint_if_due(trainer: TrainerView, fit: Fit, *, epoch_end: bool = Fals
     due = trainer.checkpoints.late() if epoch_end else trainer.checkpoints.due(clock=single)
     if due or (epoch_end and not single):
         trainer.checkpoint()
+
+
+def _title(trainer: TrainerView, fit: Fit) -> str:
+    phase = f"{fit.plan.phase} " if fit.plan.phase else ""
+    return _doing(fit.callbacks, f"{phase}epoch {trainer.epoch + 1}/{fit.last}")
+
+
+def _doing(callbacks: Sequence[Callback], what: str) -> str:
+    """What a pass is called; nothing where a callback shows it."""
+    return "" if any(callback.shows_epochs for callback in callbacks) else what
 
 
 def _step_seed(trainer: TrainerView, batch: int) -> int:

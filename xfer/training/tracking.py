@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,6 +14,7 @@ from threading import Event, Thread
 from typing import Any, ClassVar
 
 from xfer.errors import UsageError, first_line
+from xfer.runtime.progress import say
 from xfer.training.callback import Callback, TrainerView
 from xfer.training.history import Row
 
@@ -111,7 +111,7 @@ class Tracker(Callback, ABC):
         if not self.lost:
             self.lost = True
             shown = re.sub(r"//[^/@\s]+@", "//***@", reason)  # a password in an address
-            print(f"{self.name} fails ({shown}): the run goes on without it", file=sys.stderr, flush=True)
+            say(f"{self.name} fails ({shown}): the run goes on without it")
 
     # What a tracker implements.
 

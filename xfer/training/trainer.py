@@ -13,7 +13,7 @@ from xfer.checkpoints.fit_progress import FitProgress
 from xfer.checkpoints.manifest import FitPlan, TrainingState
 from xfer.checkpoints.rotation import Checkpoints
 from xfer.checkpoints.saving import save as save_checkpoint
-from xfer.data import Skipped
+from xfer.data import Data, Skipped
 from xfer.data import load as load_data
 from xfer.errors import UsageError
 from xfer.features.cache import CacheUse, FeatureCache
@@ -23,6 +23,7 @@ from xfer.models.factory import load
 from xfer.models.stepper import Stepper
 from xfer.models.wrap import restore
 from xfer.runtime.paths import expanded
+from xfer.runtime.progress import show_progress
 from xfer.runtime.signals import Watch
 from xfer.specs.loss import LossSpec
 from xfer.specs.option import takes_settings
@@ -35,8 +36,8 @@ from xfer.training.estimator_fit import fit_estimator
 from xfer.training.fit_state import Fit
 from xfer.training.history import History
 from xfer.training.monitor import monitors
+from xfer.training.notebook import progress_callback
 from xfer.training.opening import check_fit, check_settings, open_run
-from xfer.training.progress import Progress
 from xfer.training.trackers import trackers
 
 
@@ -57,7 +58,7 @@ class Trainer:
         callbacks: further `xfer.callbacks.Callback` objects.
         checkpoints: where to save the run while it trains: a folder, or `xfer.Checkpoints`, which says how often.
             Ctrl-C and SIGTERM then end a fit after the current update, with one more checkpoint. None saves nothing.
-        progress: show a bar in a terminal, or a line for each epoch elsewhere, on stderr.
+        progress: show progress on stderr: a line for each epoch, and a bar in a terminal, or a line a minute in a log.
         cache: see below; also a path or a `FeatureCache`. Cached are outputs for validation images, and for training
             images in two epochs or more without augmentation and mixing.
         options: settings by name, where `optimizer` and `schedule` may also be an `OptimizerSpec` and a `Schedule`,
@@ -66,12 +67,10 @@ class Trainer:
 
     Attributes:
         settings: the settings. history: one row for each epoch of all fits.
-        skipped: training images of the last fit that could not be read.
-        rates: learning rate of each block, before the schedule.
+        skipped: unreadable training images of the last fit. rates: learning rate of each block, before the schedule.
         epoch, batch: the position: the next batch to train on.
         distributed: the processes of the run. plan: the fit that is under way or was interrupted, if any.
-        cached: what the cache was used for in the last fit.
-        saved: the checkpoint that was written or resumed from last.
+        cached: what the cache was used for in the last fit. saved: the checkpoint written or resumed from last.
         extra: further JSON values that each checkpoint stores. stop: end the fit after the epoch.
     """
 
@@ -111,8 +110,8 @@ class Trainer:
             self._set_loss(loss)
         elif not self._counts:
             self._set_loss(self.settings.loss_spec({}))
-        shown = [Progress()] if progress and self.distributed.rank == 0 else []
-        self.callbacks: list[Callback] = [*callbacks, *trackers(self.settings.track), *shown]
+        self._shown = progress and self.distributed.rank == 0
+        self.callbacks = [*callbacks, *trackers(self.settings.track), *([progress_callback()] * self._shown)]
         self.cache = FeatureCache.of(self.settings.cache if cache is None else cache)
         self.cached: CacheUse | None = None
         self.checkpoints = Checkpoints(checkpoints) if isinstance(checkpoints, (str, Path)) else checkpoints
@@ -163,15 +162,13 @@ class Trainer:
         else:
             restore(model, opened)
         loss = None if state.loss.tasks else state.loss
-        beside: dict[str, Any] = {
-            "callbacks": callbacks,
-            "checkpoints": checkpoints,
-            "progress": progress,
-            "cache": cache,
-        }
-        trainer = cls(model, settings=stored, loss=loss, **beside, **options)
+        options |= {"callbacks": callbacks, "checkpoints": checkpoints, "progress": progress, "cache": cache}
+        trainer = cls(model, settings=stored, loss=loss, **options)
         trainer._go_on_from(opened, state)
         return trainer
+
+    def __repr__(self) -> str:
+        return f"Trainer({self.model.name} on {self.model.backend.name}, {self.epoch} epochs done; {self.settings!r})"
 
     @property
     def stepper(self) -> Stepper:
@@ -206,7 +203,10 @@ class Trainer:
             cannot be written; the one before stays. Interrupted: by Ctrl-C or SIGTERM, with a checkpoint.
         """
         check_fit(self.model, self.plan, epochs)
-        source = load_data(data)
+        with show_progress(self._shown):
+            return self._fit_on(load_data(data), epochs, lr, phase)
+
+    def _fit_on(self, source: Data, epochs: int | None, lr: Rates | None, phase: str) -> History:
         if self._counts and self._counted != self.model.classes:
             counts, self._counted = source.train.counts(), self.model.classes
             self._set_loss(self.settings.loss_spec({name: counts.get(name, 0) for name in self.model.classes}))

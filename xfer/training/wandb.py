@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 from uuid import uuid4
 
 from xfer.errors import UsageError
+from xfer.runtime.progress import say
 from xfer.training.tracking import Tracker
 
 
@@ -59,7 +59,7 @@ class WandB(Tracker):
             )
             self._run.define_metric("*", step_metric="epoch")
             if online:
-                print(f"wandb: {self._run.url}", file=sys.stderr, flush=True)
+                say(f"wandb: {self._run.url}")
         return str(self._run.id)
 
     def log(self, row: Mapping[str, float], epoch: int) -> None:

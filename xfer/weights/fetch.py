@@ -10,7 +10,6 @@ import hashlib
 import http.client
 import json
 import os
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from xfer.errors import WeightsError
+from xfer.runtime.progress import announce, show_progress, work
 from xfer.runtime.version import __version__
 
 Progress = Callable[[int, int | None], None]
@@ -153,14 +153,6 @@ def _shown(name: str, progress: Progress | None) -> Iterator[Progress]:
     if progress is not None:
         yield progress
         return
-    if sys.stderr is None or not sys.stderr.isatty():
-        print(f"downloading {name}", file=sys.stderr, flush=True)
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with show_progress(), work(f"downloading {name}", None, "MB") as report:
+        announce(f"downloading {name}")
+        yield lambda done, total: report.reach(done / 1e6, total and total / 1e6)

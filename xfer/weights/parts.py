@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from xfer.runtime.progress import say
 from xfer.weights.malformed import MalformedError
 
 Value = TypeVar("Value")
@@ -52,7 +52,7 @@ def state_dict(
         return _below(found, chosen, part)
     if len(usual) > 1:
         others = f"weights='{source}#{usual[1]}' takes another" if source else ""
-        print(f"{source} has {listed(usual)}: {chosen} is taken; {others}", file=sys.stderr)
+        say(f"{source} has {listed(usual)}: {chosen} is taken; {others}")
     return found[chosen]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from xfer.errors import WeightsError
+from xfer.runtime.progress import say
 from xfer.weights.archive import MAGIC, Archive
 from xfer.weights.malformed import MalformedError
 from xfer.weights.parts import listed, state_dict
@@ -156,7 +156,7 @@ def read_pth(path: str | Path, part: str = "") -> dict[str, np.ndarray]:
             def choose(loaded: Any, skipped: list[str]) -> dict[str, _Tensor]:
                 found = state_dict(loaded, lambda value: isinstance(value, _Tensor), part, str(path), skipped)
                 if skipped:
-                    print(f"{path}: skipped objects beside the tensors: {listed(skipped)}", file=sys.stderr)
+                    say(f"{path}: skipped objects beside the tensors: {listed(skipped)}")
                 return found
 
             return _read_zip(Archive(file, size), choose) if zipped else _read_legacy(file, size, choose)

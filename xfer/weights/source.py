@@ -41,22 +41,30 @@ def resolve(weights: str | Path, entries: Sequence[WeightsEntry], *, model: str)
         if is_hub(weights):
             path, source = download_weights(weights)
             return Resolved(path, None, source)
-        if weights in ("imagenet", "package") and not entries:
-            raise WeightsError(f"nothing is published for {model}: give weights=None or a path")
-        if weights == "imagenet":
-            return _found(entries[0], model)
-        if weights == "package":
-            carried = [entry for entry in entries if entry.package]
-            if not carried:
-                raise WeightsError(f"no package carries weights of {model}: give weights='imagenet' or a path")
-            return _found(carried[0], model)
-        for entry in entries:
-            if entry.name == weights:
-                return _found(entry, model)
+        if (entry := published(weights, entries, model=model)) is not None:
+            return _found(entry, model)
         looks_like_a_path = "/" in weights or os.sep in weights or Path(weights).suffix or Path(weights).exists()
         if not looks_like_a_path:
             raise UnknownNameError("weights", weights, ["imagenet", "package", *(entry.name for entry in entries)])
     return Resolved(expanded(weights), None)
+
+
+def published(weights: str, entries: Sequence[WeightsEntry], *, model: str) -> WeightsEntry | None:
+    """The published entry that a word means; None for a word that means none. The arguments are those of `resolve`.
+
+    Raises:
+        WeightsError: nothing is published, or no package carries it.
+    """
+    if weights in ("imagenet", "package") and not entries:
+        raise WeightsError(f"nothing is published for {model}: give weights=None or a path")
+    if weights == "imagenet":
+        return entries[0]
+    if weights == "package":
+        carried = [entry for entry in entries if entry.package]
+        if not carried:
+            raise WeightsError(f"no package carries weights of {model}: give weights='imagenet' or a path")
+        return carried[0]
+    return next((entry for entry in entries if entry.name == weights), None)
 
 
 def torch_cache() -> Path:

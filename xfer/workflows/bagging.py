@@ -11,6 +11,7 @@ from xfer.data import Data
 from xfer.errors import UsageError
 from xfer.features.extract import extract
 from xfer.models.base_model import BaseModel
+from xfer.runtime.progress import each
 from xfer.specs.head import Head
 from xfer.training.trainer import Trainer
 from xfer.workflows.ensemble import Ensemble, Member
@@ -43,7 +44,7 @@ def bag(
         raise UsageError(f"members={members}: give at least 1")
     features: Data = extract(model, data)
     found, columns = [], model.columns or model.spec.columns
-    for number in range(members):
+    for number in each(range(members), "training heads", members, "heads"):
         drawn = np.random.default_rng([seed, number]).integers(0, len(features.train), len(features.train))
         model.replace_head(features.classes, head, seed + number, columns=columns)
         model.freeze()

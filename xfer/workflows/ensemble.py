@@ -25,6 +25,7 @@ from xfer.models.predictions import SplitPredictions
 from xfer.models.predictor import OnBatch, Predictor
 from xfer.runtime import checksums, files
 from xfer.runtime.paths import expanded
+from xfer.runtime.text import classes_text, count_of, listed
 from xfer.specs.decision import Decision, softmax
 from xfer.specs.inputs import Inputs
 from xfer.workflows.ensemble_files import FORMAT, MANIFEST, MOST, read_ensemble
@@ -41,6 +42,10 @@ class Member:
 
     model: BaseModel
     head: Mapping[str, np.ndarray] | None = None
+
+    def __repr__(self) -> str:
+        head = "" if self.head is None else ", a head of its own"
+        return f"Member({self.model.name} on {self.model.backend.name}{head})"
 
     @contextmanager
     def active(self) -> Iterator[BaseModel]:
@@ -80,6 +85,11 @@ class Ensemble(Predictor):
             raise UsageError(f"weights={weights}: give one number >= 0 for each of {len(members)} members")
         object.__setattr__(self, "members", members)
         object.__setattr__(self, "weights", tuple(float(w) / sum(weights) for w in weights))
+
+    def __repr__(self) -> str:
+        pairs = zip(self.members, self.weights, strict=True)
+        said = listed((f"{each.model.name} ({weight:.3g})" for each, weight in pairs), width=40)
+        return f"Ensemble({count_of(len(self.members), 'member')}: {said}; {classes_text(self.classes)})"
 
     @property
     def name(self) -> str:
@@ -225,7 +235,7 @@ def _heads(model: BaseModel, members: Sequence[Member], data: Data, options: Map
                 found.append(active.logits(features))
         return np.stack(found, axis=1)
 
-    z, y, indices = loader.collect(logits)
+    z, y, indices = loader.collect(logits, doing=f"evaluating {len(members)} heads")
     names, skipped = [loader.split.names[i] for i in indices], tuple(loader.skipped)
     check_predictions(model, z.reshape(len(z), -1), names)
     return [evaluate_logits(z[:, i], y, names, model.classes, model.decision, skipped) for i in range(len(members))]

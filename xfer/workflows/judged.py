@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from xfer.data import Data
+from xfer.data.corrections import corrected
+from xfer.data.dataset import Correction
 from xfer.data.trained_on import contents
 from xfer.errors import CheckpointError, DataError, UsageError
 from xfer.evaluation.loaders import one_split
@@ -21,7 +23,7 @@ def judged_data(config: RunSettings, run: str | Path, split: str | None) -> tupl
     Args:
         config: how the data is read.
         run: its folder; where it has recorded that it was trained on these very images, the share that it held out is
-            judged.
+            judged, with the run's corrections of labels unless others are given.
         split: as in `xfer.evaluation.evaluate.evaluate`.
 
     Raises:
@@ -29,7 +31,8 @@ def judged_data(config: RunSettings, run: str | Path, split: str | None) -> tupl
     """
     source = read_data(config, hold_out=False)
     if split is None and len(source.splits) == 1 and (own := _held_out(config, run)) is not None:
-        return one_split(own, "val"), "val, held out of the images that the run was trained on"
+        labels = ", labels corrected" if own.corrections else ""
+        return one_split(own, "val"), f"val, held out of the images that the run was trained on{labels}"
     name = split or next(name for name in ("val", "test", "train") if name in source.splits)
     alone = split is None and len(source.splits) == 1
     return one_split(source, name), "all" if alone else name
@@ -40,10 +43,16 @@ def _held_out(config: RunSettings, run: str | Path) -> Data | None:
     try:
         before: dict[str, Any] = recorded(run) or {}
         settings = {name: before["config"][name] for name in ("val", "seed", "limit") if name in before["config"]}
-        own = read_data(config.model_copy(update=settings))
+        own = read_data(config.model_copy(update=settings | {"corrections": None}))
+        # The run's file of corrections may be gone; what it changed is recorded.
+        corrections = [Correction(*each) for each in before["data"].get("corrections", [])]
+        own = corrected(own, corrections)
         given = before["data"].get("given") or {"sha256": before["data"]["sha256"]["train"]}  # of older runs
         same = own.train.fingerprint() == given["sha256"]
         same = same and given.get("contents") in (None, contents(own.train))
     except (CheckpointError, DataError, UsageError, AttributeError, KeyError, TypeError):
         return None
-    return replace(own, test=None) if same and own.val is not None else None
+    if not same or own.val is None:
+        return None
+    # The same images are held out with and without corrections: those that are given now have the last word.
+    return replace(own if config.corrections is None else read_data(config.model_copy(update=settings)), test=None)

@@ -9,6 +9,7 @@ import sys
 from typing import Literal
 
 from xfer.errors import XferError
+from xfer.runtime.progress import step
 from xfer.specs.settings import RunSettings
 
 
@@ -26,7 +27,8 @@ def run_worker(do: Literal["check", "train"], config: RunSettings, *, progress: 
     job = {"do": do, "config": config.document(), "progress": progress}
     # -P: a folder of the user's called torch/ or keras/ must not shadow the framework.
     command = [sys.executable, "-P", "-m", "xfer.workflows.worker"]
-    done = subprocess.run(command, input=json.dumps(job).encode(), stdout=subprocess.PIPE, check=False)
+    with step(f"checking {config.backend}", when=do == "check"):  # one that trains shows progress itself
+        done = subprocess.run(command, input=json.dumps(job).encode(), stdout=subprocess.PIPE, check=False)
     if done.returncode or not done.stdout:
         raise XferError(f"{config.backend}: its process {_death(done.returncode)}")
     error = json.loads(done.stdout)["error"]

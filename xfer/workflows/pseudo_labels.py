@@ -15,6 +15,7 @@ from xfer.evaluation.loaders import relabelled
 from xfer.features.cache import FeatureCache
 from xfer.models.base_model import BaseModel
 from xfer.models.finite import check_predictions
+from xfer.runtime.text import count_of
 from xfer.specs.decision import softmax
 
 
@@ -31,6 +32,10 @@ class PseudoLabels:
     threshold: float
     unlabelled: int
     given: tuple[tuple[str, str, float], ...]
+
+    def __repr__(self) -> str:
+        labelled = f"{len(self.given):,} of {count_of(self.unlabelled, 'unlabelled image')} got a label"
+        return f"PseudoLabels({labelled}, probability at least {self.threshold:g})"
 
 
 def pseudo_label(
@@ -85,7 +90,7 @@ def _answers(
     kept = FeatureCache.of(cache)
     known = split if kept is None else kept.look_up(model, split)
     loader = Loader(known, model.spec.preprocessing, batch_size=batch_size, workers=None, columns=model.columns)
-    logits, _, indices = loader.collect(lambda batch: model.logits(batch.inputs))
+    logits, _, indices = loader.collect(lambda batch: model.logits(batch.inputs), doing="labelling images")
     check_predictions(model, logits, [split.names[i] for i in indices])
     probabilities = softmax(model.decision.scaled(logits))
     chosen = model.decision.choose(probabilities)

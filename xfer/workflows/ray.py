@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xfer.errors import UsageError, XferError
+from xfer.runtime.progress import step
 from xfer.specs.settings import RunSettings
 from xfer.workflows.run import train
 
@@ -43,7 +44,8 @@ def train_on_ray(config: RunSettings, processes: int, *, resume: bool = False) -
     settings = config.model_copy(update={"data": data, "out": str(Path(config.out).absolute())}).model_dump(mode="json")
     ours = not ray.is_initialized()
     if ours:
-        ray.init()
+        with step("starting Ray"):
+            ray.init()
     gpus = config.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= processes
     try:
         with tempfile.TemporaryDirectory() as storage:  # of Ray; the run is written by its first process

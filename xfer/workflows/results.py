@@ -16,8 +16,10 @@ from xfer.evaluation.tasks import TasksEvaluation
 from xfer.models.base_model import BaseModel
 from xfer.runtime.paths import expanded
 from xfer.runtime.profiling import Phases
+from xfer.runtime.text import path_text
 from xfer.specs.settings import RunSettings
 from xfer.training.trainer import Trainer
+from xfer.workflows.setup import read_data
 
 PREDICTIONS = "predictions.csv"
 
@@ -40,6 +42,10 @@ class Result:
     path: Path
     test: Evaluation | TasksEvaluation | None = None
 
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in list(self.evaluation.metrics.items())[:3])
+        return f"Result({self.model.name} on {self.model.backend.name}: val {scores}; {path_text(self.path)})"
+
 
 def finished(config: RunSettings) -> dict[str, Any] | None:
     """What `metrics.json` says, if `config.out` holds this run and it was not interrupted.
@@ -57,7 +63,19 @@ def finished(config: RunSettings) -> dict[str, Any] | None:
         raise CheckpointError(f"{out / METRICS} is damaged: remove it to begin again") from None
     if other := config.changed(before):
         raise UsageError(f"{out} holds a run with another {', '.join(other)}: give another --out")
+    if _other_corrections(config, metrics):
+        raise UsageError(f"{out} holds a run with other corrections of labels: give another --out")
     return metrics
+
+
+def _other_corrections(config: RunSettings, metrics: dict[str, Any]) -> bool:
+    """Whether labels are corrected otherwise than in the run; a file that is gone is taken for the run's own."""
+    path, before = config.corrections, [list(each) for each in metrics["data"].get("corrections", [])]
+    if path is None:
+        return bool(before)
+    if path == metrics["config"].get("corrections") and not expanded(path).exists():
+        return False
+    return [list(each) for each in read_data(config).corrections] != before
 
 
 def recorded(run: str | Path) -> dict[str, Any] | None:
@@ -105,6 +123,7 @@ def metrics_of(
             "counts": _counts(data, trainer, evaluation),
             "sha256": {name: split.fingerprint() for name, split in data.splits.items()},
             "skipped": [asdict(bad) for bad in (*trainer.skipped, *evaluation.skipped)],
+            "corrections": [list(each) for each in data.corrections],
         },
         "config": config.document(),
     }

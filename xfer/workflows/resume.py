@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from xfer.checkpoints.rotation import FOLDER, latest_checkpoint
 from xfer.data import Data
 from xfer.errors import DataError, UsageError
 from xfer.runtime.distributed import launch_environment
+from xfer.runtime.progress import say
 from xfer.runtime.signals import Interrupted, Watch
 from xfer.specs.settings import RunSettings
 from xfer.training.callback import Callback, TrainerView
@@ -74,8 +74,8 @@ def check_data(data: Data, found: Checkpoint) -> None:
     """
     if found.extra().get("data") != fingerprints(data):
         raise DataError(
-            f"{data.source} has changed since the run was interrupted: put it back as it was, or remove "
-            f"{found.path.parent} to begin again"
+            f"{data.source} has changed since the run was interrupted, or the corrections of its labels have: put it "
+            f"back as it was, or remove {found.path.parent} to begin again"
         )
 
 
@@ -88,7 +88,7 @@ def say_position(trainer: Trainer) -> None:
     """One line on stderr: the position from which the run is resumed."""
     if launch_environment().rank == 0:
         where = f"epoch {trainer.epoch + 1}" + (f", batch {trainer.batch + 1}" if trainer.batch else "")
-        print(f"going on from {where}: {trainer.saved}", file=sys.stderr, flush=True)
+        say(f"going on from {where}: {trainer.saved}")
 
 
 @contextmanager

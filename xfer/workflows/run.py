@@ -18,6 +18,7 @@ from xfer.evaluation.thresholds import tune_thresholds
 from xfer.models.base_model import BaseModel
 from xfer.runtime.files import tensors_digest, write_atomically
 from xfer.runtime.profiling import Phases
+from xfer.runtime.progress import show_progress
 from xfer.specs.option import about
 from xfer.specs.settings import RunSettings
 from xfer.specs.training_settings import TrainingSettings
@@ -50,7 +51,7 @@ def train(config: RunSettings, *, progress: bool = True, resume: bool = False) -
     check_run(config)
     out = writable(Path(config.out))
     seconds, steps = config.checkpoint_seconds, config.checkpoint_steps
-    with Checkpoints(out / FOLDER, steps=steps, seconds=seconds) as checkpoints:
+    with show_progress(progress), Checkpoints(out / FOLDER, steps=steps, seconds=seconds) as checkpoints:
         return _run(config, out, checkpoints, interrupted(config, resume=resume), progress)
 
 

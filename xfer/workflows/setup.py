@@ -8,6 +8,7 @@ from typing import Any
 from xfer.data import Data, digits, manifest
 from xfer.data import load as load_data
 from xfer.data.columns import Columns
+from xfer.data.corrections import corrected
 from xfer.errors import UnknownNameError, UsageError
 from xfer.evaluation.metrics import metric
 from xfer.features.extract import extract
@@ -54,7 +55,7 @@ def check_run(config: RunSettings) -> None:
 
 
 def read_data(config: RunSettings, *, hold_out: bool = True) -> Data:
-    """The data set that a configuration names, split and limited as it says; or as it is, with nothing held out."""
+    """The data set that a configuration names, split, limited and corrected as it says, or with nothing held out."""
     val = config.val if hold_out else 0.0
     if config.data == "digits":
         data = digits(val=config.val, seed=config.seed)
@@ -63,9 +64,9 @@ def read_data(config: RunSettings, *, hold_out: bool = True) -> Data:
     else:
         data = load_data(config.data, val=val, seed=config.seed)
     if config.limit is None:
-        return data
+        return corrected(data, config.corrections)
     splits: dict[str, Any] = {name: split.limit(config.limit, config.seed) for name, split in data.splits.items()}
-    return replace(data, **splits)
+    return corrected(replace(data, **splits), config.corrections, known=data)
 
 
 def table_options(model: BaseModel | Ensemble) -> dict[str, Any]:

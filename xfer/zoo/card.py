@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xfer.errors import UsageError, WeightsError
+from xfer.runtime.text import count_of
 from xfer.specs.preprocessing import Preprocessing
 from xfer.weights.entry import WeightsEntry
 from xfer.zoo.foreign import layouts, rename
@@ -87,6 +88,10 @@ class Card:
     size_multiple: int = 1
     size_of_weights: bool = False
     source: str = ""
+
+    def __repr__(self) -> str:
+        size, weights = self.preprocessing.size, count_of(len(self.weights), "weights entry", "weights entries")
+        return f"Card({self.name}: {self.parameters:,} parameters, {size} px, {weights})"
 
     @property
     def torchvision_name(self) -> str:

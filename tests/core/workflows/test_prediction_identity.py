@@ -1,7 +1,6 @@
 """By what a table of predictions knows its model again, in another process too; and how large "auto" batches are."""
 
 import csv
-import io
 import os
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from typer.testing import CliRunner
 
 import xfer
 from xfer.cli.app import app
-from xfer.cli.bar import image_bar
 from xfer.data import manifest
 from xfer.data.sources.lists import listed
 from xfer.testing import NumpyBackend
@@ -127,21 +125,3 @@ def test_auto_is_32_on_the_host_and_what_fits_on_an_accelerator(model, monkeypat
     assert images_a_pass(model, "auto") == 16
     assert tried == [1, 2, 4, 8, 16, 32]
     assert largest_pass(lambda number: None, lambda error: False) == 256
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_a_bar_in_a_terminal_alone(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    with image_bar(12_345) as progress:
-        tell = progress(1_000)
-        for _ in range(4):
-            tell(50.5)
-    assert "1,202/12,345" in sys.stderr.getvalue()
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    with image_bar(10) as progress:
-        progress(0)(5)
-    assert sys.stderr.getvalue() == ""

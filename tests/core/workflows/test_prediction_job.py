@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import xfer
 from tests.core.data.odd import NAMES, posix
+from tests.suites.progress import recorded
 from xfer.cli.app import app
 from xfer.data.sources.lists import listed
 from xfer.errors import CheckpointError, UsageError
@@ -210,13 +211,11 @@ def test_only_what_is_missing_is_predicted(model, photos, tmp_path, monkeypatch,
     monkeypatch.setattr(
         type(model), "predict_split", lambda self, split, **o: read.extend(split.names) or real(self, split, **o)
     )
-    told = []
-    progress = lambda done: told.append(done) or told.append  # noqa: E731
-    job = PredictionJob(out)
-    finished, _ = job.run(model, listed([photos]), PredictionOptions(batch_size="auto"), progress)
+    with recorded(monkeypatch) as seen:
+        finished, _ = PredictionJob(out).run(model, listed([photos]), PredictionOptions(batch_size="auto"))
     assert read == [str(photos / f"{i:02}.png") for i in (4, 5, 10, 11, 12)]
-    assert told[0] == 8
-    assert sum(told) == 13
+    assert seen["predicting"].first == 8
+    assert (seen["predicting"].done, seen["predicting"].total) == (13, 13)
     assert out.read_bytes() == whole.read_bytes()
     assert finished.unreadable == 1
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, combinations_with_replacement, islice, product
 
+from xfer.runtime.text import count_of, one_line
+
 
 @dataclass(frozen=True)
 class Place:
@@ -15,6 +17,10 @@ class Place:
     split: str
     name: str
     label: str | None
+
+    def __repr__(self) -> str:
+        label = "" if self.label is None else f" ({one_line(self.label)})"
+        return f"{self.split}: {one_line(self.name, 60)}{label}"
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,10 @@ class Duplicates:
     total: int
     pairs: tuple[Pair, ...]
 
+    def __repr__(self) -> str:
+        where = f"twice in {self.first}" if self.first == self.second else f"in {self.first} and {self.second}"
+        return f"Duplicates({count_of(self.images, 'image')} {where}, {count_of(self.total, 'pair')})"
+
 
 @dataclass(frozen=True)
 class Conflicts:
@@ -58,6 +68,9 @@ class Conflicts:
     images: int
     total: int
     pairs: tuple[Pair, ...]
+
+    def __repr__(self) -> str:
+        return f"Conflicts({count_of(self.images, 'picture')} with several labels, {count_of(self.total, 'pair')})"
 
 
 def same_pictures(found: Iterable[tuple[bytes, Place]]) -> list[list[Place]]:

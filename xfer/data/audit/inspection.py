@@ -24,6 +24,7 @@ from xfer.data.images.probe import ImageInfo, look
 from xfer.data.sources.load import load
 from xfer.data.workers import threads
 from xfer.errors import UsageError
+from xfer.runtime.progress import each
 
 _AT_ONCE = 1024
 Look = Callable[[Source], ImageInfo | str]
@@ -61,7 +62,7 @@ def inspect(
     count = threads(workers)
     with isolated(count) if isolate else nullcontext(look) as how, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # they do not say of which file they speak
-        seen = {name: _look_at_all(split, how, count) for name, split in source.splits.items()}
+        seen = {name: _look_at_all(name, split, how, count) for name, split in source.splits.items()}
     groups = same_pictures(
         (each.digest, _place(name, source.splits[name], index))
         for name, looks in seen.items()
@@ -79,14 +80,15 @@ def inspect(
     return replace(found, suggestions=tuple(advice(found)))
 
 
-def _look_at_all(split: Split, how: Look, workers: int) -> list[ImageInfo | str]:
-    indices = range(len(split))
+def _look_at_all(name: str, split: Split, how: Look, workers: int) -> list[ImageInfo | str]:
+    indices, doing = range(len(split)), f"inspecting {name}"
     if not workers:
-        return [_look(split, how, index) for index in indices]
+        return list(each((_look(split, how, index) for index in indices), doing, len(split)))
     with ThreadPoolExecutor(workers, "xfer-inspect") as pool:
         # A pool makes one object for each waiting image at once: a part at a time keeps millions of them away.
         parts = (indices[start : start + _AT_ONCE] for start in range(0, len(split), _AT_ONCE))
-        return [found for part in parts for found in pool.map(partial(_look, split, how), part)]
+        looks = (found for part in parts for found in pool.map(partial(_look, split, how), part))
+        return list(each(looks, doing, len(split)))
 
 
 def _look(split: Split, how: Look, index: int) -> ImageInfo | str:
@@ -117,6 +119,7 @@ def _summary(split: Split, looks: Sequence[ImageInfo | str]) -> SplitInspection:
         height=_range([each.height for each in seen]),
         formats=_tally(each.format for each in seen),
         modes=_tally(each.mode for each in seen),
+        sizes=tuple((*size, n) for size, n in Counter((each.width, each.height) for each in seen).most_common()),
         unreadable=tuple(Skipped(split.names[i], each) for i, each in enumerate(looks) if isinstance(each, str)),
     )
 

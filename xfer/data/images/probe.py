@@ -29,10 +29,11 @@ def look(source: Source) -> ImageInfo | str:
         image, form, mode = read(source)
     except BadImageError as bad:
         return bad.reason
-    return ImageInfo(_digest(image), image.width, image.height, form, mode)
+    return ImageInfo(digest(image), image.width, image.height, form, mode)
 
 
-def _digest(image: Image.Image) -> bytes:
+def digest(image: Image.Image) -> bytes:
+    """SHA-256 of the size and the pixels of an upright image."""
     found = hashlib.sha256(f"{image.width} {image.height} ".encode())
     rows = max(_STRIP // image.width, 1)
     for top in range(0, image.height, rows):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xfer.data.corrections import Corrections, corrected
 from xfer.data.dataset import Data
 from xfer.data.sources.assembly import Label, Part, assemble
 from xfer.data.sources.pixels import CHANNELS, as_label, as_uint8, is_torch, to_array
@@ -22,6 +23,7 @@ def arrays(
     classes: Sequence[str] | None = None,
     val: float = 0.2,
     seed: int = 0,
+    corrections: Corrections = None,
 ) -> Data:
     """Images and labels in arrays.
 
@@ -35,6 +37,7 @@ def arrays(
         classes: names that integer labels index, and that string labels are among.
         val: share of train to hold out where there are no validation images.
         seed: of the hold-out.
+        corrections: a CSV file of corrected labels, or labels by name; see `xfer.data.corrections.corrected`.
 
     Raises:
         DataError: a shape, type or range that is not one of these.
@@ -46,7 +49,8 @@ def arrays(
     if x_val is not None:
         parts["val"] = array_part(x_val, y_val, "val")
     notes = [note for what, x in (("train", x_train), ("val", x_val)) if (note := _holes(x, what))]
-    return assemble(parts, source="arrays", classes=classes, val=val, seed=seed, notes=notes)
+    data = assemble(parts, source="arrays", classes=classes, val=val, seed=seed, notes=notes)
+    return corrected(data, corrections)
 
 
 def array_part(x: Any, y: Any, what: str) -> Part:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from xfer.data.corrections import Corrections, corrected
 from xfer.data.dataset import Data
 from xfer.data.images.decode import BadImageError
 from xfer.data.sources.arrays import array_part
@@ -40,6 +41,7 @@ def wrap(
     label: str | None = None,
     share: float = 0.2,
     seed: int = 0,
+    corrections: Corrections = None,
 ) -> Data:
     """Whatever yields (image, label): a data set of torch, TensorFlow or Hugging Face, arrays, or a list of pairs.
 
@@ -61,6 +63,7 @@ def wrap(
         label: column of the label in rows; "label", "labels" or "fine_label" by default.
         share: share of train to hold out where there is no validation data.
         seed: of the hold-out.
+        corrections: a CSV file of corrected labels, or labels by name; see `xfer.data.corrections.corrected`.
 
     Raises:
         DataError: something that yields no such pairs.
@@ -72,7 +75,7 @@ def wrap(
         options: dict[str, Any] = {"classes": classes, "image": image, "label": label, "share": share, "seed": seed}
         found = wrap(**splits, **options)
         notes = [f"the splits {', '.join(unknown)} were left out: they are not train, val or test"] if unknown else []
-        return replace(found, notes=(*found.notes, *notes))
+        return corrected(replace(found, notes=(*found.notes, *notes)), corrections)
     given = {"train": train, "val": val, "test": test}
     there = {key: value for key, value in given.items() if value is not None}
     columns = _Features(image, label)
@@ -81,7 +84,7 @@ def wrap(
     names = list(classes) if classes is not None else own["train"]
     parts = {key: _by_name(part, key, own[key], own["train"], names) for key, part in parts.items()}
     source = f"{type(train).__module__}.{type(train).__qualname__}".removeprefix("builtins.")
-    return assemble(parts, source=source, classes=names, val=share, seed=seed)
+    return corrected(assemble(parts, source=source, classes=names, val=share, seed=seed), corrections)
 
 
 def _splits(source: Mapping[Any, Any]) -> tuple[dict[str, Any], list[str]]:

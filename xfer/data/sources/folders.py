@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from xfer.data.corrections import Corrections, corrected
 from xfer.data.dataset import Data
 from xfer.data.images.formats import EXTENSIONS
 from xfer.data.sources.assembly import SPLIT_NAMES, Part, assemble
@@ -21,7 +22,7 @@ _SUFFIXES = frozenset(EXTENSIONS)
 _SHOWN = 5
 
 
-def folder(path: str | os.PathLike[str], *, val: float = 0.2, seed: int = 0) -> Data:
+def folder(path: str | os.PathLike[str], *, val: float = 0.2, seed: int = 0, corrections: Corrections = None) -> Data:
     """Images in class folders, with or without `train`, `val` and `test` folders above them.
 
     `path/train/ant/1.jpg` or `path/ant/1.jpg`. The classes are the sorted folder names of train. Folders inside a
@@ -33,6 +34,7 @@ def folder(path: str | os.PathLike[str], *, val: float = 0.2, seed: int = 0) -> 
         path: the root.
         val: share of train to hold out for validation where no split is given.
         seed: of the hold-out.
+        corrections: a CSV file of corrected labels, or labels by name; see `xfer.data.corrections.corrected`.
 
     Raises:
         DataError: the folder is not there, has no classes or one, an empty class, or a class that train lacks.
@@ -43,7 +45,8 @@ def folder(path: str | os.PathLike[str], *, val: float = 0.2, seed: int = 0) -> 
     left_out = _LeftOut()
     splits = _split_folders(root, left_out)
     parts = {key: _part(root, where, key, left_out) for key, where in splits.items()}
-    return assemble(parts, source=str(root), val=val, seed=seed, notes=left_out.notes())
+    data = assemble(parts, source=str(root), val=val, seed=seed, notes=left_out.notes())
+    return corrected(data, corrections)
 
 
 def images_in(root: Path) -> Files:

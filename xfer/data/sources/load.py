@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xfer.data.corrections import Corrections, corrected
 from xfer.data.dataset import UNLABELLED, Data, Split
 from xfer.data.sources.datasets import is_array_pair, wrap
 from xfer.data.sources.folders import folder, images_in
@@ -18,11 +19,19 @@ from xfer.data.sources.pixels import as_picture
 from xfer.data.sources.tables import manifest
 from xfer.errors import DataError
 from xfer.runtime.paths import expanded
+from xfer.runtime.progress import step
 
 TABLES = (".csv", ".tsv", ".parquet")
 
 
-def load(source: Any, *, classes: Sequence[str] | None = None, val: float = 0.2, seed: int = 0) -> Data:
+def load(
+    source: Any,
+    *,
+    classes: Sequence[str] | None = None,
+    val: float = 0.2,
+    seed: int = 0,
+    corrections: Corrections = None,
+) -> Data:
     """A task from whatever is given.
 
     Args:
@@ -32,10 +41,15 @@ def load(source: Any, *, classes: Sequence[str] | None = None, val: float = 0.2,
         classes: class names, for arrays and data sets.
         val: share of train to hold out for validation where no split is given.
         seed: of the hold-out.
+        corrections: a CSV file of corrected labels, or labels by name; see `xfer.data.corrections.corrected`.
 
     Raises:
         DataError: a path that is not there, or a source of no known kind.
     """
+    return corrected(_load(source, classes, val, seed), corrections)
+
+
+def _load(source: Any, classes: Sequence[str] | None, val: float, seed: int) -> Data:
     if isinstance(source, Data):
         return source
     if isinstance(source, Split):
@@ -95,10 +109,11 @@ def _unlabelled(images: Sequence[Any], first: int) -> Split:
 
 
 def _load_path(path: Path, val: float, seed: int) -> Data:
-    if path.is_dir():
-        return folder(path, val=val, seed=seed)
-    if path.suffix.lower() in TABLES:
-        return manifest(path, val=val, seed=seed)
+    with step(f"listing the images of {path.name}"):
+        if path.is_dir():
+            return folder(path, val=val, seed=seed)
+        if path.suffix.lower() in TABLES:
+            return manifest(path, val=val, seed=seed)
     raise DataError(f"{path} is neither a folder nor a table: give class folders or {', '.join(TABLES)}")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xfer.data.corrections import Corrections, corrected
 from xfer.data.dataset import Data
 from xfer.data.sources.assembly import SPLIT_NAMES, Label, Part, assemble
 from xfer.data.sources.paths import Files, existing
@@ -31,6 +32,7 @@ def manifest(
     root: str | os.PathLike[str] | None = None,
     val: float = 0.2,
     seed: int = 0,
+    corrections: Corrections = None,
 ) -> Data:
     """Images that a table lists: a UTF-8 `.csv` or `.tsv` with a header, or a `.parquet` file.
 
@@ -51,6 +53,7 @@ def manifest(
         root: folder that relative image paths start from; the table's own by default.
         val: share of train to hold out for validation where no split is given.
         seed: of the hold-out.
+        corrections: a CSV file of corrected labels, or labels by name; see `xfer.data.corrections.corrected`.
 
     Raises:
         DataError: what is wrong in the table, by line and column.
@@ -74,9 +77,9 @@ def manifest(
         parts = {key: replace(part, columns=None) for key, part in parts.items()}
     options: dict[str, Any] = {"source": str(file), "val": val, "seed": seed, "column_names": columns}
     if tasks is None:
-        return assemble(parts, notes=_note(table, label), **options)
+        return corrected(assemble(parts, notes=_note(table, label), **options), corrections)
     beside = {key: [table.row(i, asked) for i in chosen.tolist()] for key, chosen in rows.items()}
-    return assemble_tasks(parts, beside, tasks, **options)
+    return corrected(assemble_tasks(parts, beside, tasks, **options), corrections)
 
 
 def listed_images(file: Path, columns: Sequence[str] = ()) -> tuple[list[Any], list[str], np.ndarray]:

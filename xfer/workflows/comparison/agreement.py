@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xfer.runtime.text import one_line, path_text
 from xfer.workflows.comparison.runs import Run
 
 LOSSES = ("loss", "val_loss")
@@ -31,6 +32,10 @@ class Agreement:
     mean_difference: float
     max_difference: float
     epochs: tuple[dict[str, float], ...]
+
+    def __repr__(self) -> str:
+        same = f"the same class for {self.same_class:,} of {self.images:,} images"
+        return f"Agreement({same}, probabilities differ by {self.max_difference:.1e} at most)"
 
     @property
     def loss_difference(self) -> float:
@@ -62,6 +67,13 @@ class Disagreement:
     label: str
     answers: dict[str, Answer]
     gap: float
+
+    def __repr__(self) -> str:
+        said = ", ".join(
+            f"{backend} {one_line(answer.predicted)} {answer.probability:.4f}"
+            for backend, answer in self.answers.items()
+        )
+        return f"Disagreement('{path_text(self.name, 60)}', {one_line(self.label)}: {said})"
 
 
 def agreement(runs: Sequence[Run]) -> Agreement:

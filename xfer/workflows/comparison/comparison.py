@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from xfer.runtime import html
 from xfer.runtime.version import __version__
 from xfer.workflows.comparison.agreement import Agreement, Disagreement, agreement, disagreements
 from xfer.workflows.comparison.checks import Check, checks, require_same_questions
@@ -52,6 +53,19 @@ class Comparison:
             checks=checks(runs),
             environment=_environment(),
         )
+
+    def __repr__(self) -> str:
+        a, failed = self.agreement, len(self.failed_checks)
+        same = f"the same class for {a.same_class:,} of {a.images:,} images"
+        return (
+            f"Comparison({', '.join(self.runs)}: {same}; {len(self.checks) - failed} of {len(self.checks)} checks hold)"
+        )
+
+    def _repr_html_(self) -> str:
+        """The table with a column a backend, as a notebook shows it."""
+        rows = [(name, *(cell.replace("\n", ", ") for cell in cells)) for name, cells in self._rows()]
+        failed = [html.note(f"Not the same: {check.what} ({check.detail})") for check in self.failed_checks]
+        return html.view(html.title(self.summary()), html.table(("", *self.runs), rows), *failed)
 
     @property
     def failed_checks(self) -> tuple[Check, ...]:

@@ -65,7 +65,7 @@ def _digest(model: Predictor) -> str:
     spec = model.spec
     described = [
         *(model.name, model.classes, model.column_names, asdict(spec.preprocessing), asdict(model.decision)),
-        *(repr(spec.tasks), repr(spec.head)),
+        *([asdict(task) for task in spec.tasks] or "()", repr(spec.head)),
         *(each and _of_scikit_learn(each) for each in (model.columns, model.estimator)),
     ]
     found = _sha256(described)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,9 +13,10 @@ import numpy as np
 from xfer.data.dataset import Split
 from xfer.errors import CheckpointError, UsageError
 from xfer.models.base_model import BaseModel
-from xfer.models.predictor import OnBatch, Predictor, window
+from xfer.models.predictor import PREDICTING, OnBatch, Predictor, window
 from xfer.runtime.distributed import launch_environment
 from xfer.runtime.paths import expanded
+from xfer.runtime.progress import step, work
 from xfer.runtime.signals import Interrupted, Watch
 from xfer.specs.inputs import Inputs
 from xfer.training.batch_size import largest_pass
@@ -26,8 +27,6 @@ from xfer.workflows.prediction.record import Finished, Record, previous
 from xfer.workflows.prediction.table import Table, empty_table, predictions_table
 
 _ON_HOST = 32  # images of a forward pass; more are no faster there
-
-Progress = Callable[[int], OnBatch]
 
 
 @dataclass(frozen=True)
@@ -77,16 +76,13 @@ class PredictionJob:
         with self._parts:  # find out before the work, not after, that nothing can be written
             pass
 
-    def run(
-        self, model: Predictor, images: Split, options: PredictionOptions, progress: Progress | None = None
-    ) -> tuple[Finished, bool]:
+    def run(self, model: Predictor, images: Split, options: PredictionOptions) -> tuple[Finished, bool]:
         """Write the table, or what is missing of it; nothing if it is finished.
 
         Args:
             model: the model or ensemble.
             images: in the order of the rows.
             options: see `PredictionOptions`.
-            progress: is given the number of images that were predicted before, and returns what is told of each batch.
 
         Returns:
             The table, and whether it was finished before.
@@ -105,8 +101,9 @@ class PredictionJob:
                         self._parts.clear()
                         return record.finished, True
                     chosen = replace(options, batch_size=record.batch_size)
-                    unreadable = self._predict(model, images, chosen, progress)
-                    return self._finish(record, header, unreadable, len(images)), False
+                    unreadable = self._predict(model, images, chosen)
+                    with step(f"writing {self.out.name}"):
+                        return self._finish(record, header, unreadable, len(images)), False
             except Interrupted as error:
                 error.saved = self._parts.folder if self._parts.any() else None
                 raise
@@ -124,9 +121,7 @@ class PredictionJob:
                 self._write_record(record)
         return record
 
-    def _predict(
-        self, model: Predictor, images: Split, options: PredictionOptions, progress: Progress | None
-    ) -> list[int]:
+    def _predict(self, model: Predictor, images: Split, options: PredictionOptions) -> list[int]:
         """Write the parts that are missing; how many images of each cannot be read."""
         assert options.batch_size != "auto"
         size = window(len(model.classes), options.batch_size)
@@ -135,15 +130,15 @@ class PredictionJob:
         there = sum(
             min(size, len(images) - start) for start, n in zip(starts, unreadable, strict=True) if n is not None
         )
-        tell = progress(there) if progress is not None else None
-        for number, start in enumerate(starts):
-            if unreadable[number] is None:
-                split = images.subset(np.arange(start, min(start + size, len(images))))
-                unreadable[number] = self._predict_part(number, model, split, options, tell)
+        with work(PREDICTING, len(images), done=there) as report:
+            for number, start in enumerate(starts):
+                if unreadable[number] is None:
+                    split = images.subset(np.arange(start, min(start + size, len(images))))
+                    unreadable[number] = self._predict_part(number, model, split, options, report.advance)
         return [number or 0 for number in unreadable]
 
     def _predict_part(
-        self, number: int, model: Predictor, split: Split, options: PredictionOptions, tell: OnBatch | None
+        self, number: int, model: Predictor, split: Split, options: PredictionOptions, tell: OnBatch
     ) -> int:
         """Write a part; how many of its images cannot be read."""
         assert options.batch_size != "auto"
