@@ -9,7 +9,9 @@ import numpy as np
 from xfer.errors import DataError
 
 FOLDS = 5
-C = 1e-3  # strong regularisation, so that the classifier does not fit the wrong labels among its training images
+# Strong regularisation, so that the classifier does not fit the wrong labels among its training images.
+# scikit-learn's C is 2 / D for D standardised features, whose squared norm is D on average.
+STRENGTH = 2.0
 TOLERANCE = 1e-9  # of the gradient: the two backends' features lead to the same probabilities, to about 1e-6
 
 
@@ -53,7 +55,8 @@ def out_of_fold(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, se
         parts = list(folds.split(first, labels[first]))
     for _, held in parts:
         out = np.isin(group_of, held)
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=C, tol=TOLERANCE, max_iter=10_000))
+        regression = LogisticRegression(C=STRENGTH / features.shape[1], tol=TOLERANCE, max_iter=10_000)
+        model = make_pipeline(StandardScaler(), regression)
         model.fit(features[~out], labels[~out])
         found[np.ix_(out, model.classes_)] = model.predict_proba(features[out])
     return found

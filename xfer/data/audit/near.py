@@ -44,9 +44,9 @@ def same_picture(found: Sequence[Appearance]) -> tuple[np.ndarray, list[tuple[in
     """Which images show the same picture: a number for each, int64 (N,), and the pairs that are not copies.
 
     The similarity of two images is the cosine of the gradients of their 16-pixel thumbnails (luma), of one of them
-    mirrored if that is higher. From 0.9 on they are near-duplicates; if one is smaller than 32 pixels, from 0.98. Images
-    of equal pixels, and near-duplicates of near-duplicates, have the same number. Every pair is compared: the time is
-    quadratic.
+    mirrored if that is higher. From 0.9 on they are near-duplicates; if one is smaller than 32 pixels, from 0.98.
+    Images of equal pixels, and near-duplicates of near-duplicates, have the same number. Every pair is compared: the
+    time is quadratic.
 
     Returns:
         The numbers, and for each pair the two indices and the similarity.
