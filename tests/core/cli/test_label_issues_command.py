@@ -1,6 +1,7 @@
 """`xfer inspect --with` and `--corrections`, in every entrance, on the NumPy backend."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from xfer.errors import DataError, UsageError
 from xfer.workflows.config import read_toml, run_settings
 from xfer.workflows.judged import judged_data
 from xfer.workflows.results import finished
+from xfer.workflows.resume import check_data, fingerprints
 from xfer.workflows.run import train
 from xfer.workflows.setup import read_data
 
@@ -89,6 +91,20 @@ def test_settings_and_toml_read_them(photos, tmp_path):
     assert len(limited.train) <= 4
     with pytest.raises(DataError, match="'x' is no image"):
         read_data(run_settings(read_toml(toml), {"limit": 4, "corrections": str(written(fix, "image,label\nx,\n"))}))
+
+
+def test_an_interrupted_run_is_compared_by_what_corrections_change(photos, tmp_path):
+    def data(text):
+        fix = None if text is None else str(written(tmp_path / "fix.csv", "image,label\n" + text))
+        return read_data(run_settings({"data": str(photos), "corrections": fix}))
+
+    found = SimpleNamespace(path=tmp_path, extra=lambda: {"data": fingerprints(data("ant/3.png,bee\n"))})
+    check_data(data("bee/1.png,bee\nant/3.png,bee\n"), found)
+    for text in (None, "ant/3.png,\n", "ant/3.png,bee\nbee/3.png,ant\n"):
+        with pytest.raises(
+            DataError, match="has changed since the run was interrupted, or the corrections of its labels"
+        ):
+            check_data(data(text), found)
 
 
 def test_a_run_with_corrections(photos, tmp_path, monkeypatch):

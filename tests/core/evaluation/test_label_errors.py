@@ -92,6 +92,15 @@ def test_too_few_groups_are_refused():
         out_of_fold(np.zeros((4, 2)), np.zeros(4, int), np.arange(4))
 
 
+@pytest.mark.parametrize("labels", [[0, 1, 1, 0], [0, 0, 1, 1, 1, 0], [0, 1, 0, 1] + [0] * 16])
+def test_copies_with_different_labels(labels):
+    """Pairs of copies: in some folds there is one class alone."""
+    labels, groups = np.array(labels), np.arange(len(labels)) // 2
+    features = np.random.default_rng(0).normal(size=(len(labels), 3))
+    for seed in range(12):
+        assert out_of_fold(features, labels, groups, seed).sum(axis=1) == pytest.approx(1)
+
+
 def test_exchanged_labels_come_first(clusters):
     features, labels, wrong = clusters
     judged, remark = judge_labels(features, labels, np.arange(90), places(labels), "abc")
