@@ -62,7 +62,7 @@ def corrected(data: Data, given: Corrections, known: Data | None = None) -> Data
     splits = {name: _changed(split, data, *changes[name][:2]) for name, split in data.splits.items()}
     _check_left(data, splits, what)
     out = sum(correction.label is None for correction in done)
-    note = f"corrections: {len(done) - out} labels changed, {out} images excluded"
+    note = f"corrections: labels changed {len(done) - out}, images excluded {out}"
     tasks = data.tasks
     if out and (targets := splits["train"].targets) is not None:
         tasks = tuple(task.standardised(targets[:, span]) for task, _, span in spans(tasks))

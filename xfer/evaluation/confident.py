@@ -43,7 +43,7 @@ def confident_classes(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarr
 def confident_joint(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """How many images have a given label (rows) and a confident class (columns), int64 (K, K) (equation 1).
 
-    What is off the diagonal are the label errors.
+    What is off the diagonal counts the label errors.
 
     Args:
         labels: int (N,), given labels.

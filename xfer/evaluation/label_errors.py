@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from xfer.data.audit.duplicates import Place
-from xfer.evaluation.confident import confident_classes
+from xfer.evaluation.confident import confident_joint
 from xfer.evaluation.out_of_fold import groups_of_classes, out_of_fold
-
-DIGITS = 6  # of a score: the backends' probabilities differ by less
 
 
 @dataclass(frozen=True)
@@ -20,10 +18,10 @@ class LabelError:
 
     Args:
         place: the image, with the label that it has.
-        suggested: the class that confident learning finds; of a label that is not suspected, the most probable.
-        score: probability of the given label by a classifier that has not seen the image; the lowest is the most
-            suspicious.
-        suspected: whether confident learning finds another class than the label's.
+        suggested: the most probable class by a classifier that has not seen the image.
+        score: probability of the given label by that classifier; the lowest is the most suspicious.
+        suspected: whether it is among the lowest, as many as confident learning counts label errors, and another class
+            is more probable.
         task: of several tasks, its name.
     """
 
@@ -43,6 +41,10 @@ def judge_labels(
     task: str = "",
 ) -> tuple[list[LabelError], str]:
     """All labels that can be judged, the most suspicious first, and a remark on the others, or "".
+
+    How many are wrong is what is off the diagonal of the confident joint; which, those of the lowest probability
+    (Northcutt et al. 2021). The images in those cells themselves are fewer of the wrong ones: an image that reaches the
+    threshold of no class is in no cell.
 
     Args:
         features: float (N, D).
@@ -64,11 +66,11 @@ def judge_labels(
     rows = known[np.isin(labels[known], there)]
     given = np.searchsorted(there, labels[rows])
     probabilities = out_of_fold(features[rows], given, groups[rows])
-    confident = confident_classes(given, probabilities)
-    suspected = (confident >= 0) & (confident != given)
-    best = np.where(suspected, confident, probabilities.argmax(axis=1))
-    scores = probabilities[np.arange(len(rows)), given].round(DIGITS)
-    order = np.lexsort([rows, scores])
+    best, scores = probabilities.argmax(axis=1), probabilities[np.arange(len(rows)), given]
+    order = np.argsort(scores, kind="stable")
+    joint = confident_joint(given, probabilities)
+    errors = int(joint.sum() - joint.trace())
+    suspected = np.isin(np.arange(len(rows)), order[:errors]) & (best != given)
     names = [classes[i] for i in there.tolist()]
     judged = [
         LabelError(

@@ -184,6 +184,8 @@ def _features(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which images have features, and the features, float32 (N, D)."""
     readable = np.flatnonzero([each is not None for each in looks])
+    if not len(readable):
+        raise DataError(f"no image of {source.source} can be read")
     # An image's number in the place of its label says which of them are left.
     numbered = replace(whole.subset(readable), labels=readable, classes=(), targets=None, columns=None, column_names=())
     alone = Data(numbered, None, None, numbered.classes, source.source)
@@ -235,4 +237,4 @@ def _place(place: Place) -> dict[str, Any]:
 
 def _label_error(found: LabelError) -> dict[str, Any]:
     task = {"task": found.task} if found.task else {}
-    return {**_place(found.place), "suggested": found.suggested, "score": found.score, **task}
+    return {**_place(found.place), "suggested": found.suggested, "score": round(found.score, 6), **task}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 NEIGHBOURS = 10
-_BLOCK = 1024
+_BLOCK = 256  # images that are compared with all others at once
 
 
 def neighbour_distances(features: np.ndarray, groups: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
@@ -24,9 +24,9 @@ def neighbour_distances(features: np.ndarray, groups: np.ndarray, k: int = NEIGH
     found = np.zeros(len(rows))
     for start in range(0, len(rows), _BLOCK):
         here = slice(start, start + _BLOCK)
-        distances = 1.0 - (rows[here] @ rows.T).astype(np.float64)
+        distances = 1.0 - rows[here] @ rows.T
         distances[groups[here, None] == groups[None, :]] = np.inf
-        near = np.partition(distances, min(k, len(rows)) - 1, axis=1)[:, :k]
+        near = np.partition(distances, min(k, len(rows)) - 1, axis=1)[:, :k].astype(np.float64)
         known = np.isfinite(near)
         found[here] = np.where(known, near, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     return found

@@ -9,7 +9,9 @@ import numpy as np
 from xfer.errors import DataError
 
 FOLDS = 5
-C = 1e-3  # strong regularisation, so that the classifier does not fit the wrong labels among its training images
+# Strong regularisation, so that the classifier does not fit the wrong labels among its training images.
+# scikit-learn's C is 2 / D for D standardised features, whose squared norm is D on average.
+STRENGTH = 2.0
 TOLERANCE = 1e-9  # of the gradient: the two backends' features lead to the same probabilities, to about 1e-6
 
 
@@ -34,7 +36,7 @@ def out_of_fold(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, se
         DataError: a class whose images are all of one group, or fewer than two classes.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import KFold, StratifiedKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -47,13 +49,19 @@ def out_of_fold(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, se
     features = np.asarray(features, np.float64)
     found = np.zeros((len(labels), len(sizes)))
     number = min(FOLDS, int(np.bincount(labels[first]).max()))
-    folds = StratifiedKFold(max(number, 2), shuffle=True, random_state=seed)
+    # Where copies have different labels, no class may have two groups whose first image is of it.
+    kind, number = (StratifiedKFold, number) if number > 1 else (KFold, 2)
+    folds = kind(number, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         parts = list(folds.split(first, labels[first]))
     for _, held in parts:
         out = np.isin(group_of, held)
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=C, tol=TOLERANCE, max_iter=10_000))
+        if len(learnt := np.unique(labels[~out])) == 1:
+            found[out, learnt] = 1.0
+            continue
+        regression = LogisticRegression(C=STRENGTH / features.shape[1], tol=TOLERANCE, max_iter=10_000)
+        model = make_pipeline(StandardScaler(), regression)
         model.fit(features[~out], labels[~out])
         found[np.ix_(out, model.classes_)] = model.predict_proba(features[out])
     return found

@@ -14,7 +14,7 @@ from xfer.data.audit.duplicates import Place
 # size, as JPEG of quality 40, mirrored or brighter by a fifth have 0.9 to 1.
 SIMILAR = 0.9
 SMALL, SIMILAR_IF_SMALL = 32, 0.98  # pixels of the shorter side, below which there is less to compare
-_BLOCK = 1024
+_BLOCK = 256  # images that are compared with all others at once
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,10 @@ def _pairs(found: Sequence[Appearance]) -> Iterator[tuple[int, int, float]]:
     for start in range(0, len(found), _BLOCK):
         here = slice(start, start + _BLOCK)
         alike = np.maximum(plain[here] @ plain[start:].T, plain[here] @ mirrored[start:].T)
-        bounds = np.where(small[here, None] | small[None, start:], SIMILAR_IF_SMALL, SIMILAR)
-        for i, j in np.argwhere(np.triu(alike >= bounds, 1)):
-            yield start + int(i), start + int(j), round(float(alike[i, j]), 4)
+        for i, j in np.argwhere(np.triu(alike >= SIMILAR, 1)).tolist():
+            either_small = small[start + i] or small[start + j]
+            if not either_small or alike[i, j] >= SIMILAR_IF_SMALL:
+                yield start + i, start + j, round(float(alike[i, j]), 4)
 
 
 def _gradients(luma: np.ndarray) -> np.ndarray:
