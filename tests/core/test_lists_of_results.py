@@ -121,3 +121,19 @@ def test_a_data_set_that_makes_its_images_anew_is_not_read_again(model):
     assert once == len(data.train)
     assert "<img" not in found._repr_html_()
     assert Random.reads - before == once
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.5, 0.3], [2e-5, 1e-6], [700.0, 12.0, 300.0, 5.0], [0.5, 0.5], [0.97, 1.0]])
+def test_curves_are_drawn_to_scale(values):
+    """Values that are read off the picture by its ticks are those of the history."""
+    shown = History({"epoch": i, "val_accuracy": v} for i, v in enumerate(values, 1))._repr_html_()
+    ticks = re.findall(r'<text x="\d+" y="([\d.]+)" text-anchor="end">([^<]+)</text>', shown)
+    (line,) = re.findall(r'<polyline points="([^"]+)"', shown)
+    heights, numbers = (np.array(each, float) for each in zip(*ticks, strict=True))
+    assert 2 <= len(ticks) <= 7
+    slope, offset = np.polyfit(heights - 3.5, numbers, 1)  # a label stands 3.5 pixels below its tick
+    read = [slope * float(point.split(",")[1]) + offset for point in line.split()]
+    np.testing.assert_allclose(read, values, atol=np.ptp(numbers) / 100)
+    assert numbers.max() <= max(1.0, *values) * 1.5
+    across = [float(point.split(",")[0]) for point in line.split()]
+    np.testing.assert_allclose(np.diff(across), np.diff(across)[0], atol=0.2)

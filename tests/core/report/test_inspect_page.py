@@ -118,9 +118,9 @@ def test_command(photos, tmp_path):
 
 
 def test_of_many_classes_and_no_readable_image(tmp_path):
-    for name in ("ant", "bee"):
-        (tmp_path / "train" / name).mkdir(parents=True)
-        (tmp_path / "train" / name / "0.png").write_bytes(b"")
+    for name in ("train/ant", "train/bee", "val/ant"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "0.png").write_bytes(b"")
     _, page = made(tmp_path)
     assert "0 images of 2 classes" in page.text
     assert page.tags.count("svg") == 1  # nothing has a size
