@@ -75,6 +75,9 @@ class Stepper(ABC):
         self._live: tuple[str, ...] = ()
         self._fitted: set[tuple[str | None, int]] = set()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model.name} with {self.update.optimizer.name})"
+
     def step(self, inputs: np.ndarray | Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int = 0) -> float:
         """One update. The step is rebuilt first if the freeze plan or the head has changed.
 

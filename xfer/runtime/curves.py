@@ -27,20 +27,21 @@ class Curve:
         return [(x, y) for x, y in self.points if math.isfinite(x) and math.isfinite(y)]
 
 
-def chart(title: str, curves: Sequence[Curve], x_label: str) -> str:
+def chart(title: str, curves: Sequence[Curve], x_label: str, most: float = math.inf) -> str:
     """An `<svg>` of at most four curves over whole numbers such as epochs, with ticks, grid and legend.
 
     Args:
         title: also the description for those who do not see it.
         curves: those without a point that can be drawn are left out.
         x_label: of the axis below.
+        most: the largest value that there can be, such as 1 of an accuracy.
     """
     curves = [curve for curve in curves if curve.drawn][: len(COLOURS)]
     points = [point for curve in curves for point in curve.drawn]
     if not points:
         return ""
     xs, ys = [x for x, _ in points], [y for _, y in points]
-    ticks = _ticks(min(ys), max(ys))
+    ticks = [tick for tick in _ticks(min(ys), max(ys)) if tick <= max(most, max(ys)) + 1e-9]
     low, high = ticks[0], ticks[-1]
     first, last = min(xs), max(xs)
 

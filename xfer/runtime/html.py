@@ -125,7 +125,8 @@ def picture(uri: str | None, described: object, side: int = 96) -> str:
     """An image that is so many pixels high and wide at the most, or a place that says that there is none."""
     if uri is None:
         return '<div class="x-missing">no picture</div>'
-    return f'<img src="{uri}" alt="{text(described)}" style="max-width:{side}px;max-height:{side}px">'
+    place = "object-fit:contain;object-position:left top"
+    return f'<img src="{uri}" alt="{text(described)}" style="width:{side}px;height:{side}px;{place}">'
 
 
 def more(shown: int, total: int, what: str) -> str:

@@ -50,6 +50,19 @@ class Contracts(Suite):
         assert "cpu" in self.engine.devices()
         assert "tiny" in self.engine.architectures()
 
+    def test_reprs_are_short(self) -> None:
+        """At most five lines, and no address in memory; the parameters that are trainable stand in the plan."""
+        model = self.model()
+        report = model.freeze()
+        for each in (self.engine, model, report, model.freezer, self.stepper(model)):
+            said = repr(each)
+            assert len(said) <= 400, said
+            assert said.count("\n") < 5, said
+            assert " at 0x" not in said, said
+        head = sum(number for name, number in model.parameters.items() if name.startswith("fc."))
+        assert f"{head:,} of {sum(model.parameters.values()):,} parameters" in repr(report)
+        assert "trainable: head" in repr(model)
+
     def test_names_and_shapes_are_canonical_and_in_forward_order(self) -> None:
         assert list(self.model().shapes().items()) == list(SHAPES.items())
 

@@ -39,7 +39,7 @@ class History(list[Row]):
         columns = [n for n in dict.fromkeys(key for row in self for key in row) if n not in ("epoch", "images", "lr")]
         scores = [n for n in columns if n.startswith("val_") and n.endswith("accuracy") and "top5" not in n]
         curves = [self._curve(name) for name in ("loss", "val_loss")], [self._curve(name) for name in scores]
-        charts = [chart(title, each, "epoch") for title, each in zip(("loss", "accuracy"), curves, strict=True)]
+        charts = [chart("loss", curves[0], "epoch"), chart("accuracy", curves[1], "epoch", most=1.0)]
         rows = [(row["epoch"], *(_number(row.get(name, "")) for name in columns)) for row in self[-_ROWS:]]
         left_out = html.more(len(rows), len(self), "epochs before these")
         return html.view(

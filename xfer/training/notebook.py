@@ -62,7 +62,7 @@ class NotebookProgress(Callback):
         bar = f'<progress max="1" value="{share:.3f}"></progress>'
         shown = {
             "text/plain": f"{said}  {self._cached}".rstrip(),
-            "text/html": f"<div>{bar} <code>{html.text(said)}</code> {beside}</div>",
+            "text/html": f'<div style="font-size:13px">{bar} <code>{html.text(said)}</code> {beside}</div>',
         }
         if self._display is None:
             self._display = show(shown, raw=True, display_id=True)
