@@ -41,14 +41,14 @@ def thumbnails(config: RunSettings, names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def data_uri(image: Image.Image) -> str:
-    """An RGB image as a JPEG data URI, its longer side at most `SIDE`; tiny ones are enlarged in whole steps."""
-    factor = SIDE // max(image.size)
+def data_uri(image: Image.Image, side: int = SIDE) -> str:
+    """An RGB image as a JPEG data URI, its longer side at most `side`; tiny ones are enlarged in whole steps."""
+    factor = side // max(image.size)
     if factor > 1:
         image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     else:
         image = image.copy()
-        image.thumbnail((SIDE, SIDE))
+        image.thumbnail((side, side))
     jpeg = io.BytesIO()
     image.save(jpeg, "JPEG", quality=82, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
