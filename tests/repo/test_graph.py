@@ -13,8 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BASE = "xfer.models.base_model"
-FACADES = {  # model.evaluate(), model.push() and data.show()
+FACADES = {  # model.evaluate(), model.explain(), model.push() and data.show()
     (BASE, "xfer.evaluation.evaluate"),
+    (BASE, "xfer.evaluation.explanations.explain"),
     (BASE, "xfer.report.push"),
     ("xfer.data.dataset", "xfer.data.views"),
 }

@@ -40,6 +40,6 @@ def thumbnails(config: RunSettings, names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def data_uri(image: Image.Image) -> str:
-    """An RGB image as a JPEG data URI, its longer side at most `SIDE`; tiny ones are enlarged in whole steps."""
-    return html.data_uri(image, SIDE)
+def data_uri(image: Image.Image, side: int = SIDE) -> str:
+    """An RGB image as a JPEG data URI, its longer side at most `side`; tiny ones are enlarged in whole steps."""
+    return html.data_uri(image, side)
