@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from xfer.models.predictions import Prediction as Prediction
     from xfer.models.wrap import wrap as wrap
     from xfer.report.compare import compare as compare
+    from xfer.report.evaluation import evaluation_report as evaluation_report
     from xfer.report.push import push as push
     from xfer.specs.class_weights import class_weights as class_weights
     from xfer.specs.class_weights import log_prior as log_prior
@@ -78,6 +79,7 @@ _WHERE = {
     "calibrate": "xfer.evaluation.calibration",
     "class_weights": "xfer.specs.class_weights",
     "compare": "xfer.report.compare",
+    "evaluation_report": "xfer.report.evaluation",
     "export": "xfer.exporting.export",
     "extract": "xfer.features.extract",
     "load": "xfer.models.factory",

@@ -74,7 +74,7 @@ def test_pictures_of_disagreements(make_run, tmp_path, pictures):
     assert "30 of 30 validation images" in page.text
     assert "Shown are 24; 6 more are in compare.json" in page.text
     first = json.loads((tmp_path / "compare.json").read_text())["disagreements"][0]["name"]
-    assert page.values("img", "alt")[0] == f"Validation image {first}"
+    assert page.values("img", "alt")[0] == f"Image {first}"
     head, _, data = shown[0].partition(",")
     assert head == "data:image/jpeg;base64"
     thumbnail = Image.open(io.BytesIO(base64.b64decode(data)))
