@@ -67,7 +67,7 @@ class UnreadableError(DataError):
 
     Attributes:
         reasons: why not, by name.
-        answers: for all images, (N, K), NaN for these; of several tasks, by their names.
+        answers: for all images, (N, K), NaN for these; of several tasks, by their names; of `explain` its result.
         predictions: likewise of `predict`, None for these.
     """
 

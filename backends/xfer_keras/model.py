@@ -121,16 +121,32 @@ class KerasModel(BaseModel):
         found = self.call(partial(self._until, inputs.after, wanted), (inputs.after, wanted), inputs)
         return {name: array[: len(inputs)] for name, array in zip(wanted, found, strict=True)}
 
-    def call(self, function: Any, key: Any, inputs: Inputs) -> list[np.ndarray]:
-        """What `function`, compiled once for each key, makes of a batch; a blank sample stands in for an empty one."""
-        fast = self.compiled.get("inference", False)
+    def run_gradient(self, inputs: Inputs, block: str, at_logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        weights = np.asarray(at_logits, self.dtype.as_numpy_dtype)
+        function = partial(self._gradient, inputs.after, block)
+        activations, gradient = self.call(function, ("gradient", inputs.after, block), inputs, weights)
+        return activations, gradient
+
+    def call(self, function: Any, key: Any, inputs: Inputs, *first: np.ndarray) -> list[np.ndarray]:
+        """What `function`, compiled once for each key, makes of a batch; a blank sample stands in for an empty one.
+
+        Args:
+            function: of tensors. key: what it depends on. inputs: the batch.
+            first: arrays (N, ...) that it is given before the batch, N at least 1; it then runs without XLA.
+        """
+        fast = not first and self.compiled.get("inference", False)
         if (key, fast) not in self._compiled:
+            before = [tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in first]
             # A partial: TensorFlow takes new traces of one Python function for a mistake, and warns.
             self._compiled[key, fast] = tf.function(
-                partial(function), input_signature=self.signature(inputs), autograph=False, jit_compile=fast or None
+                partial(function),
+                input_signature=[*before, *self.signature(inputs)],
+                autograph=False,
+                jit_compile=fast or None,
             )
         with tf.device(self.device):
-            return [array.numpy() for array in self._compiled[key, fast](*self.values(inputs.padded()))]
+            given = [*map(tf.convert_to_tensor, first), *self.values(inputs.padded())]
+            return [array.numpy() for array in self._compiled[key, fast](*given)]
 
     def arrays(self, inputs: Inputs) -> list[np.ndarray]:
         """What crosses the border: images or outputs of a block, and the columns if there are any."""
@@ -191,6 +207,17 @@ class KerasModel(BaseModel):
             if name in wanted:
                 found.append(tf.cast(x, self.dtype))
         return found
+
+    def _gradient(self, after: str | None, block: str, at_logits: Any, values: Any, columns: Any = None) -> list[Any]:
+        x = at = self.enter(Inputs(values, after))
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            for name, stage in self.steps(after).items():
+                x = stage(joined(x, columns) if name == "head" else x, training=False)
+                if name == block:
+                    at = x
+                    tape.watch(at)
+        gradient = tape.gradient(x, at, tf.cast(at_logits, x.dtype))
+        return [tf.cast(at, self.dtype), tf.cast(gradient, self.dtype)]
 
     def _has_trainable(self, stage: str) -> bool:
         layers = {id(layer) for layer in self._layers[stage]}

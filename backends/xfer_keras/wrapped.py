@@ -19,7 +19,7 @@ from xfer.errors import UsageError
 from xfer.models.engine import Engine
 from xfer.models.spec import Description, ModelSpec, block_names
 from xfer.specs.inputs import Inputs
-from xfer_keras.model import KerasModel
+from xfer_keras.model import KerasModel, joined
 from xfer_keras.nets.head import build_heads
 from xfer_keras.nets.layout import Tensor, tensors
 
@@ -93,11 +93,32 @@ class WrappedModel(KerasModel):
         wanted = tuple(stages)
         if inputs.after or not set(wanted) & self._outputs.keys():
             return super().run(inputs, stages)
+        model = self._model(tuple(name for name in wanted if name != "head"))
+        found = self.call(partial(self._all, model, wanted), (None, wanted), inputs)
+        return {name: array[: len(inputs)] for name, array in zip(wanted, found, strict=True)}
+
+    def _model(self, wanted: tuple[str, ...]) -> keras.Model:
+        """The network from its input to these stages before the head."""
+        for name in wanted:
+            if isinstance(self._outputs.get(name), list | tuple | dict):
+                raise UsageError(
+                    f"block {name!r} of {self.name} gives several tensors, not one of numbers: name another block"
+                )
         if wanted not in self._models:
             ends = {"input": self._input, "features": self._ends["features"], **self._outputs}
-            self._models[wanted] = keras.Model(self._input, {name: ends[name] for name in wanted if name != "head"})
-        found = self.call(partial(self._all, self._models[wanted], wanted), (None, wanted), inputs)
-        return {name: array[: len(inputs)] for name, array in zip(wanted, found, strict=True)}
+            self._models[wanted] = keras.Model(self._input, {name: ends[name] for name in wanted})
+        return self._models[wanted]
+
+    def _gradient(self, after: str | None, block: str, at_logits: Any, values: Any, columns: Any = None) -> list[Any]:
+        pixels = self.normalise(values)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(pixels)
+            found = self._model((block, "features"))(pixels, training=False)
+            logits = self.stages["head"](joined(found["features"], columns), training=False)
+        gradient = tape.gradient(logits, found[block], tf.cast(at_logits, logits.dtype))
+        if gradient is None:
+            raise UsageError(f"the logits of {self.name} have no gradient at block {block!r}: name another block")
+        return [tf.cast(found[block], self.dtype), tf.cast(gradient, self.dtype)]
 
     def _all(self, model: keras.Model, wanted: tuple[str, ...], pixels: Any, columns: Any = None) -> list[Any]:
         found = dict(model(self.normalise(pixels), training=False))

@@ -89,10 +89,26 @@ class TorchModel(BaseModel):
             for name, stage in {"input": nn.Identity(), **self.steps(inputs.after)}.items():
                 x = self._through(name, stage, x, columns)
                 if name in stages:
-                    found[name] = to_numpy(x.permute(0, 2, 3, 1) if x.ndim == 4 else x, self.dtype)
+                    found[name] = self._array(x)
                 if len(found) == len(set(stages)):
                     break
         return {name: found[name] for name in stages}
+
+    def run_gradient(self, inputs: Inputs, block: str, at_logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.set_training(False)
+        steps = iter(self.steps(inputs.after).items())
+        with torch.no_grad():
+            x, columns = self.enter(inputs), self._columns(inputs)
+            for name, stage in steps:
+                x = self._eagerly(name, stage, x, columns)
+                if name == block:
+                    break
+        at = x.detach().requires_grad_()
+        x = at.clone()  # the next layer may change it in place
+        for name, stage in steps:
+            x = self._eagerly(name, stage, x, columns)
+        (gradient,) = torch.autograd.grad(x, at, self._moved(at_logits))
+        return self._array(at), self._array(gradient)
 
     def forward(self, inputs: Inputs) -> list[tuple[float, Tensor]]:
         """Logits (N, K) on the device as training sees them, each with the weight of its loss, the head's last.
@@ -164,16 +180,23 @@ class TorchModel(BaseModel):
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def _through(self, name: str, stage: nn.Module, x: Tensor, columns: Tensor | None) -> Tensor:
+        """What a stage makes of the one before, compiled where that was chosen."""
+        if name != "head" and self.compiled.get("training" if self._training else "inference"):
+            stage = self._fast.get(name, stage)
+        return self._eagerly(name, stage, x, columns)
+
+    def _eagerly(self, name: str, stage: nn.Module, x: Tensor, columns: Tensor | None) -> Tensor:
         """What a stage makes of the one before; the head computes in the precision of the weights."""
         if name == "head":
             return stage(joined(x.to(self.dtype), columns))
-        if self.compiled.get("training" if self._training else "inference"):
-            stage = self._fast.get(name, stage)
         with self.autocast():
             return stage(x)
 
     def _columns(self, inputs: Inputs) -> Tensor | None:
         return None if inputs.columns is None else self._moved(inputs.columns)
+
+    def _array(self, x: Tensor) -> np.ndarray:
+        return to_numpy(x.permute(0, 2, 3, 1) if x.ndim == 4 else x, self.dtype)
 
     def _moved(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, self.dtype)

@@ -15,7 +15,7 @@ from xfer.models.network import layer_of
 from xfer.models.spec import Description, ModelSpec, block_names
 from xfer.specs.inputs import Inputs
 from xfer.specs.preprocessing import Preprocessing
-from xfer_torch.model import TorchModel, joined, to_numpy
+from xfer_torch.model import TorchModel, joined
 from xfer_torch.nets.head import build_heads
 from xfer_torch.nets.layers import Undrawn
 
@@ -48,7 +48,32 @@ class WrappedModel(TorchModel):
         self.set_training(False)
         with torch.no_grad():  # not inference_mode: a network may keep a tensor that training reads later
             found = self._pass(inputs, stages)
+        for name in stages:
+            _check_output(self.name, name, found.get(name))
         return {name: self._array(found[name]) for name in stages}
+
+    def run_gradient(self, inputs: Inputs, block: str, at_logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.set_training(False)
+        found: list[Tensor] = []
+
+        def begin(module: nn.Module, given: tuple[Any, ...], output: Any) -> Tensor:
+            _check_output(self.name, block, output)
+            found.append(output.detach().requires_grad_())
+            return found[-1].clone()  # the next layer may change it in place
+
+        hook = self._parts[block].register_forward_hook(begin)
+        try:
+            logits = self._pass(inputs, ("head",))["head"]
+        finally:
+            hook.remove()
+        if len(found) != 1:
+            raise UsageError(f"{self.name} runs block {block!r} {len(found)} times: name one that it runs once")
+        gradient = None
+        if logits.requires_grad:  # not where the network runs with torch.no_grad
+            (gradient,) = torch.autograd.grad(logits, found[0], self._moved(at_logits), allow_unused=True)
+        if gradient is None:
+            raise UsageError(f"the logits of {self.name} have no gradient at block {block!r}: name another block")
+        return self._array(found[0]), self._array(gradient)
 
     def forward(self, inputs: Inputs) -> list[tuple[float, Tensor]]:
         """Logits (N, K) on the device as training sees them, with the weight of their loss."""
@@ -100,9 +125,6 @@ class WrappedModel(TorchModel):
         for path in places:
             self.native.set_submodule(path, head)
         self._head, self._modes = head, None
-
-    def _array(self, x: Tensor) -> np.ndarray:
-        return to_numpy(x.permute(0, 2, 3, 1) if x.ndim == 4 else x, self.dtype)
 
 
 def describe(native: Any, head: str, image_size: int | None) -> Description:
@@ -168,6 +190,13 @@ def _try(native: nn.Module, head: nn.Linear, size: int) -> bool:
     return any(
         torch.allclose(given, end(logits, 1), rtol=1e-3, atol=1e-6) for end in (torch.softmax, torch.log_softmax)
     )
+
+
+def _check_output(network: str, block: str, output: Any) -> None:
+    """Refuse a block that gives no numbers: several tensors, or that is not run at all."""
+    if not isinstance(output, Tensor) or not output.is_floating_point():
+        given = "nothing" if output is None else f"a {type(output).__name__}"
+        raise UsageError(f"block {block!r} of {network} gives {given}, not one tensor of numbers: name another block")
 
 
 class _HeadReachedError(Exception):

@@ -13,7 +13,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BASE = "xfer.models.base_model"
-FACADES = {(BASE, "xfer.evaluation.evaluate"), (BASE, "xfer.report.push")}  # model.evaluate() and model.push()
+FACADES = {  # model.evaluate(), model.explain() and model.push()
+    (BASE, "xfer.evaluation.evaluate"),
+    (BASE, "xfer.evaluation.explanations.explain"),
+    (BASE, "xfer.report.push"),
+}
 Graph = dict[str, set[str]]
 
 

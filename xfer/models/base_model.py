@@ -143,6 +143,13 @@ class BaseModel(Network, Predictor):
         found: dict[str, np.ndarray] = self.predict_split(split, batch_size=batch_size).of_all(split.names, on_bad)
         return found
 
+    def loader(self, split: Split, batch_size: int, view: TestTimeView | None = None) -> Loader:
+        """Batches of a split as predictions read them: every image once, in order, with the columns of the model."""
+        if (columns := self.columns) is not None:
+            split = _of_columns(split, columns.names)
+        recipe = self.spec.preprocessing
+        return Loader(split, recipe, batch_size=batch_size, workers=None, columns=columns, augment=view)
+
     def predict_split(
         self, split: Split, *, batch_size: int = 32, tta: str = "none", on_batch: OnBatch | None = None
     ) -> SplitPredictions:
@@ -173,6 +180,27 @@ class BaseModel(Network, Predictor):
         from xfer.evaluation.evaluate import evaluate
 
         return evaluate(self, data, **options)
+
+    def explain(
+        self, images: Any, target: Any = None, method: str = "grad-cam", block: str | None = None, **options: Any
+    ) -> Any:
+        """Maps of the places of each image that an output depends on; see `xfer.evaluation.explanations.explain`.
+
+        Args:
+            images: what `predict` takes.
+            target: a class name or index, `(task, class)` where there are several tasks, or a list with one for each
+                image; None for the class that is predicted.
+            method: "grad-cam" or "occlusion".
+            block: whose output Grad-CAM reads; None for the last that is a map.
+            options: `columns`, `batch_size`, `on_bad`, `patch`, `stride`, `fill`, as
+                `xfer.evaluation.explanations.explain.explain`.
+
+        Returns:
+            `Explanations`: `maps` (N, S, S) from 0 to 1 over `images` (N, S, S, 3), S the network's image size.
+        """
+        from xfer.evaluation.explanations.explain import explain
+
+        return explain(self, images, target, method, block, **options)  # type: ignore[arg-type]
 
     def save(self, path: str | Path) -> Path:
         """Write a checkpoint folder that any backend loads.
@@ -222,10 +250,7 @@ class BaseModel(Network, Predictor):
         self, split: Split, batch_size: int, view: TestTimeView, tell: Callable[[int], object]
     ) -> tuple[np.ndarray, dict[int, str]]:
         """Logits (N, K), NaN for images that cannot be read, and why not, by index."""
-        recipe, columns = self.spec.preprocessing, self.columns
-        if columns is not None:
-            split = _of_columns(split, columns.names)
-        loader = Loader(split, recipe, batch_size=batch_size, workers=None, columns=columns, augment=view)
+        loader = self.loader(split, batch_size, view)
         kind = np.float64 if self.spec.precision == "fp64" else np.float32
         z = np.full((len(split), len(self.classes)), np.nan, kind)
         for batch in loader.epoch(0, allow_nothing=True):

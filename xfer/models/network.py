@@ -219,6 +219,37 @@ class Network(ABC):
                 return self.run(accepted, tuple(stages))
             return self._run_estimator(accepted, tuple(stages))
 
+    def activation_gradient(
+        self, inputs: np.ndarray | Inputs, block: str, at_logits: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Output of a block in inference mode, and the gradient of a weighted sum of the logits with respect to it.
+
+        Nothing of the model changes: no weight, no mode, no freeze plan; frozen blocks have such gradients too.
+
+        Args:
+            inputs: what `outputs` takes, N at least 1.
+            block: a name of `blocks`, the head left out, after which the inputs do not begin.
+            at_logits: (N, K), the weight of each logit in the sum; a row with a single 1 gives that logit's gradient.
+
+        Returns:
+            Two arrays of the shape that `outputs` gives for the block.
+
+        Raises:
+            UsageError: the head is an estimator, or the logits do not depend on the block in a way that has a gradient.
+        """
+        accepted = self.accept(inputs)
+        known = [name for name in self.stages_after(accepted.after) if name not in ("features", "head")]
+        if block not in known:
+            raise UnknownNameError("block", block, known)
+        if self.estimator is not None:
+            raise UsageError(f"the head of {self.name} is a scikit-learn estimator, which has no gradient")
+        if at_logits.shape != (len(accepted), len(self.classes)) or not len(accepted):
+            raise UsageError(
+                f"at_logits has shape {at_logits.shape}: expected ({max(len(accepted), 1)}, {len(self.classes)})"
+            )
+        with self.exclusively(), self.backend.deterministically(self.spec):
+            return self.run_gradient(accepted, block, at_logits)
+
     def stages_after(self, after: str | None) -> tuple[str, ...]:
         """Names of the stages that run on outputs of `after`, or on images: blocks, "features" and "head"."""
         stages = (*self.blocks[:-1], "features", "head")
@@ -304,6 +335,10 @@ class Network(ABC):
     @abstractmethod
     def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         """See `outputs`; inputs and stages are valid. Columns join the features before the head."""
+
+    @abstractmethod
+    def run_gradient(self, inputs: Inputs, block: str, at_logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `activation_gradient`; inputs, block and weights are valid, and N is at least 1."""
 
 
 def layer_of(tensor: str) -> str:

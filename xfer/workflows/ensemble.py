@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -126,6 +126,10 @@ class Ensemble(Predictor):
         """Metrics on data; see `xfer.evaluation.evaluate.evaluate`."""
         options = {"batch_size": batch_size, "workers": workers, "on_bad": on_bad, "tta": tta, "cache": cache}
         return mean(self.evaluations(data, split=split, **options), self.weights)
+
+    def explain(self, images: Any, *arguments: Any, **options: Any) -> NoReturn:
+        """Refused: the maps of several networks do not add up to one; each model has its own `explain`."""
+        raise UsageError(f"{self.name} models has no map of its own: explain one, ensemble.members[0].model.explain()")
 
     def evaluations(self, data: Any, **options: Any) -> list[Evaluation]:
         """Each member's own answers, on one pass for all heads of a backbone."""

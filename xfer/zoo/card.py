@@ -62,6 +62,8 @@ class Card:
         head_bias: whether the published head has a bias; ours has, and begins with zeros where it is not.
         size_smallest: the input size in pixels below which nothing is left of the map.
         size_multiple: the input size must be a multiple of it.
+        token_block: of a network whose blocks give tokens (N, 1 + P, D), the class token first, which alone the head
+            reads: the last block of which the logits depend on the other tokens too.
         size_of_weights: weights work at the input size that they were trained for and at no other.
         source: where the architecture is described.
     """
@@ -85,6 +87,7 @@ class Card:
     head_bias: bool = True
     size_smallest: int = 1
     size_multiple: int = 1
+    token_block: str = ""
     size_of_weights: bool = False
     source: str = ""
 

@@ -34,6 +34,7 @@ def _card(
         norm_eps=1e-6,
         rename=_canonical,
         size_multiple=patch,
+        token_block=f"layer{depth - 2}",  # the last layer adds to the class token what it reads in the others
         size_of_weights=True,
         source="https://arxiv.org/abs/2010.11929",
         **published(*rows),

@@ -97,6 +97,11 @@ class NumpyModel(BaseModel):
             found[stage] = x
         return {stage: found[stage] for stage in stages}
 
+    @np.errstate(all="ignore")
+    def run_gradient(self, inputs: Inputs, block: str, at_logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = self.run(inputs, (block, "head"))
+        return found[block], self._back(np.asarray(at_logits, self.dtype), block)[0]
+
     def forward(self, inputs: Inputs) -> np.ndarray:
         """Logits (N, K) as training sees them; a stage in which nothing is trainable runs in inference mode."""
         x = self._enter(inputs)
@@ -109,6 +114,10 @@ class NumpyModel(BaseModel):
 
     def backward(self, dy: np.ndarray, after: str | None) -> dict[str, np.ndarray]:
         """Gradients of all tensors that have one, by canonical name, from that of the logits."""
+        return self._back(dy, after)[1]
+
+    def _back(self, dy: np.ndarray, after: str | None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The gradient at what the stage behind `after` reads, and those of the tensors."""
         found: dict[str, np.ndarray] = {}
         for stage in reversed(self.stages_after(after)):
             for layer in reversed(self.stages[stage].values()):
@@ -117,7 +126,7 @@ class NumpyModel(BaseModel):
                 found |= {f"{name}.{role}": gradient for role, gradient in layer.grads.items()}
             if stage == "head" and self.spec.columns:
                 dy = dy[:, : -self.spec.columns]
-        return found
+        return dy, found
 
     def _enter(self, inputs: Inputs) -> np.ndarray:
         return self.normalise(inputs.values) if inputs.after is None else np.asarray(inputs.values, self.dtype)

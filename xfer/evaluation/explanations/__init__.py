@@ -1,0 +1,1 @@
+"""Which parts of an image a prediction depends on: Grad-CAM and occlusion."""
