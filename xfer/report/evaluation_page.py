@@ -17,13 +17,14 @@ from xfer.features.cache import FeatureCache
 from xfer.models.base_model import BaseModel
 from xfer.report import curves
 from xfer.report.curves import Series
-from xfer.report.explanations import overlays
+from xfer.report.explanations import MOST, overlays
 from xfer.report.feature_map import FeatureMap, feature_map, features_of, sample
 from xfer.report.sections import Section, classes_section, number, title
 from xfer.report.svg import element
 from xfer.report.task_sections import task_sections
 from xfer.report.template import fill
 from xfer.report.thumbnails import data_uri, small
+from xfer.specs.settings import RunSettings
 from xfer.workflows.comparison.units import value_text
 from xfer.workflows.ensemble import Ensemble
 
@@ -68,19 +69,27 @@ class Training:
         return [(title(name), number(value)) for name, value in self.metrics.get("test", {}).items()]
 
     @property
-    def settings(self) -> list[tuple[str, list[str]]]:
-        """The configuration, as the comparison page has it."""
-        return [(key, [value_text(value)]) for key, value in self.metrics["config"].items()]
+    def settings(self) -> tuple[list[tuple[str, list[str]]], list[tuple[str, list[str]]]]:
+        """The configuration: options that have another value than the default, and the others."""
+        usual = RunSettings(data="").document()
+        rows = [(key, value, value != usual.get(key)) for key, value in self.metrics["config"].items()]
+        chosen, others = ([(k, [value_text(v)]) for k, v, changed in rows if changed is kind] for kind in (True, False))
+        return chosen, others
 
 
 @dataclass
 class _Seen:
-    """What is shown of images: pictures and explanations by row of the evaluation, and what is left out, in words."""
+    """What is shown of images: pictures by row of the evaluation, Grad-CAM by task and row, and what is left out."""
 
     pictures: dict[int, str] = field(default_factory=dict)
-    overlays: dict[int, str] = field(default_factory=dict)
+    overlays: dict[tuple[str, int], str] = field(default_factory=dict)
     map: FeatureMap | None = None
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def explained(self) -> set[str]:
+        """Names of the tasks that have Grad-CAM."""
+        return {task for task, _ in self.overlays}
 
 
 def render(
@@ -161,17 +170,18 @@ def _add_pictures(
     rows = [row for section in sections for row in section.shown if row in places]
     images = small(split, [places[row] for row in rows])
     seen.pictures = {row: data_uri(images[places[row]]) for row in rows if places[row] in images}
-    # Of several tasks a network has several outputs, and the first task's mistakes alone are explained.
-    explained = [row for row in sections[0].explained if row in seen.pictures]
     if isinstance(model, Ensemble):
-        seen.notes.append(
-            "There is no Grad-CAM of an ensemble: its members would each have one. Explain a member by itself."
-        )
-    elif explained:
-        found, reason = overlays(model, split, [places[row] for row in explained])
-        seen.overlays = {row: found[places[row]] for row in explained if places[row] in found}
+        seen.notes.append("There is no Grad-CAM of an ensemble: its members would each have one. Explain a member.")
+        return
+    each = -(-MOST // len(sections))
+    for section in sections:
+        targets = {places[row]: t for row, t in section.targets.items() if row in seen.pictures}
+        found, reason = overlays(model, split, dict(list(targets.items())[:each]))
+        seen.overlays |= {
+            (section.name, row): found[places[row]] for row in section.targets if places.get(row) in found
+        }
         if reason is not None:
-            seen.notes.append(f"There is no Grad-CAM: {reason}")
+            seen.notes.append(f"There is no Grad-CAM{f' of {section.name}' if section.name else ''}: {reason}.")
 
 
 def _map(

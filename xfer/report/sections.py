@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,9 @@ from xfer.report import charts, curves
 from xfer.report.svg import element
 from xfer.report.worst import Pair, confused_pairs, mistakes
 
-# Those with an interval; rankings have none, because a resample of many images and classes takes too long.
+# Those with an interval.
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "top5_accuracy", "mcc", "cohen_kappa", "loss", "ece")
+RANKINGS = ("roc_auc", "average_precision")  # with one where images times classes are not too many
 TITLES = {
     "top5_accuracy": "Top-5 accuracy",
     "loss": "Log loss",
@@ -33,17 +35,26 @@ TITLES = {
 NONE = "\N{EN DASH}"
 _MOST_ROWS = 200
 LEVEL = 0.95
+_MANY_SCORES = 200_000
 _MANY_CLASSES = 100  # from which on a resample of their counts takes long
 _MOST_THRESHOLDS = 12
 
 
 @dataclass(frozen=True)
 class Item:
-    """An image of a gallery: its row in the evaluation, its name, and (term, text, number, is right) of each line."""
+    """An image of a gallery.
+
+    Args:
+        row: in the evaluation.
+        name: of the image.
+        lines: (term, text, number, whether it is the truth) of each.
+        target: the output that Grad-CAM explains, as `model.explain` takes it.
+    """
 
     row: int
     name: str
     lines: tuple[tuple[str, str, str, bool], ...]
+    target: Any
 
 
 @dataclass(frozen=True)
@@ -93,12 +104,12 @@ class Section:
     @property
     def shown(self) -> list[int]:
         """Rows of the evaluation whose pictures the section needs."""
-        return [*self.explained, *(row for pair in self.pairs for row in pair[3])]
+        return [*self.targets, *(row for pair in self.pairs for row in pair[3])]
 
     @property
-    def explained(self) -> list[int]:
-        """Rows of the worst mistakes."""
-        return [item.row for gallery in self.galleries for item in gallery.entries]
+    def targets(self) -> dict[int, Any]:
+        """Rows of the worst mistakes, and the output of each that Grad-CAM explains."""
+        return {item.row: item.target for gallery in self.galleries for item in gallery.entries}
 
 
 def classes_section(evaluation: Evaluation, name: str = "", rows: np.ndarray | None = None) -> Section:
@@ -116,7 +127,7 @@ def classes_section(evaluation: Evaluation, name: str = "", rows: np.ndarray | N
     metrics, others = figures(
         evaluation.metrics,
         [n for n in METRICS if n != "top5_accuracy" or n in evaluation.metrics],
-        SHOWN,
+        (*SHOWN, *(RANKINGS if evaluation.probabilities.size <= _MANY_SCORES else ())),
         lambda metric: evaluation.interval(metric, level=LEVEL, resamples=resamples),
     )
     table = (
@@ -151,7 +162,7 @@ def classes_section(evaluation: Evaluation, name: str = "", rows: np.ndarray | N
             for each in table[:_MOST_ROWS]
         ],
         more=max(len(classes) - _MOST_ROWS, 0),
-        galleries=_class_galleries(evaluation, place),
+        galleries=_class_galleries(evaluation, place, name),
         notes=_decision(evaluation),
     )
 
@@ -189,7 +200,7 @@ def ranking_charts(scores: np.ndarray, truth: np.ndarray, names: Sequence[str], 
     """ROC and precision over recall of classes or labels, (caption, svg), empty where none is defined."""
     found = []
     for draw, of, caption, short, area in (
-        (curves.roc, roc_curves, "ROC curve", "roc", "area"),
+        (curves.roc, roc_curves, "ROC", "roc", "area"),
         (curves.precision_recall, precision_recall_curves, "Precision over recall", "pr", "average precision"),
     ):
         each = of(scores, truth, names)
@@ -207,10 +218,11 @@ def intervals_text(resamples: int) -> str:
 
 
 def _caption(caption: str, area: str, each: Sequence[Curve]) -> str:
-    said = f"{caption}; {area} in the legend"
-    if len(each) > curves.MOST_NAMED:
-        return f"{said}: the mean and the {curves.MOST_NAMED - 1} lowest of {len(each) - 1}"
-    return said
+    """The finding: the mean area, and which curves are drawn where these are not all."""
+    mean = each[0].area if len(each) > 2 else float(np.mean([curve.area for curve in each]))
+    said = f"{caption}: {f'mean {area}' if len(each) > 1 else area} {mean:.3f}"
+    lowest = f"; named are the {curves.MOST_NAMED - 1} lowest of {len(each) - 1}"
+    return said + (lowest if len(each) > curves.MOST_NAMED else "")
 
 
 def _class_charts(evaluation: Evaluation, key: str) -> list[tuple[str, str]]:
@@ -224,7 +236,7 @@ def _class_charts(evaluation: Evaluation, key: str) -> list[tuple[str, str]]:
     return [(caption, chart), *ranking_charts(found.scores, truth, evaluation.classes, key)]
 
 
-def _class_galleries(evaluation: Evaluation, place: np.ndarray) -> list[Gallery]:
+def _class_galleries(evaluation: Evaluation, place: np.ndarray, task: str) -> list[Gallery]:
     found = evaluation.predictions
     losses, confident = mistakes(~found.correct, found.losses, found.confidence)
 
@@ -235,7 +247,8 @@ def _class_galleries(evaluation: Evaluation, place: np.ndarray) -> list[Gallery]
             ("predicted", evaluation.classes[predicted], number(float(found.confidence[row])), False),
             ("loss", "", number(float(found.losses[row])), False),
         )
-        return Item(int(place[row]), evaluation.names[row], lines)
+        target = (task, evaluation.classes[predicted]) if task else predicted
+        return Item(int(place[row]), evaluation.names[row], lines, target)
 
     both = "Highest loss" if confident else "Highest loss and highest confidence"
     titles = ((both, losses), ("Highest confidence", confident))

@@ -82,7 +82,8 @@ def _labels_item(evaluation: TasksEvaluation, task: Task, row: int, loss: float)
     added = [(name, number(p[k])) for k, name in enumerate(task.classes) if y[k] == 0 and p[k] > 0.5]
     lines = [("missing", name, shown, True) for name, shown in missed[:4]]
     lines += [("too much", name, shown, False) for name, shown in added[:4]]
-    return Item(row, evaluation.names[row], (*lines, ("loss", "", number(loss), False)))
+    worst = task.classes[int(np.nanargmin(np.where(y > 0, p, 1 - p) + 0 * y))]
+    return Item(row, evaluation.names[row], (*lines, ("loss", "", number(loss), False)), (task.name, worst))
 
 
 def _numbers(evaluation: TasksEvaluation, task: Task, known: np.ndarray) -> Section:
@@ -133,7 +134,7 @@ def _number_item(evaluation: TasksEvaluation, task: Task, row: int) -> Item:
         term = name if len(task.classes) > 1 else ""
         lines += [(f"true {term}".strip(), "", number(float(y[k])), True)]
         lines += [(f"predicted {term}".strip(), "", number(float(said[k])), False)]
-    return Item(row, evaluation.names[row], tuple(lines))
+    return Item(row, evaluation.names[row], tuple(lines), (task.name, task.classes[0]))
 
 
 def _gallery(title: str, items: list[Item]) -> list[Gallery]:
