@@ -56,7 +56,7 @@ def roc_curves(scores: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> l
 
     Args:
         scores: (N, K), higher where the class is more probable.
-        truth: float (N, K), whether an image is of a class; NaN where that is not known.
+        truth: int64 (N,), the class of each image; or float (N, K), 1 where it is of a class, NaN where unknown.
         names: K of them. Classes that no image has, or all have, are left out.
     """
     from sklearn.metrics import auc, roc_curve
@@ -70,9 +70,10 @@ def roc_curves(scores: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> l
         return found
     # A curve rises at one x from its lower to its upper value: both are on the grid.
     x = np.unique(np.concatenate([curve.x for curve in found]))
-    low = np.mean([_at(curve, x, "left") for curve in found], axis=0)
-    high = np.mean([_at(curve, x, "right") for curve in found], axis=0)
-    return [Curve(MEAN, np.repeat(x, 2), np.stack([low, high], axis=1).ravel(), _mean_area(found)), *found]
+    y = np.zeros((len(x), 2))
+    for curve in found:
+        y += np.stack([_at(curve, x, "left"), _at(curve, x, "right")], axis=1) / len(found)
+    return [Curve(MEAN, np.repeat(x, 2), y.ravel(), _mean_area(found)), *found]
 
 
 def precision_recall_curves(scores: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> list[Curve]:
@@ -91,7 +92,9 @@ def precision_recall_curves(scores: np.ndarray, truth: np.ndarray, names: Sequen
         return found
     x = np.unique(np.concatenate([curve.x for curve in found]))
     # At a recall that a curve does not have, its next one; of several at one recall, that of the highest threshold.
-    y = np.mean([curve.y[np.searchsorted(curve.x, x, side="left")] for curve in found], axis=0)
+    y = np.zeros(len(x))
+    for curve in found:
+        y += curve.y[np.searchsorted(curve.x, x, side="left")] / len(found)
     return [Curve(MEAN, x, y, _mean_area(found)), *found]
 
 
@@ -102,8 +105,8 @@ def _curves(
         return []
     bounded, found = np.clip(scores, -_LARGEST, _LARGEST), []
     for index, name in enumerate(names):
-        known = ~np.isnan(truth[:, index])
-        mine = truth[known, index] > 0
+        known = slice(None) if truth.ndim == 1 else ~np.isnan(truth[:, index])
+        mine = truth == index if truth.ndim == 1 else truth[known, index] > 0
         if mine.any() and not mine.all():
             found.append(one(mine, bounded[known, index], name))
     return found

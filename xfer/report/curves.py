@@ -19,6 +19,7 @@ _WIDTHS = (3.2, 1.4, 1.0)
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 MOST_NAMED = 6
+_MOST_DRAWN = 50
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def chosen(curves: Sequence[Curve]) -> list[Curve]:
 def _one_vs_rest(axes: Axes, curves: Sequence[Curve], palette: Palette, drawstyle: Any, where: Any) -> None:
     named = chosen(curves)
     for curve in curves:
-        if curve not in named:
+        if curve not in named and len(curves) <= _MOST_DRAWN:
             axes.plot(curve.x, curve.y, color=palette.muted, alpha=0.35, linewidth=0.6, drawstyle=drawstyle)
     for place, curve in reversed(list(enumerate(named))):
         colour, style = palette.series(place), _STYLES[place % len(_STYLES)]

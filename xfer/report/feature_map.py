@@ -19,7 +19,7 @@ from xfer.specs.inputs import head_inputs
 MOST_POINTS = 2000
 MOST_PICTURES = 400
 MOST_COLOURS = 12
-_TILE, _COLUMNS, _QUALITY = 56, 20, 62
+_TILE, _COLUMNS, _QUALITY = 72, 20, 60
 _WIDTH, _HEIGHT, _MARGIN = 1000.0, 620.0, 14.0
 _NAME = 80  # characters
 

@@ -39,7 +39,10 @@ def write_run_page(result: Result) -> Path | None:
             cache=config.get("cache", True),
         )
         write_atomically(path, page)
-    except Exception as error:  # an error of drawing must not make a run that is saved look as if it had failed
+    except (
+        Exception,
+        KeyboardInterrupt,
+    ) as error:  # the run is saved: drawing must not make it look as if it had failed
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         with suppress(OSError):
             path.unlink(missing_ok=True)  # one that is there shows an earlier run

@@ -227,13 +227,11 @@ def _caption(caption: str, area: str, each: Sequence[Curve]) -> str:
 
 def _class_charts(evaluation: Evaluation, key: str) -> list[tuple[str, str]]:
     found, reliability = evaluation.predictions, evaluation.reliability()
-    truth = np.zeros((len(found.labels), len(evaluation.classes)))
-    truth[np.arange(len(found.labels)), found.labels] = 1
     spoken = f"Reliability diagram: calibration error {reliability.error:.4f}"
     mean = float(found.confidence.mean())
     caption = f"Reliability: mean confidence {mean:.3f}, accuracy {found.correct.mean():.3f}"
     chart = element(charts.reliability(reliability), f"reliability{key}", spoken)
-    return [(caption, chart), *ranking_charts(found.scores, truth, evaluation.classes, key)]
+    return [(caption, chart), *ranking_charts(found.scores, found.labels, evaluation.classes, key)]
 
 
 def _class_galleries(evaluation: Evaluation, place: np.ndarray, task: str) -> list[Gallery]:

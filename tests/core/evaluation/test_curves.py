@@ -22,7 +22,7 @@ def scored(request):
 
 def test_each_curve_is_scikit_learns(scored):
     scores, truth = scored
-    roc, pr = roc_curves(scores, truth, NAMES), precision_recall_curves(scores, truth, NAMES)
+    roc, pr = roc_curves(scores, truth, NAMES), precision_recall_curves(scores, truth.argmax(axis=1), NAMES)
     assert [curve.name for curve in roc] == [curve.name for curve in pr] == [MEAN, "a", "b", "c", "d"]
     for k in range(4):
         x, y, _ = roc_curve(truth[:, k], scores[:, k])

@@ -119,7 +119,7 @@ def test_the_map_is_the_principal_components(model, images):
     sheet = re.search(r"url\((.*)\)", style)[1]
     tile = np.asarray(Image.open(io.BytesIO(base64.b64decode(sheet.partition(",")[2]))).convert("RGB"), float)
     row, column = divmod(points["t"][7], points["columns"])
-    middle = tile[row * points["tile"] + 28, column * points["tile"] + 28]
+    middle = tile[row * points["tile"] + 36, column * points["tile"] + 36]
     assert np.abs(middle - images[7, 0, 0]).max() < 25
 
 
