@@ -96,7 +96,8 @@ def precision_recall(curves: Sequence[Curve]) -> Drawing:
 
     def draw(palette: Palette) -> Figure:
         figure, axes = new_figure(4.2, 3.6)
-        _one_vs_rest(axes, curves, palette, "steps-pre", "lower left")
+        # High curves leave room below them, low ones above.
+        _one_vs_rest(axes, curves, palette, "steps-pre", "lower left" if curves[0].area > 0.75 else "upper right")
         axes.set(xlabel="recall", ylabel="precision")
         return figure
 

@@ -17,8 +17,8 @@ from xfer.features.cache import FeatureCache
 from xfer.models.base_model import BaseModel
 from xfer.report import curves
 from xfer.report.curves import Series
-from xfer.report.explanations import MOST, overlays
 from xfer.report.feature_map import FeatureMap, feature_map, features_of, sample
+from xfer.report.overlays import MOST, overlays
 from xfer.report.sections import Section, classes_section, number, title
 from xfer.report.svg import element
 from xfer.report.task_sections import task_sections

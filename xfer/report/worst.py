@@ -9,7 +9,7 @@ import numpy as np
 
 MOST_MISTAKES = 12
 MOST_PAIRS = 10
-MOST_OF_A_PAIR = 8
+MOST_OF_A_PAIR = 7
 
 
 @dataclass(frozen=True)
