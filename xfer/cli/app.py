@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from xfer.cli import about, certify, compare, ensembles, evaluate, export, features, inspect, predict, push, train
+from xfer.cli import (
+    about,
+    certify,
+    compare,
+    ensembles,
+    evaluate,
+    explain,
+    export,
+    features,
+    inspect,
+    predict,
+    push,
+    train,
+)
 from xfer.runtime.version import __version__
 
 app = typer.Typer(
@@ -23,6 +36,7 @@ for command in (
     train.train,
     evaluate.evaluate,
     predict.predict,
+    explain.explain,
     export.export,
     ensembles.ensemble,
     ensembles.soup,

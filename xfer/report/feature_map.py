@@ -184,7 +184,7 @@ def _sheet(split: Split | None, places: np.ndarray, wrong: np.ndarray) -> tuple[
     tile = {index: number for number, index in enumerate(found)}
     picture = sheet(list(found.values()), _TILE, _COLUMNS)
     tiles = {int(i): tile[int(places[i])] for i in order if int(places[i]) in tile}
-    return tiles, data_uri(picture, _QUALITY)
+    return tiles, data_uri(picture, max(picture.size), _QUALITY)
 
 
 def _cut(name: str) -> str:

@@ -48,3 +48,8 @@ def colours(heat: np.ndarray) -> np.ndarray:
     known = np.array([list(bytes.fromhex(code)) for code in _INFERNO.split()], np.float64)
     places = np.linspace(0, 1, len(known))
     return np.stack([np.interp(heat, places, known[:, channel]) for channel in range(3)], axis=-1)
+
+
+def gradient() -> str:
+    """The colours as a gradient of CSS, from 0 on the left to 1 on the right."""
+    return f"linear-gradient(90deg, {', '.join(f'#{code}' for code in _INFERNO.split())})"

@@ -11,7 +11,7 @@ from xfer.data import Split
 from xfer.errors import XferError
 from xfer.models.base_model import BaseModel
 from xfer.report.overlay import overlay
-from xfer.report.thumbnails import SIDE, data_uri, scaled
+from xfer.report.thumbnails import data_uri
 
 MOST = 12  # images: a backward pass for each
 
@@ -32,7 +32,7 @@ def overlays(model: BaseModel, split: Split, targets: Mapping[int, Any]) -> tupl
     except XferError as error:
         return {}, str(error)
     return {
-        index: data_uri(scaled(overlay(image, heat), SIDE))
+        index: data_uri(overlay(image, heat))
         for index, image, heat in zip(chosen, found.images, found.maps, strict=True)
         if np.isfinite(heat).all()
     }, None

@@ -177,7 +177,7 @@ def figures(
             continue
         try:
             found = interval(name)
-            shown = f"{found.low:.4f} to {found.high:.4f}"
+            shown = f"{number(found.low)} to {number(found.high)}"
         except UsageError:
             shown = NONE
         metrics.append((title(name), number(values.get(name), "undefined"), shown))
@@ -190,10 +190,10 @@ def title(name: str) -> str:
 
 
 def number(value: float | None, missing: str = NONE) -> str:
-    """A share or an error, with four decimals, five digits where it is large."""
+    """A share or an error, with four decimals; with fewer where it is large."""
     if value is None or not np.isfinite(value):
         return missing
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:.5g}"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}" if abs(value) < 10_000 else f"{value:.5g}"
 
 
 def ranking_charts(scores: np.ndarray, truth: np.ndarray, names: Sequence[str], key: str) -> list[tuple[str, str]]:

@@ -59,8 +59,9 @@ def scaled(image: Image.Image, side: int) -> Image.Image:
     return image
 
 
-def data_uri(image: Image.Image, quality: int = _QUALITY) -> str:
-    """An RGB image as a JPEG data URI."""
+def data_uri(image: Image.Image, side: int = SIDE, quality: int = _QUALITY) -> str:
+    """An RGB image as a JPEG data URI, its longer side at most `side`; tiny ones are enlarged in whole steps."""
+    image = scaled(image, side)
     jpeg = io.BytesIO()
     image.save(jpeg, "JPEG", quality=quality, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()

@@ -129,7 +129,9 @@ class Ensemble(Predictor):
 
     def explain(self, images: Any, *arguments: Any, **options: Any) -> NoReturn:
         """Refused: the maps of several networks do not add up to one; each model has its own `explain`."""
-        raise UsageError(f"{self.name} models has no map of its own: explain one, ensemble.members[0].model.explain()")
+        raise UsageError(
+            f"{self.name} models has no map of its own: explain one of them, ensemble.members[0].model or its member-0"
+        )
 
     def evaluations(self, data: Any, **options: Any) -> list[Evaluation]:
         """Each member's own answers, on one pass for all heads of a backbone."""

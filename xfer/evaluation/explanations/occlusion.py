@@ -109,8 +109,12 @@ def outputs(model: BaseModel, logits: np.ndarray) -> np.ndarray:
     """Probabilities, or numbers of a regression, in the order of the logits: float64 (N, K)."""
     if not model.tasks:
         return softmax(model.decision.scaled(logits))
-    found = split_outputs(model.tasks, logits)
-    return np.hstack([found[task.name] for task in model.tasks])
+    return side_by_side(model, split_outputs(model.tasks, logits))
+
+
+def side_by_side(model: BaseModel, outputs: Any) -> np.ndarray:
+    """What `SplitPredictions` has of a model, by task or of its one task, in the order of the logits: (N, K)."""
+    return np.hstack([outputs[task.name] for task in model.tasks]) if model.tasks else np.asarray(outputs)
 
 
 def _colour(model: BaseModel, fill: Any) -> np.ndarray:

@@ -1,0 +1,7 @@
+"""Explanations on backend 'tensorflow'."""
+
+from tests.suites.explaining import Explaining
+
+
+class TestKeras(Explaining):
+    backend = "tensorflow"
