@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from xfer.models.predictions import Prediction as Prediction
     from xfer.models.wrap import wrap as wrap
     from xfer.report.compare import compare as compare
+    from xfer.report.evaluation import evaluation_report as evaluation_report
     from xfer.report.push import push as push
     from xfer.runtime.progress import show_progress as show_progress
     from xfer.specs.class_weights import class_weights as class_weights
@@ -80,6 +81,7 @@ _WHERE = {
     "calibrate": "xfer.evaluation.calibration",
     "class_weights": "xfer.specs.class_weights",
     "compare": "xfer.report.compare",
+    "evaluation_report": "xfer.report.evaluation",
     "export": "xfer.exporting.export",
     "extract": "xfer.features.extract",
     "find_label_issues": "xfer.evaluation.label_issues",

@@ -50,6 +50,12 @@ class CommandLine:
         assert metrics["model"] == "tiny"
         assert metrics["config"]["limit"] == 60
         assert {path.name for path in run.iterdir()} >= {"manifest.json", "history.csv", "predictions.csv"}
+        page = (run / "evaluation.html").read_text("utf-8")
+        right = round(metrics["val"]["accuracy"] * metrics["data"]["val"])
+        assert f"{right} of {metrics['data']['val']} images" in page
+        for part in ("Map of the features", "Grad-CAM of the predicted class", "fine-tuning", "Worst mistakes"):
+            assert part in page
+        assert "There is no" not in page
 
     def test_evaluate_gives_the_figures_of_training(self, run):
         metrics = json.loads((run / "metrics.json").read_text())["val"]
@@ -57,8 +63,12 @@ class CommandLine:
         assert found["images"] == 359  # a fifth of 1,797: --limit was not given
         config = run.parent / "same.toml"
         config.write_text('data = "digits"\nlimit = 60\n')
-        found = document(xfer_command("evaluate", run, "--config", config, "--backend", self.backend, "--json"))
+        options = ("--backend", self.backend, "--json", "--out", run.parent / "judged")
+        found = document(xfer_command("evaluate", run, "--config", config, *options))
         assert found["images"] == 60
+        page = (run.parent / "judged" / "evaluation.html").read_text("utf-8")
+        assert f"{round(found['accuracy'] * 60)} of 60 images" in page
+        assert "Grad-CAM of the predicted class" in page
         assert found["accuracy"] == pytest.approx(metrics["accuracy"])
         assert found["loss"] == pytest.approx(metrics["loss"], rel=1e-5)
 

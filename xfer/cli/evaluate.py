@@ -9,7 +9,7 @@ import typer
 
 from xfer.cli.arguments import Backend, Corrections, Device, OnBad, Split, Tta
 from xfer.cli.guard import guarded, print_json, quiet_stdout, show
-from xfer.cli.models import backend_names, local_run, metrics_table, open_model
+from xfer.cli.models import local_run, metrics_table, open_model
 from xfer.cli.options import Config, Json, checked, require_data
 from xfer.workflows.config import read_toml
 
@@ -26,14 +26,17 @@ def evaluate(
     on_bad: OnBad = None,
     cache: Annotated[bool | None, typer.Option(help="read cached outputs of frozen blocks")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="folder for evaluation.json, per_class.csv, confusion.csv and plots (.png)")
+        Path | None,
+        typer.Option(help="folder for a page (evaluation.html), evaluation.json, tables (.csv), plots (.png)"),
     ] = None,
     corrections: Corrections = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
     """Evaluate a run, or an ensemble of runs, on all images of a data set, or on one split of it."""
-    from xfer.report.evaluation import document, require_plots, write
+    from xfer.report.compare import require_libraries
+    from xfer.report.evaluation import backend_names, document, write
+    from xfer.report.evaluation_page import PAGE
     from xfer.runtime.distributed import launch_environment
     from xfer.workflows.judged import judged_data
     from xfer.workflows.results import writable
@@ -43,7 +46,7 @@ def evaluate(
     with quiet_stdout():
         require_data(settings, data)
         if out is not None:
-            require_plots()
+            require_libraries()
             writable(out)
         run = local_run(run)
         model = open_model(run, backend or settings.get("backend"), device)
@@ -54,12 +57,12 @@ def evaluate(
         result = model.evaluate(source, batch_size=batch_size, on_bad=described.on_bad, tta=tta, cache=described.cache)
         found = document(result, backend_names(model)) | {"split": which}
         if out is not None and launch_environment().rank == 0:
-            write(result, found, out)
+            write(result, model, source, found, out, batch_size=batch_size, cache=described.cache)
     if json:
         print_json(found)
         return
     show(metrics_table(result, f"{model.name} on {backend_names(model)}", which))
     if out is not None:
-        print(f"details: {out}")
+        print(f"details: {out / PAGE}")
     if result.skipped:
         print(f"{len(result.skipped)} files could not be read; --json names them")

@@ -32,13 +32,6 @@ def local_run(run: str) -> str:
     return str(open_checkpoint(run).path) if is_hub(run) else run
 
 
-def backend_names(model: BaseModel | Ensemble) -> str:
-    """The backend of a model, or those of the members of an ensemble."""
-    members = getattr(model, "members", None)
-    names = [model.backend.name] if members is None else [m.model.backend.name for m in members]  # type: ignore[union-attr]
-    return ", ".join(dict.fromkeys(names))
-
-
 def metrics_table(evaluation: Evaluation | TasksEvaluation, title: str, which: str = "") -> Table:
     """The metrics of an evaluation as a table; `which` says which images were judged."""
     from rich.table import Table

@@ -36,6 +36,7 @@ def train(
 
     A run that was interrupted is continued when the same command is given again.
     """
+    from xfer.report.run_page import write_run_page
     from xfer.workflows.results import finished
     from xfer.workflows.resume import options_of
     from xfer.workflows.run import train as run
@@ -54,6 +55,7 @@ def train(
         return
     with quiet_stdout():
         result = run(checked(given), resume=resume)
+        page = write_run_page(result)
     if json:
         print_json(result.metrics)
         return
@@ -71,14 +73,19 @@ def train(
     peaks = ", ".join(f"{where} {number / 2**30:.2f} GiB" for where, number in used.items())
     print(f"{result.model.spec.precision}, peak {peaks}")
     print(f"{result.model.name} on {result.model.backend.name}: {result.path}")
+    if page is not None:
+        print(f"evaluation: {page}")
 
 
 def _train_on_ray(settings: RunSettings, processes: int, resume: bool, json: bool) -> None:
     from xfer.checkpoints.manifest import METRICS
+    from xfer.report.evaluation_page import PAGE
+    from xfer.report.run_page import how_to_get
     from xfer.workflows.ray import train_on_ray
 
     with quiet_stdout():
         out = train_on_ray(settings, processes, resume=resume)
+        print(f"no {PAGE} is written by Ray's workers: {how_to_get(out, settings.data)}", file=sys.stderr)
     metrics = loads((out / METRICS).read_text())
     if json:
         print_json(metrics)

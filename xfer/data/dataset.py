@@ -235,6 +235,11 @@ class Data:
 
         return show(self, split, n=n, **options)
 
+    @property
+    def judged(self) -> Split:
+        """The split that a model is evaluated on: validation, else test, else train."""
+        return next(split for split in (self.val, self.test, self.train) if split is not None)
+
     def describe(self) -> str:
         """A few lines for people: sizes, images of each class, notes."""
         sizes = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())

@@ -17,6 +17,7 @@ from xfer.evaluation.class_report import ClassReport, per_class
 from xfer.evaluation.confusion import FROM_COUNTS
 from xfer.evaluation.metrics import METRICS, compute, confusion_matrix, metric
 from xfer.evaluation.predictions import Predictions
+from xfer.evaluation.rankings import Rankings
 from xfer.evaluation.reliability import BINS, Reliability, reliability
 from xfer.evaluation.significance import Interval, McNemar
 from xfer.runtime import html
@@ -134,7 +135,10 @@ class Evaluation:
         )
 
     def _resampled(self, name: str) -> Callable[[np.ndarray], float | None]:
-        """A metric of some of the images, from counts where they decide it, which is faster."""
+        """A metric of some of the images, from counts or sorted scores where they decide it, which is faster."""
+        if name in ("roc_auc", "average_precision"):
+            images, score = len(self.labels), getattr(Rankings(self.predictions.scores, self.labels), name)
+            return lambda chosen: score(np.bincount(chosen, minlength=images))
         if name not in FROM_COUNTS:
             score = metric(name).compute
             return lambda chosen: score(self.predictions.take(chosen))

@@ -84,8 +84,7 @@ def evaluation_loader(
     Where the cache has all rows of it, they are in the place of images. The processes of a run share it, so all of them
     must evaluate.
     """
-    split = next(s for s in (data.val, data.test, data.train) if s is not None)
-    labelled, preprocessing = relabelled(model, data, split), model.spec.preprocessing
+    labelled, preprocessing = relabelled(model, data, data.judged), model.spec.preprocessing
     known = labelled.subset(np.flatnonzero(labelled.labelled)) if not labelled.labelled.all() else labelled
     if not len(known):
         raise DataError(f"{data.source} has no image with a label to evaluate on")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from xfer.data import Skipped
+from xfer.errors import UnknownNameError, UsageError
+from xfer.evaluation import significance
+from xfer.evaluation.evaluation import Evaluation
 from xfer.evaluation.metrics import METRICS, classification_metrics
+from xfer.evaluation.significance import Interval
 from xfer.runtime import html
 from xfer.runtime.text import count_of, listed
 from xfer.specs.tasks import Task, spans, split_outputs
@@ -59,6 +63,54 @@ class TasksEvaluation:
         return html.view(
             html.title(f"{count_of(len(self), 'image')}, loss {self.metrics['loss']:.4f}"), html.row(parts)
         )
+
+    def one(self, task: str) -> Evaluation:
+        """The evaluation of a single-label task, on the images that have its target.
+
+        Raises:
+            UnknownNameError: there is no such task. UsageError: it is of another kind, or no image has its target.
+        """
+        found = self._task(task)
+        if found.kind != "single-label":
+            raise UsageError(f"task {task!r} is {found.kind}: give a single-label task")
+        rows = np.flatnonzero(~np.isnan(self.targets[task]))
+        if not len(rows):
+            raise UsageError(f"task {task!r} has a target on no image: evaluate data that has some")
+        return Evaluation(
+            {name: self.metrics[f"{task}_{name}"] for name in METRICS if f"{task}_{name}" in self.metrics},
+            self.outputs[task][rows].astype(np.float32),
+            self.targets[task][rows].astype(np.int64),
+            tuple(self.names[row] for row in rows),
+            found.classes,
+        )
+
+    def interval(self, task: str, name: str, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
+        """A percentile bootstrap confidence interval of a task's metric over images; see `Evaluation.interval`.
+
+        Raises:
+            UnknownNameError: there is no such task or metric. UsageError: it is undefined, or an argument cannot be.
+        """
+        found, y = self._task(task), self.targets[task]
+        if found.kind == "single-label":
+            return self.one(task).interval(name, level=level, resamples=resamples, seed=seed)
+        scores, z = _LABELS if found.kind == "multi-label" else _NUMBERS, self.outputs[task]
+        if name not in scores:
+            raise UnknownNameError("metric", name, scores)
+        if found.kind == "multi-label":
+            z = z - 0.5
+        known = ~np.isnan(y)
+
+        def of(rows: np.ndarray) -> float | None:
+            value = scores[name](z[rows], y[rows], known[rows]) if known[rows].any() else np.nan
+            return value if np.isfinite(value) else None
+
+        return significance.bootstrap(of, len(y), level=level, resamples=resamples, seed=seed)
+
+    def _task(self, name: str) -> Task:
+        names = {task.name: task for task in self.tasks}
+        if name not in names:
+            raise UnknownNameError("task", name, names)
+        return names[name]
 
     def write_csv(self, path: Path) -> None:
         """One line an image: name, then the target and the outputs of each task; a missing target is empty."""
@@ -113,30 +165,64 @@ def _judge(task: Task, z: np.ndarray, y: np.ndarray, metrics: Sequence[str]) -> 
         return scores["loss"], scores
     if task.kind == "multi-label":
         each = np.maximum(z, 0) - z * np.where(known, y, 0) + np.log1p(np.exp(-np.abs(z)))
-        return float(each[known].mean()), _labels(z, y, known)
-    return float(((z - y)[known] ** 2).mean()), _numbers(task, z, y, known)
+        return float(each[known].mean()), _scores(_LABELS, z, y, known)
+    return float(((z - y)[known] ** 2).mean()), _scores(_NUMBERS, task.unscale(z), task.unscale(y), known)
 
 
-def _labels(z: np.ndarray, y: np.ndarray, known: np.ndarray) -> dict[str, float]:
-    from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+Score = Callable[[np.ndarray, np.ndarray, np.ndarray], float]  # of outputs (N, K), targets (N, K), which are known
 
-    said, full = z > 0, known.all(axis=1)
-    scores = {
-        "accuracy": float((said == y)[known].mean()),
-        "exact_match": float((said == y)[full].all(axis=1).mean()) if full.any() else np.nan,
-        "micro_f1": float(f1_score(y[known], said[known], zero_division=0.0)),
-    }
+
+def _scores(names: Mapping[str, Score], z: np.ndarray, y: np.ndarray, known: np.ndarray) -> dict[str, float]:
+    return {name: score(z, y, known) for name, score in names.items()}
+
+
+def _exact_match(z: np.ndarray, y: np.ndarray, known: np.ndarray) -> float:
+    full = known.all(axis=1)
+    return float(((z > 0) == y)[full].all(axis=1).mean()) if full.any() else np.nan
+
+
+def _micro_f1(z: np.ndarray, y: np.ndarray, known: np.ndarray) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(y[known], (z > 0)[known], zero_division=0.0))
+
+
+def _macro_f1(z: np.ndarray, y: np.ndarray, known: np.ndarray) -> float:
+    from sklearn.metrics import f1_score
+
     columns = [(z[rows, k], y[rows, k]) for k, rows in enumerate(known.T) if rows.any()]
-    scores["macro_f1"] = float(np.mean([f1_score(truth, out > 0, zero_division=0.0) for out, truth in columns]))
-    both = [(out, truth) for out, truth in columns if 0 < truth.mean() < 1]
-    for name, score in (("roc_auc", roc_auc_score), ("average_precision", average_precision_score)):
-        scores[name] = float(np.mean([score(truth, out) for out, truth in both])) if both else np.nan
-    return scores
+    return float(np.mean([f1_score(truth, out > 0, zero_division=0.0) for out, truth in columns]))
 
 
-def _numbers(task: Task, z: np.ndarray, y: np.ndarray, known: np.ndarray) -> dict[str, float]:
-    said, truth = task.unscale(z)[known], task.unscale(y)[known]
-    error = said - truth
+def _mean_ranking(name: str) -> Score:
+    """The mean of a ranking metric of scikit-learn over the labels that have both values."""
+
+    def score(z: np.ndarray, y: np.ndarray, known: np.ndarray) -> float:
+        from sklearn import metrics
+
+        columns = [(z[rows, k], y[rows, k]) for k, rows in enumerate(known.T) if rows.any()]
+        both = [(out, truth) for out, truth in columns if 0 < truth.mean() < 1]
+        return float(np.mean([getattr(metrics, name)(truth, out) for out, truth in both])) if both else np.nan
+
+    return score
+
+
+def _r2(z: np.ndarray, y: np.ndarray, known: np.ndarray) -> float:
+    said, truth = z[known], y[known]
     spread = ((truth - truth.mean()) ** 2).sum()
-    r2 = float(1 - (error**2).sum() / spread) if spread > 0 else np.nan
-    return {"mae": float(np.abs(error).mean()), "rmse": float(np.sqrt((error**2).mean())), "r2": r2}
+    return float(1 - ((said - truth) ** 2).sum() / spread) if spread > 0 else np.nan
+
+
+_LABELS: dict[str, Score] = {
+    "accuracy": lambda z, y, known: float(((z > 0) == y)[known].mean()),
+    "exact_match": _exact_match,
+    "micro_f1": _micro_f1,
+    "macro_f1": _macro_f1,
+    "roc_auc": _mean_ranking("roc_auc_score"),
+    "average_precision": _mean_ranking("average_precision_score"),
+}
+_NUMBERS: dict[str, Score] = {
+    "mae": lambda z, y, known: float(np.abs(z - y)[known].mean()),
+    "rmse": lambda z, y, known: float(np.sqrt(((z - y)[known] ** 2).mean())),
+    "r2": _r2,
+}

@@ -1,15 +1,14 @@
-"""The report's charts: learning curves and confusion matrices."""
+"""Charts of counts and shares, from arrays: the confusion matrix, the reliability diagram, numbers against numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xfer.evaluation.metrics import confusion_matrix
-from xfer.report import svg
-from xfer.workflows.comparison.runs import Run
+from xfer.evaluation.reliability import Reliability
+from xfer.report.svg import Drawing, Palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,92 +20,121 @@ _CHARACTER = 0.085  # inches
 
 # Opacity of a cell: one image is seen, and the count stays readable on a full row, by day and by night.
 _FAINTEST, _STRONGEST = 0.08, 0.55
-
-# The first series is drawn wide and hollow, the next ones thin on top: where runs coincide, all remain visible.
-_WIDTHS = (3.2, 1.4, 1.0)
-_MARKERS = ("o", "s", "D", "^", "v", "P")
+_MOST_DOTS = 3000
 
 
-def loss_curves(runs: Sequence[Run]) -> str:
-    """Training (dashed) and validation loss by epoch, all backends on the same axes."""
-    return _curves(runs, {"loss": "train", "val_loss": "val"}, "Loss", "loss")
-
-
-def accuracy_curves(runs: Sequence[Run]) -> str:
-    """Validation accuracy by epoch, all backends on the same axes."""
-    return _curves(runs, {"val_accuracy": "val"}, "Validation accuracy", "accuracy")
-
-
-def confusion(run: Run, index: int) -> str:
-    """One backend's confusion matrix, with counts; a cell is as strong as its share of the row.
+def confusion(counts: np.ndarray, classes: Sequence[str], place: int = 0, title: str = "") -> Drawing:
+    """The confusion matrix with counts; a cell is as strong as its share of the row.
 
     Args:
-        run: with at most `MOST_CLASSES` classes.
-        index: place of the backend, for its colour.
+        counts: int (K, K), rows true, columns predicted. Beyond `MOST_CLASSES` neither names nor counts are written.
+        classes: their K names.
+        place: of the series, for its colour.
+        title: above the axes.
     """
-    counts = confusion_matrix(run.labels, run.predicted, len(run.classes))
-    with svg.drawing():
-        side = float(np.clip(0.42 * len(run.classes), 3.0, 11.5))
-        figure, axes = _figure(side, side)
-        _cells(axes, counts, svg.series(index), size=float(np.clip(side / len(run.classes) * 26, 5.5, 12)))
-        names = [short(name) for name in run.classes]
-        upright = max(map(len, names)) * _CHARACTER > side / len(names)
-        axes.set_xticks(range(len(names)), names, rotation=90 if upright else 0)
-        axes.set_yticks(range(len(names)), names)
-        axes.tick_params(length=0)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
-        right = int(np.trace(counts))
-        description = f"Confusion matrix of {run.backend}: {right} of {len(run.labels)} images on the diagonal"
-        return svg.inline(figure, f"confusion-{index}", description)
+    few = len(classes) <= MOST_CLASSES
+
+    def draw(palette: Palette) -> Figure:
+        side = float(np.clip(0.42 * len(classes), 3.0, 11.5))
+        figure, axes = new_figure(side, side)
+        if few:
+            size = float(np.clip(side / len(classes) * 26, 5.5, 12))
+            _cells(axes, counts, palette.series(place), size)
+            _name_axes(axes, [short(name) for name in classes], side)
+        else:
+            _picture(axes, counts, palette.series(place))
+        axes.set(xlabel="predicted", ylabel="true", title=title)
+        return figure
+
+    return draw
 
 
-def _curves(runs: Sequence[Run], columns: dict[str, str], title: str, name: str) -> str:
-    from matplotlib.ticker import MaxNLocator
+def reliability(found: Reliability, title: str = "") -> Drawing:
+    """The reliability diagram of Guo et al. (2017): accuracy by confidence, and how many images each bin holds."""
+    edges = np.linspace(0, 1, len(found.images) + 1)
+    full, width = found.images > 0, 1 / len(found.images)
 
-    with svg.drawing():
-        figure, axes = _figure(5.3, 3.2)
-        for place, run in enumerate(runs):
-            for column, part in columns.items():
-                _curve(axes, run.metrics["epochs"], column, place, f"{run.backend}, {part}")
-        _mark_fine_tuning(axes, runs[0].metrics["epochs"])
-        axes.grid(axis="y")
-        axes.margins(x=0.06, y=0.08)
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.legend(
-            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(runs), 3), handlelength=3.2, fontsize=8.5
+    def draw(palette: Palette) -> Figure:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(3.9, 4.1))
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        bars = {"x": edges[:-1][full], "width": width, "align": "edge", "linewidth": 0.8}
+        blue, red = palette.series(0), palette.series(1)
+        upper.bar(
+            height=found.accuracy[full], color=blue, alpha=0.75, edgecolor=palette.paper, label="accuracy", **bars
         )
-        ends = "; ".join(f"{run.backend} ends at {_last(run, list(columns)[-1])}" for run in runs)
-        return svg.inline(figure, name, f"{title} by epoch: {ends}")
+        gap = (found.confidence - found.accuracy)[full]
+        upper.bar(
+            height=gap, bottom=found.accuracy[full], facecolor="none", edgecolor=red, hatch="///",
+            label="confidence - accuracy", **bars,
+        )  # fmt: skip
+        upper.plot([0, 1], [0, 1], color=palette.muted, linestyle="--", linewidth=1)
+        upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=title)
+        upper.legend(loc="upper left", fontsize=8)
+        lower.bar(height=found.images[full], color=palette.muted, **bars)
+        lower.set(xlabel="confidence", ylabel="images")
+        return figure
+
+    return draw
 
 
-def _curve(axes: Axes, rows: Sequence[dict[str, Any]], column: str, place: int, label: str) -> None:
-    points = [(row["epoch"], row[column]) for row in rows if column in row]
-    training = column == "loss"
-    axes.plot(
-        [x for x, _ in points],
-        [y for _, y in points],
-        color=svg.series(place),
-        label=label,
-        linestyle="--" if training else "-",
-        linewidth=_WIDTHS[min(place, len(_WIDTHS) - 1)],
-        marker=_MARKERS[place % len(_MARKERS)] if not training else "x" if len(points) == 1 else "",
-        markersize=7 if place == 0 else 4,
-        markerfacecolor=svg.PAPER if place == 0 else svg.series(place),
-        markeredgewidth=1.4,
-    )
+def true_against_predicted(true: np.ndarray, predicted: np.ndarray, unit: str) -> Drawing:
+    """Predicted numbers over the true ones, float (N,) each, with the diagonal; `unit` names the number."""
+
+    def draw(palette: Palette) -> Figure:
+        figure, axes = new_figure(3.9, 3.9)
+        _dots(axes, true, predicted, palette.series(0))
+        low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
+        axes.plot([low, high], [low, high], color=palette.muted, linestyle="--", linewidth=1)
+        axes.set(xlabel=f"true {short(unit)}", ylabel=f"predicted {short(unit)}")
+        axes.grid()
+        return figure
+
+    return draw
 
 
-def _mark_fine_tuning(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
-    first = next((row["epoch"] for row in rows if row["phase"] != "head"), None)
-    if first is None or first == rows[0]["epoch"]:
-        return
-    axes.axvline(first - 0.5, color=svg.MUTED, linewidth=0.8, linestyle=":")
-    axes.annotate(
-        "fine-tuning", (first - 0.5, 1), (4, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
-        va="top", fontsize=8, color=svg.MUTED,
-    )  # fmt: skip
+def residuals(true: np.ndarray, predicted: np.ndarray, unit: str) -> Drawing:
+    """Predicted minus true, float (N,) each, over the predicted number; a right prediction is on the line at 0."""
+
+    def draw(palette: Palette) -> Figure:
+        figure, axes = new_figure(3.9, 3.9)
+        _dots(axes, predicted, predicted - true, palette.series(1))
+        axes.axhline(0, color=palette.muted, linestyle="--", linewidth=1)
+        axes.set(xlabel=f"predicted {short(unit)}", ylabel="residual: predicted - true")
+        axes.grid()
+        return figure
+
+    return draw
+
+
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of inches, and its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    return figure, figure.add_subplot()
+
+
+def short(name: str) -> str:
+    """A class name that fits an axis: one line of printable characters, cut to `_LABEL`."""
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(name.split()))
+    return line if len(line) <= _LABEL else line[: _LABEL - 1] + "…"
+
+
+def _dots(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str) -> None:
+    """Points, a sample of them where there are many, so that the picture stays small."""
+    if len(x) > _MOST_DOTS:
+        chosen = np.random.default_rng(0).choice(len(x), _MOST_DOTS, replace=False)
+        x, y = x[chosen], y[chosen]
+    axes.plot(x, y, "o", color=colour, markersize=4, alpha=0.55, markeredgewidth=0)
+
+
+def _name_axes(axes: Axes, names: Sequence[str], side: float) -> None:
+    upright = max(map(len, names)) * _CHARACTER > side / len(names)
+    axes.set_xticks(range(len(names)), names, rotation=90 if upright else 0)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(length=0)
 
 
 def _cells(axes: Axes, counts: np.ndarray, colour: str, size: float) -> None:
@@ -128,19 +156,12 @@ def _cells(axes: Axes, counts: np.ndarray, colour: str, size: float) -> None:
     axes.spines[:].set_visible(True)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
+def _picture(axes: Axes, counts: np.ndarray, colour: str) -> None:
+    """A cell a pixel, for more classes than can be named."""
+    from matplotlib.colors import to_rgb
 
-    figure = Figure(figsize=(width, height))
-    return figure, figure.add_subplot()
-
-
-def short(name: str) -> str:
-    """A class name that fits an axis: one line of printable characters, cut to `_LABEL`."""
-    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(name.split()))
-    return line if len(line) <= _LABEL else line[: _LABEL - 1] + "…"
-
-
-def _last(run: Run, column: str) -> str:
-    values = [row[column] for row in run.metrics["epochs"] if column in row]
-    return f"{values[-1]:.4f}" if values else "none"
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    pixels = np.empty((*counts.shape, 4))
+    pixels[..., :3], pixels[..., 3] = to_rgb(colour), np.where(counts > 0, _FAINTEST + (1 - _FAINTEST) * shares, 0)
+    axes.imshow(pixels, interpolation="nearest")
+    axes.spines[:].set_visible(True)

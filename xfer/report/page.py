@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from xfer.evaluation.metrics import confusion_matrix
-from xfer.report import charts
+from xfer.report import charts, curves
+from xfer.report.curves import Series
+from xfer.report.svg import element
 from xfer.report.template import fill
 from xfer.report.thumbnails import MOST
 from xfer.workflows.comparison.comparison import Comparison
 from xfer.workflows.comparison.runs import Run
-from xfer.workflows.comparison.units import NONE, difference_text, phases
+from xfer.workflows.comparison.units import difference_text, phases, value_text
 
 METRICS = {"accuracy": "Accuracy", "top5_accuracy": "Top-5 accuracy", "macro_f1": "Macro F1", "loss": "Loss"}
 MOST_PAIRS = 30
@@ -28,8 +30,6 @@ def render(comparison: Comparison, runs: Sequence[Run], pictures: Mapping[str, s
         runs: the same, with their predictions.
         pictures: data URIs of the images to show, by name.
     """
-    from markupsafe import Markup
-
     readable = len(runs[0].classes) <= charts.MOST_CLASSES
     return fill(
         "compare.html",
@@ -40,12 +40,40 @@ def render(comparison: Comparison, runs: Sequence[Run], pictures: Mapping[str, s
         metrics=_metric_rows(comparison.runs),
         epochs=_epoch_rows(comparison.runs),
         phases=phases(list(comparison.runs.values())),
-        curves=[Markup(charts.loss_curves(runs)), Markup(charts.accuracy_curves(runs))],
-        matrices=[Markup(charts.confusion(run, i)) for i, run in enumerate(runs)] if readable else [],
+        curves=[
+            _learning(runs, {"loss": "train", "val_loss": "val"}, "Loss", "loss"),
+            _learning(runs, {"val_accuracy": "val"}, "Validation accuracy", "accuracy"),
+        ],
+        matrices=[_matrix(run, i) for i, run in enumerate(runs)] if readable else [],
         pairs=[] if readable else confused_pairs(runs)[:MOST_PAIRS],
         disagreements=comparison.disagreements[:MOST],
         pictures=pictures,
         settings=_settings(runs),
+    )
+
+
+def _learning(runs: Sequence[Run], columns: Mapping[str, str], title: str, name: str) -> str:
+    """Columns of the histories, all backends on the same axes."""
+    series = [
+        Series.of(run.metrics["epochs"], column, f"{run.backend}, {part}", place)
+        for place, run in enumerate(runs)
+        for column, part in columns.items()
+    ]
+    ends = "; ".join(
+        f"{run.backend} ends at {each.last}"
+        for run, each in zip(runs, series[len(columns) - 1 :: len(columns)], strict=True)
+    )
+    draw = curves.learning(series, curves.fine_tuning(runs[0].metrics["epochs"]))
+    return element(draw, name, f"{title} by epoch: {ends}")
+
+
+def _matrix(run: Run, index: int) -> str:
+    counts = confusion_matrix(run.labels, run.predicted, len(run.classes))
+    right = f"{int(np.trace(counts))} of {len(run.labels)} images on the diagonal"
+    return element(
+        charts.confusion(counts, run.classes, index),
+        f"confusion-{index}",
+        f"Confusion matrix of {run.backend}: {right}",
     )
 
 
@@ -83,12 +111,6 @@ def _settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     configs = [run.metrics["config"] for run in runs]
     rows = []
     for key in configs[0]:
-        values = [_value(config.get(key)) for config in configs]
+        values = [value_text(config.get(key)) for config in configs]
         rows.append((key, values[:1] if len(set(values)) == 1 else values))
     return rows
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    return NONE if value is None else str(value).lower() if isinstance(value, bool) else str(value)

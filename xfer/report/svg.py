@@ -1,4 +1,4 @@
-"""Matplotlib figures as SVG in the style of the page."""
+"""Matplotlib figures in xfer's style: as SVG in a page, whose colours the page decides, or in print colours."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import io
 import re
 import warnings
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,43 +25,77 @@ _VARIABLES = {
     **{colour: f"var(--series-{i})" for i, colour in enumerate(SERIES)},
 }
 
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "xfer",
-    "text.parse_math": False,  # a class may be called $x$
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": MUTED,
-    "axes.linewidth": 0.8,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.unicode_minus": False,
-    "axes.formatter.useoffset": False,
-    "font.size": 9,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "text.color": INK,
-    "xtick.color": GRID,
-    "xtick.labelcolor": MUTED,
-    "ytick.color": GRID,
-    "ytick.labelcolor": MUTED,
-}
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of a figure: of text, of labels, of lines of the grid, of the background, and of each series."""
+
+    ink: str
+    muted: str
+    grid: str
+    paper: str
+    colours: tuple[str, ...]
+
+    def series(self, index: int) -> str:
+        """The colour of the series in that place."""
+        return self.colours[index % len(self.colours)]
+
+    def style(self) -> dict[Any, Any]:
+        """Settings of matplotlib."""
+        return {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "xfer",
+            "text.parse_math": False,  # a class may be called $x$
+            "axes.edgecolor": self.grid,
+            "axes.labelcolor": self.muted,
+            "axes.linewidth": 0.8,
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.unicode_minus": False,
+            "axes.formatter.useoffset": False,
+            "font.size": 9,
+            "grid.color": self.grid,
+            "grid.linewidth": 0.6,
+            "legend.frameon": False,
+            "text.color": self.ink,
+            "xtick.color": self.grid,
+            "xtick.labelcolor": self.muted,
+            "ytick.color": self.grid,
+            "ytick.labelcolor": self.muted,
+        }
+
+
+PAGE = Palette(INK, MUTED, GRID, PAPER, SERIES)
+# As style.css by day.
+PRINT = Palette(
+    "#1b1c1e", "#62656b", "#e1e2e4", "#ffffff", ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b98500", "#3d9bd1")
+)
+
+Drawing = Callable[[Palette], "Figure"]
 
 
 def series(index: int) -> str:
-    """The stand-in colour of the backend in that place."""
-    return SERIES[index % len(SERIES)]
+    """The stand-in colour of the series in that place."""
+    return PAGE.series(index)
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
+def drawing(palette: Palette = PAGE) -> Iterator[None]:
     """Within it, figures are made and written in the report's style."""
     from matplotlib import style
 
-    with style.context(["default", _STYLE]), warnings.catch_warnings():
+    with style.context(["default", palette.style()]), warnings.catch_warnings():
         # The browser has the glyphs that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         yield
+
+
+def element(draw: Drawing, name: str, description: str) -> str:
+    """What `draw` draws as an `<svg>` element that a template does not escape; see `inline`."""
+    from markupsafe import Markup
+
+    with drawing():
+        return Markup(inline(draw(PAGE), name, description))
 
 
 def inline(figure: Figure, name: str, description: str) -> str:

@@ -139,16 +139,20 @@ def details(summary: object, content: str) -> str:
     return f"<details><summary>{text(summary)}</summary>{content}</details>"
 
 
-def data_uri(image: Image, side: int) -> str:
-    """An RGB image as a JPEG data URI, its longer side at most `side`; tiny ones are enlarged in whole steps."""
+def scaled(image: Image, side: int) -> Image:
+    """An RGB image, its longer side at most `side`; tiny ones are enlarged in whole steps."""
     from PIL.Image import Resampling
 
     factor = side // max(image.size)
     if factor > 1:
-        image = image.resize((image.width * factor, image.height * factor), Resampling.NEAREST)
-    else:
-        image = image.copy()
-        image.thumbnail((side, side))
+        return image.resize((image.width * factor, image.height * factor), Resampling.NEAREST)
+    image = image.copy()
+    image.thumbnail((side, side))
+    return image
+
+
+def data_uri(image: Image, side: int, quality: int = 82) -> str:
+    """An RGB image as a JPEG data URI, its longer side at most `side`; tiny ones are enlarged in whole steps."""
     jpeg = io.BytesIO()
-    image.save(jpeg, "JPEG", quality=82, optimize=True)
+    scaled(image, side).save(jpeg, "JPEG", quality=quality, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()

@@ -9,7 +9,7 @@ from typing import Any
 
 from xfer.checkpoints.manifest import METRICS
 from xfer.checkpoints.rotation import FOLDER, checkpoints_in
-from xfer.data import Data
+from xfer.data import Data, Split
 from xfer.errors import CheckpointError, UsageError
 from xfer.evaluation.evaluation import Evaluation
 from xfer.evaluation.tasks import TasksEvaluation
@@ -34,6 +34,7 @@ class Result:
         metrics: what `metrics.json` says.
         path: the folder.
         test: its answers on the test split, if there is one, which nothing was chosen by.
+        judged: the split of `evaluation`.
     """
 
     model: BaseModel
@@ -41,6 +42,7 @@ class Result:
     metrics: dict[str, Any]
     path: Path
     test: Evaluation | TasksEvaluation | None = None
+    judged: Split | None = None
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{name} {value:.4f}" for name, value in list(self.evaluation.metrics.items())[:3])
@@ -134,9 +136,8 @@ def _counts(data: Data, trainer: Trainer, evaluation: Evaluation | TasksEvaluati
 
     Unlabelled images of train are used: they are in its batches and count in no loss.
     """
-    judged = next(split for split in (data.val, data.test, data.train) if split is not None)
     found = {}
-    for name, split, skipped in (("train", data.train, trainer.skipped), ("val", judged, evaluation.skipped)):
+    for name, split, skipped in (("train", data.train, trainer.skipped), ("val", data.judged, evaluation.skipped)):
         bad = [each for each in skipped if not each.imputed]
         without = int((~split.labelled).sum())
         found[name] = {

@@ -89,7 +89,7 @@ def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkp
         evaluation.write_csv(out / PREDICTIONS)
         write_atomically(out / METRICS, json.dumps(metrics, indent=1).encode())
         checkpoints.clear()
-    return Result(model, evaluation, metrics, out, test)
+    return Result(model, evaluation, metrics, out, test, data.judged)
 
 
 def _begin(config: RunSettings, data: Data, progress: bool) -> Trainer:

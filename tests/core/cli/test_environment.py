@@ -21,10 +21,7 @@ xfer.Trainer(model, batch_size=4).fit(data, 2)
 print("done", file=sys.__stdout__)
 """
 PLOTS = """
-from pathlib import Path
-from xfer.report.evaluation import document, write
-found = model.evaluate(data)
-write(found, document(found, "numpy"), Path({folder!r}))
+found = xfer.evaluation_report(model, data, {folder!r})
 """
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from xfer.cli.app import app
 from xfer.evaluation.metrics import METRICS
 
-FILES = {"evaluation.json", "per_class.csv", "confusion.csv", "confusion.png", "reliability.png"}
+FILES = {"evaluation.html", "evaluation.json", "per_class.csv", "confusion.csv", "confusion.png", "reliability.png"}
 
 
 @pytest.fixture

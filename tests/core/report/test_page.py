@@ -4,46 +4,15 @@ import base64
 import io
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.core.report.pages import Page
 from xfer.report.compare import summarise
 
-VOID = {"meta", "br", "img"}
 HOSTILE = ('<script>alert("x")</script>', "a & b's \"$\\frac{1$\x0b", "#000001 url(#x) 蚂蚁")
-
-
-class Page(HTMLParser):
-    """Elements, attributes and text of a page whose tags must match."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.tags, self.attributes, self.texts, self.drawn = [], [], [], [], []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, *attribute) for attribute in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        (self.drawn if "svg" in self.open else self.texts).append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.texts).split())
-
-    def values(self, tag, name):
-        return [value for where, key, value in self.attributes if (where, key) == (tag, name)]
 
 
 @pytest.fixture
@@ -74,7 +43,7 @@ def test_pictures_of_disagreements(make_run, tmp_path, pictures):
     assert "30 of 30 validation images" in page.text
     assert "Shown are 24; 6 more are in compare.json" in page.text
     first = json.loads((tmp_path / "compare.json").read_text())["disagreements"][0]["name"]
-    assert page.values("img", "alt")[0] == f"Validation image {first}"
+    assert page.values("img", "alt")[0] == f"Image {first}"
     head, _, data = shown[0].partition(",")
     assert head == "data:image/jpeg;base64"
     thumbnail = Image.open(io.BytesIO(base64.b64decode(data)))

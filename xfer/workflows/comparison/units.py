@@ -40,3 +40,10 @@ def bytes_text(number: float | None) -> str:
 def difference_text(value: float) -> str:
     """A difference by its order of magnitude."""
     return "0" if value == 0 else f"{value:.1e}" if value < 1e-3 else f"{value:.2g}"
+
+
+def value_text(value: Any) -> str:
+    """The value of an option."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return NONE if value is None else str(value).lower() if isinstance(value, bool) else str(value)
