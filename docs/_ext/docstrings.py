@@ -14,6 +14,7 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.domains.python import PythonDomain
+from sphinx.util.nodes import make_refnode
 
 import xfer
 
@@ -61,29 +62,22 @@ def known_names() -> frozenset[str]:
 def resolve(app: Sphinx, env: Any, node: pending_xref, contnode: nodes.Element) -> nodes.Node | None:
     """The event `missing-reference`, for types in signatures and docstrings.
 
-    A public name is linked by its last part, however an annotation spells it. Names of the core that are not public,
-    of Python and of other libraries are shown without a link. All others stay a warning.
+    A documented name is linked by its last part, however an annotation spells it. Other names of the core, of Python
+    and of other libraries are shown without a link. All else stays a warning.
     """
     if node.get("refdomain") != "py":
         return None
     domain: PythonDomain = env.domains.python_domain
     target = node["reftarget"]
     last = target.rsplit(".", 1)[-1]
-    for full in (f"xfer.{last}", f"xfer.data.{last}", f"xfer.callbacks.{last}", f"xfer.errors.{last}"):
-        if full in domain.objects:
-            made = domain.objects[full]
-            return _link(app, node, contnode, made.docname, made.node_id, full)
+    kinds = ("class", "exception", "function", "data")
+    names = (name for name, made in domain.objects.items() if made.objtype in kinds and name.endswith(f".{last}"))
+    if full := min(names, key=len, default=None):
+        made = domain.objects[full]
+        return make_refnode(app.builder, node["refdoc"], made.docname, made.node_id, [contnode], full)
     if last in known_names() or hasattr(builtins, last) or not target.startswith("xfer"):
         return contnode
     return None
-
-
-def _link(
-    app: Sphinx, node: pending_xref, contnode: nodes.Element, page: str, anchor: str, title: str
-) -> nodes.reference:
-    from sphinx.util.nodes import make_refnode
-
-    return make_refnode(app.builder, node["refdoc"], page, anchor, [contnode], title)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os.path
 import re
+from os.path import normpath, relpath
 
 from sphinx.application import Sphinx
 
@@ -13,41 +13,40 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "README.md": "index.md",
     "examples": "examples.md",
-    "docs": "index.md",
 }
 LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)]*)?\))")
 
 
-def rewritten(text: str, page: str) -> str:
-    """The Markdown of a page, with links to what `PAGES` names turned into links to its page of the site.
+def rewritten(text: str, folder: str, shown_in: str) -> str:
+    """Markdown whose links to what `PAGES` names, and to docs/ from outside, lead to the pages of the site.
 
     Args:
         text: the Markdown.
-        page: the name of the page in docs/, such as "tutorials/photos".
+        folder: where the file is, from the root of the repository, such as "docs/tutorials" or "."
+        shown_in: the folder of the page that shows it, from docs/.
     """
-    folder = os.path.dirname(page)
 
     def link(found: re.Match[str]) -> str:
-        if "://" in found[2] or found[2].startswith("mailto:"):
+        path = normpath(f"{folder}/{found[2]}")
+        top, _, rest = path.partition("/")
+        page = PAGES.get(path) or PAGES.get(top) or (rest if folder == "." and top == "docs" else None)
+        if "://" in found[2] or page is None:
             return found[0]
-        path = os.path.normpath(os.path.join("docs", folder, found[2]))
-        name = path if path in PAGES else path.split(os.sep)[0]
-        if name == "docs" or name not in PAGES:
-            return found[0]
-        return f"{found[1]}{os.path.relpath(PAGES[name], folder or '.')}{found[3]}"
+        return f"{found[1]}{relpath(page, shown_in)}{found[3]}"
 
     return LINK.sub(link, text)
 
 
 def included(app: Sphinx, path: object, parent: str, content: list[str]) -> None:
-    """The event `include-read`: files of the repository's root, whose links are relative to it."""
-    content[0] = re.sub(r"\]\((docs/)([^)]*)\)", r"](\2)", rewritten(content[0], "../root"))
+    """The event `include-read`: files of the repository's root in a page of docs/."""
+    content[0] = rewritten(content[0], ".", ".")
 
 
 def read(app: Sphinx, page: str, content: list[str]) -> None:
     """The event `source-read`."""
-    if not app.env.doc2path(page).suffix == ".ipynb":
-        content[0] = rewritten(content[0], page)
+    if app.env.doc2path(page).suffix != ".ipynb":
+        folder = page.rpartition("/")[0] or "."
+        content[0] = rewritten(content[0], f"docs/{folder}", folder)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

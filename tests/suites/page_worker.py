@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+import time
 import traceback
 from contextlib import chdir, redirect_stdout
 
@@ -15,6 +16,7 @@ def main() -> None:
     namespaces: dict[str, dict] = {}
     for line in sys.stdin:
         job = json.loads(line)
+        started = time.process_time()
         space = namespaces.setdefault(job["folder"], {"__name__": "__main__"})
         try:
             with chdir(job["folder"]), redirect_stdout(sys.stderr):
@@ -23,6 +25,7 @@ def main() -> None:
             answer = ""
         except BaseException:
             answer = traceback.format_exc()
+        print(f"{job['page']}: {time.process_time() - started:.1f} s of processor time", file=sys.stderr, flush=True)
         print(json.dumps(answer), file=answers, flush=True)
 
 
@@ -37,7 +40,8 @@ def run(language: str, text: str, start: int, page: str, space: dict) -> None:
     try:
         app(args=with_default_epochs(shlex.split(text)[1:]), prog_name="xfer")
     except SystemExit as end:
-        assert not end.code, f"{page}, line {start}: {text!r} ended with {end.code}"
+        if end.code:
+            raise RuntimeError(f"{page}, line {start}: {text!r} ended with {end.code}") from None
 
 
 if __name__ == "__main__":

@@ -19,7 +19,18 @@ from xfer.evaluation.predictions import Predictions
 from xfer.evaluation.reliability import reliability
 from xfer.specs.decision import softmax
 
-# What is computed after every epoch: cheap for any number of classes.
+__all__ = [
+    "EPOCH_METRICS",
+    "METRICS",
+    "Metric",
+    "classification_metrics",
+    "compute",
+    "confusion_matrix",
+    "is_metric",
+    "metric",
+]
+
+#: What is computed after every epoch: cheap for any number of classes.
 EPOCH_METRICS = ("loss", "accuracy", "top5_accuracy", "macro_f1")
 
 
@@ -158,6 +169,7 @@ def _defined(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
+#: All metrics by name.
 METRICS: dict[str, Metric] = {
     "loss": Metric(_loss, higher=False),  # the log loss, without class weights or smoothing, so that runs compare
     "accuracy": Metric(_accuracy),
