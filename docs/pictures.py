@@ -21,7 +21,7 @@ from PIL import Image
 
 IMAGES = Path(__file__).parent / "images"
 MOST_BYTES = 150_000
-TRAIN = "xfer train digits --image-size 96 --epochs 5 --fine-tune 3 --out run"
+TRAIN = "xfer train digits --limit 600 --image-size 64 --epochs 10 --out run"
 COMPARE = "xfer compare digits --limit 300 --image-size 64 --epochs 5 --fine-tune 3 --out comparison"
 WIDTH, SCALE = 1000, 1.5  # of a page, in CSS pixels; and pixels of the picture for each
 

@@ -22,6 +22,25 @@ CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 EXAMPLE = re.compile(r"^\s*(>>>|\.\.\.) ?", re.MULTILINE)
 
 
+ENTRY = {
+    "Raises:": re.compile(r"(?<=\.) (?=(?:\w+Error|Interrupted): )"),
+    "Attributes:": re.compile(r"(?<=\.) (?=[a-z_]+: )"),
+}
+
+
+def one_entry_a_line(lines: list[str]) -> list[str]:
+    """The lines with those of `Raises:` and `Attributes:` that hold several entries divided, as napoleon expects it."""
+    made: list[str] = []
+    section = ""
+    for line in lines:
+        section = line if re.match(r"\w+:$", line) else section
+        if section in ENTRY and re.match(r"    (?! )(?![\w., ]+: )", line):
+            line = f"    {line}"  # goes on with the entry above
+        first, *others = ENTRY[section].split(line) if section in ENTRY else [line]
+        made += [first, *(f"    {other}" for other in others)]
+    return made
+
+
 def as_rst(lines: list[str]) -> list[str]:
     """The lines with literals in double backticks, and what reStructuredText would read as markup escaped."""
     if any(EXAMPLE.match(line) for line in lines):
@@ -44,7 +63,7 @@ def escaped(text: str) -> str:
 
 def process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """The event `autodoc-process-docstring`, before napoleon."""
-    lines[:] = as_rst(lines)
+    lines[:] = as_rst(one_entry_a_line(lines))
 
 
 @cache
