@@ -30,7 +30,7 @@ __all__ = [
     "metric",
 ]
 
-#: What is computed after every epoch: cheap for any number of classes.
+# What is computed after every epoch: cheap for any number of classes.
 EPOCH_METRICS = ("loss", "accuracy", "top5_accuracy", "macro_f1")
 
 
@@ -169,7 +169,6 @@ def _defined(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-#: All metrics by name.
 METRICS: dict[str, Metric] = {
     "loss": Metric(_loss, higher=False),  # the log loss, without class weights or smoothing, so that runs compare
     "accuracy": Metric(_accuracy),
