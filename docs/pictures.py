@@ -45,7 +45,8 @@ class Picture(NamedTuple):
 PICTURES = {
     "confusion": Picture((TRAIN, "xfer evaluate run digits --out evaluation"), "evaluation/confusion.png"),
     "reliability": Picture((TRAIN, "xfer evaluate run digits --out evaluation"), "evaluation/reliability.png"),
-    "compare": Picture((COMPARE,), "comparison/report.html", height=1250),
+    "compare": Picture((COMPARE,), "comparison/report.html", top=50, height=830),
+    "curves": Picture((COMPARE,), "comparison/report.html", top=925, height=425),
 }
 
 
