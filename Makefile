@@ -1,9 +1,10 @@
-# Two commands do everything: `make demo` and `make test`. Both set up .venv when it is not there.
+# `make demo`, `make test` and `make docs` do everything. Each sets up .venv when it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DOCS := .venv/.docs
 
-.PHONY: demo test test-all lint format clean
+.PHONY: demo test test-all lint format docs pictures clean
 
 demo: $(READY)
 	$(BIN)/xfer demo --out demo
@@ -24,11 +25,23 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(DOCS)
+	$(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+pictures: $(READY)
+	$(BIN)/python docs/pictures.py
+
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet torch torchvision tensorflow
 	$(BIN)/pip install --quiet --editable ".[torch,tensorflow,dev]"
 	touch $(READY)
 
+$(DOCS): pyproject.toml # no framework is needed
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable ".[docs]"
+	touch $(DOCS)
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo docs/_build

@@ -21,6 +21,8 @@ from xfer.specs.head import Head
 from xfer.specs.loss import LossSpec
 from xfer.training.trainer import Trainer
 
+__all__ = ["ImageClassifier"]
+
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A network with a new head, trained on a frozen backbone and fine-tuned if asked.

@@ -1,92 +1,96 @@
 """Every block of code in README.md and docs/ is executed, and every `xfer` command in them is parsed."""
 
-import re
 import shlex
-import subprocess
-import sys
-from pathlib import Path
+from collections import defaultdict
 
 import click
-import numpy as np
 import pytest
 import typer
-from PIL import Image
 
 from tests.suites.hub import environment, serve
+from tests.suites.pages import PAGES, Worker, blocks, commands, on_tensorflow, photos, portable, programs
 from xfer.cli import with_default_epochs
 from xfer.cli.app import app
 
-ROOT = Path(__file__).parents[2]
-PAGES = {
-    path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-}
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXECUTED = [page for page in PAGES if programs(page)]
+QUICK = ("docs/getting-started.md",)  # on TensorFlow too in `make test`; the others in `make test-all`
+PORTABLE = [page if page in QUICK else pytest.param(page, marks=pytest.mark.long) for page in PAGES if portable(page)]
 
 
-def blocks(text, *languages):
-    return [body for language, body in BLOCK.findall(text) if language in languages]
+@pytest.fixture(scope="session")
+def workers(tmp_path_factory):
+    """A process for each framework, which starts when it is first asked for; the hub is one on loopback."""
+
+    class Workers(defaultdict):
+        def __missing__(self, framework):
+            self[framework] = Worker(env)
+            return self[framework]
+
+    home = tmp_path_factory.mktemp("home")
+    with serve() as hub:
+        env = environment(hub, home / "huggingface") | {"XFER_FEATURES": str(home / "features")}
+        found = Workers()
+        yield found
+        for worker in found.values():
+            worker.close()
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """What the pages speak of: photos/ of two classes, photo.jpg, and a table."""
-    rng, rows = np.random.default_rng(0), ["image,label,weight,place,split"]
-    for split, number in (("train", 12), ("val", 6)):
-        for i in range(number):
-            label = ("ant", "bee")[i % 2]
-            pixels = rng.integers(0, 120, (40, 40, 3)).astype(np.uint8)
-            pixels[..., i % 2] += 100
-            path = tmp_path / "photos" / split / label / f"{i}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
-            known = "" if split == "train" and i in (4, 5) else label
-            rows.append(f"photos/{split}/{label}/{i}.png,{known},{'' if i % 5 == 0 else i / 2},{'xyz'[i % 3]},{split}")
-    (tmp_path / "photos.csv").write_text("\n".join(rows))
-    Image.fromarray(pixels).save(tmp_path / "photo.jpg")
+    photos(tmp_path)
     return tmp_path
 
 
-@pytest.mark.parametrize("page", [name for name, text in PAGES.items() if blocks(text, "python")])
-def test_python(page, folder):
-    """The blocks of a page, one after the other, in one program; the hub is one on loopback."""
-    program = "\n".join(blocks(PAGES[page], "python"))
-    (folder / "page.py").write_text(program)
-    with serve() as hub:
-        env = environment(hub, folder / "huggingface")
-        command = [sys.executable, "page.py"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=env)
-    assert done.returncode == 0, done.stderr[-2000:]
+@pytest.mark.parametrize("page", EXECUTED)
+def test_page(page, folder, workers):
+    """The blocks of a page, one after the other, as one program; those of another framework in its process."""
+    for framework, program in programs(page):
+        error = workers[framework].run(page, program, folder)
+        assert not error, error
+
+
+@pytest.mark.parametrize("page", PORTABLE)
+def test_page_on_tensorflow(page, folder, workers):
+    """The same blocks with `backend="tensorflow"`."""
+    error = workers["tensorflow"].run(page, on_tensorflow(page), folder)
+    assert not error, error
+
+
+def test_an_error_names_the_line_of_the_page(folder, workers):
+    (block,) = blocks("README.md", "python")
+    wrong = block._replace(text=block.text.replace("model.freeze()", "model.freez()"))
+    error = workers["torch"].run("README.md", [wrong], folder)
+    assert f'"README.md", line {block.line + 4}' in error
+    assert "AttributeError" in error
 
 
 def test_most_pages_have_code():
-    assert sum(len(blocks(text, "python")) for text in PAGES.values()) >= 12
+    assert sum(len(blocks(page, "python")) for page in PAGES) >= 25
+    assert len(EXECUTED) >= 20
+    assert sum(portable(page) for page in PAGES) >= 12
+
+
+def test_what_is_not_executed_says_why():
+    comments = [block.comment for page in PAGES for block in blocks(page, "python") if not block.framework]
+    assert all(len(comment.removeprefix("not executed: ")) > 10 for comment in comments)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_are_parsed(page):
     """Every line that begins with `xfer`, by the parser of the command line itself."""
     command = typer.main.get_command(app)
-    lines = [line.split("  #")[0] for body in blocks(PAGES[page], "", "console") for line in body.splitlines()]
-    for line in (line for line in lines if line.startswith("xfer ")):
+    for line in (line for block in blocks(page, "", "console") for line in commands(block)):
         name, *arguments = with_default_epochs(shlex.split(line)[1:])
         sub = command.commands[name]
         with click.Context(command) as parent:
             sub.make_context(name, list(arguments), parent=parent)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_links(page):
-    """Every relative link leads to a file that is there."""
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", PAGES[page]):
-        if "://" not in target:
-            assert (ROOT / page).parent.joinpath(target).exists(), target
-
-
 def test_configurations_are_read(tmp_path):
     from xfer.workflows.config import read_toml, run_settings
 
-    for text in PAGES.values():
-        for body in blocks(text, "toml"):
-            (tmp_path / "xfer.toml").write_text(body)
-            run_settings(read_toml(tmp_path / "xfer.toml"))
+    bodies = [block.text for page in PAGES for block in blocks(page, "toml")]
+    assert bodies
+    for body in bodies:
+        (tmp_path / "xfer.toml").write_text(body)
+        run_settings(read_toml(tmp_path / "xfer.toml"))

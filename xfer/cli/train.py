@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from json import loads
 from typing import Annotated, Any, Literal
 

@@ -19,6 +19,17 @@ from xfer.evaluation.predictions import Predictions
 from xfer.evaluation.reliability import reliability
 from xfer.specs.decision import softmax
 
+__all__ = [
+    "EPOCH_METRICS",
+    "METRICS",
+    "Metric",
+    "classification_metrics",
+    "compute",
+    "confusion_matrix",
+    "is_metric",
+    "metric",
+]
+
 # What is computed after every epoch: cheap for any number of classes.
 EPOCH_METRICS = ("loss", "accuracy", "top5_accuracy", "macro_f1")
 
