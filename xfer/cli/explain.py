@@ -9,7 +9,6 @@ import numpy as np
 import typer
 
 from xfer.cli.arguments import Backend, Device
-from xfer.cli.bar import image_bar
 from xfer.cli.guard import guarded, print_json, printable, quiet_stdout
 from xfer.cli.models import open_model
 from xfer.cli.options import Config, Json
@@ -68,8 +67,7 @@ def explain(
         options["target"] = _target(loaded, target)
         loaded.explain(split.subset(np.arange(0)), **options)  # refuses what cannot be explained
         folder = writable(expanded(out))
-        with image_bar(len(split)) as progress:
-            found = write(loaded, split, folder, top=top, batch_size=batch_size, on_images=progress(0), **options)
+        found = write(loaded, split, folder, top=top, batch_size=batch_size, **options)
     if json:
         print_json({"out": str(folder), **found})
     else:

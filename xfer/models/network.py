@@ -228,20 +228,15 @@ class Network(ABC):
                 return self.run(accepted, tuple(stages))
             return self._run_estimator(accepted, tuple(stages))
 
-    def activation_gradient(
-        self, inputs: np.ndarray | Inputs, block: str, at_logits: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def activation_gradient(self, inputs: Any, block: str, at_logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Output of a block in inference mode, and the gradient of a weighted sum of the logits with respect to it.
 
-        Nothing of the model changes: no weight, no mode, no freeze plan; frozen blocks have such gradients too.
+        Both have the shape that `outputs` gives. Nothing of the model changes: no weight, no mode, no freeze plan; frozen blocks have such gradients too.
 
         Args:
             inputs: what `outputs` takes, N at least 1.
             block: a name of `blocks`, the head left out, after which the inputs do not begin.
             at_logits: (N, K), the weight of each logit in the sum; a row with a single 1 gives that logit's gradient.
-
-        Returns:
-            Two arrays of the shape that `outputs` gives for the block.
 
         Raises:
             UsageError: the head is an estimator, or the logits do not depend on the block in a way that has a gradient.
@@ -252,10 +247,9 @@ class Network(ABC):
             raise UnknownNameError("block", block, known)
         if self.estimator is not None:
             raise UsageError(f"the head of {self.name} is a scikit-learn estimator, which has no gradient")
-        if at_logits.shape != (len(accepted), len(self.classes)) or not len(accepted):
-            raise UsageError(
-                f"at_logits has shape {at_logits.shape}: expected ({max(len(accepted), 1)}, {len(self.classes)})"
-            )
+        expected = (max(len(accepted), 1), len(self.classes))
+        if at_logits.shape != expected:
+            raise UsageError(f"at_logits has shape {at_logits.shape}: expected {expected}")
         with self.exclusively(), self.backend.deterministically(self.spec):
             return self.run_gradient(accepted, block, at_logits)
 

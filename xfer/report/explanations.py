@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from xfer.report.overlay import gradient, overlay
 from xfer.report.template import fill
 from xfer.report.thumbnails import data_uri
 from xfer.runtime.files import write_atomically
+from xfer.runtime.progress import work
 
 PAGE = "explanations.html"
 MOST = 200  # images on the page, about 30 kB each
@@ -35,7 +36,6 @@ def write(
     *,
     top: int = 5,
     batch_size: int = 32,
-    on_images: Callable[[float], object] = lambda number: None,
     **options: Any,
 ) -> dict[str, Any]:
     """Write `NUMBER-NAME.png` for each image that can be read, and `explanations.html` with the first `MOST`.
@@ -46,7 +46,6 @@ def write(
         folder: that exists.
         top: how many classes to list.
         batch_size: images of a forward pass.
-        on_images: called with the number of images that were done, batch by batch.
         options: `target`, `method` and others of `xfer.evaluation.explanations.explain.explain`.
 
     Returns:
@@ -60,25 +59,26 @@ def write(
     shown: list[dict[str, Any]] = []
     unreadable: dict[str, str] = {}
     found: Explanations | None = None
-    for start in range(0, len(images), batch_size):
-        part = images.subset(np.arange(start, min(start + batch_size, len(images))))
-        try:
-            found = model.explain(part, batch_size=batch_size, **options)
-        except UnreadableError as error:  # which has those of the others; who calls says what could not be read
-            found = error.answers
-        assert found is not None
-        options["block"] = found.block
-        unreadable |= {found.names[i]: reason for i, reason in found.predictions.unreadable.items()}
-        for i, row in _rows(model, found, top):
-            picture = overlay(found.images[i], found.maps[i])
-            row["overlay"] = overlay_name(start + i + 1, row["image"])
-            _write(folder / row["overlay"], _png(picture))
-            if len(shown) < MOST:
-                pictures = {"before": found.images[i], "after": picture}
-                uris = {key: data_uri(_image(each), _SIDE) for key, each in pictures.items()}
-                shown.append(row | uris | {"empty": not found.maps[i].any()})
-            rows.append(row)
-        on_images(len(part))
+    with work("explaining", len(images)) as report:
+        for start in range(0, len(images), batch_size):
+            part = images.subset(np.arange(start, min(start + batch_size, len(images))))
+            try:
+                found = model.explain(part, batch_size=batch_size, **options)
+            except UnreadableError as error:  # which has those of the others; who calls says what could not be read
+                found = error.answers
+            assert found is not None
+            options["block"] = found.block
+            unreadable |= {found.names[i]: reason for i, reason in found.predictions.unreadable.items()}
+            for i, row in _rows(model, found, top):
+                picture = overlay(found.images[i], found.maps[i])
+                row["overlay"] = overlay_name(start + i + 1, row["image"])
+                _write(folder / row["overlay"], _png(picture))
+                if len(shown) < MOST:
+                    pictures = {"before": found.images[i], "after": picture}
+                    uris = {key: data_uri(_image(each), _SIDE) for key, each in pictures.items()}
+                    shown.append(row | uris | {"empty": not found.maps[i].any()})
+                rows.append(row)
+            report.advance(len(part))
     if found is not None and rows:
         _write(folder / PAGE, render(model, found, shown, len(rows), unreadable))
     method = {} if found is None else {"method": found.method, "block": found.block}

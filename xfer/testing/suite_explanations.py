@@ -50,7 +50,8 @@ class Explaining(Suite):
         for block in BLOCKS:
             expected = model.outputs(images(1), [block])[block]
             for found in model.activation_gradient(images(1), block, np.eye(1, len(CLASSES))):
-                assert (found.shape, found.dtype) == (expected.shape, dtype)
+                assert found.shape == expected.shape
+                assert found.dtype == dtype
 
     def test_a_gradient_changes_nothing(self) -> None:
         """Frozen blocks have one too, and training goes on as if none had been asked for."""
