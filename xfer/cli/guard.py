@@ -72,5 +72,10 @@ def print_json(document: Any) -> None:
 def show(table: Any) -> None:
     """A rich table or text on stdout."""
     from rich.console import Console
+    from rich.table import Table
 
+    if isinstance(table, Table):
+        for column in table.columns:
+            if not column.no_wrap:
+                column.overflow = "fold"  # in a narrow terminal a name goes on below, and is not cut
     Console().print(table)
