@@ -15,6 +15,8 @@ from xfer.models.spec import ModelSpec
 from xfer.specs.head import Head
 from xfer.zoo import card, imagenet_classes
 
+EXPLAINED = ("efficientnet_lite", "resnet", "swin", "vit")
+
 
 def random_weights(shapes, seed=0):
     """Uniform weights that keep the scale of activations, and statistics away from 0 and 1."""
@@ -46,6 +48,9 @@ def main(backend_name, out, *models):
             net.write(arrays)
             outputs = net.block_outputs(images)
             np.savez(Path(out, f"{model}-{precision}.npz"), **outputs)
+            if precision == "fp64" and net.card.family in EXPLAINED:
+                found = net.explain(images, [3, 5])
+                np.savez(Path(out, f"{model}-explained.npz"), raw=found.raw, maps=found.maps, block=found.block)
             del net
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import xfer
+from tests.cross.forward import EXPLAINED
 from xfer.certify.scenario import SCENARIOS
 from xfer.certify.zoo import parity_results
 from xfer.zoo import card, cards
@@ -86,6 +87,17 @@ def check(folders: dict[str, Path], model: str, precision: str) -> None:
 @pytest.mark.parametrize("model", QUICK)
 def test_parity(small, model, precision):
     check(small, model, precision)
+
+
+@pytest.mark.parametrize("model", [name for name in QUICK if card(name).family in EXPLAINED])
+def test_grad_cam_is_the_same(small, model):
+    ours, theirs = (np.load(small[b] / f"{model}-explained.npz") for b in ("torch", "tensorflow"))
+    assert str(ours["block"]) == str(theirs["block"])
+    for name in ("raw", "maps"):
+        a, b = ours[name], theirs[name]
+        assert a.dtype == np.float64
+        assert a.max() > 0, "the maps are empty"
+        assert np.abs(a - b).max() <= 1e-9 * np.abs(a).max(), f"{model}: {name} differ"
 
 
 @pytest.mark.long

@@ -249,3 +249,28 @@ class Wrapping(ABC):
         }
         assert counts == {"cut": 0, "after": 1, "head": 1}
         assert not stepper.gradients(IMAGES, LABELS)["cut.weight"].any()
+
+    def test_explanations(self):
+        """The gradient at a convolution, of which mean and head make the logits, written down by hand."""
+        model = self.wrap(self.variant("tanh"), classes=3)
+        weights = np.random.default_rng(1).standard_normal((12, 3))
+        a, gradient = model.activation_gradient(IMAGES, "conv", weights)
+        assert a.shape == (12, 30, 30, 8)
+        by_channel = weights @ model.weights()["classifier.weight"] / 900
+        np.testing.assert_allclose(gradient, (1 - np.tanh(a) ** 2) * by_channel[:, None, None], rtol=1e-3, atol=1e-6)
+        found = model.explain(IMAGES[:2])
+        assert (found.block, found.raw.shape) == ("conv", (2, 30, 30))
+        assert np.abs(model.explain(IMAGES[:2], method="occlusion", patch=16).raw).max() > 0
+        own = self.wrap(self.native(), classes=3)
+        own.freeze()
+        before = own.weights()
+        assert own.explain(IMAGES[:2]).maps.shape == (2, 32, 32)
+        assert all(np.array_equal(array, before[name]) for name, array in own.weights().items())
+
+    def test_a_block_that_has_no_gradient_is_not_explained(self):
+        model = self.wrap(self.detached(), classes=3)
+        assert model.explain(IMAGES[:1]).block == "after"
+        for plan in (model.unfreeze, model.freeze):
+            plan()
+            with pytest.raises(UsageError, match="have no gradient at block 'cut'"):
+                model.explain(IMAGES[:1], block="cut")

@@ -48,7 +48,7 @@ def test_the_package_grad_cam_finds_the_same(name, layer, block, reshape):
     targets = [2, 0, 1]
     ours = model.explain(images, targets, block=block)
     model.unfreeze()
-    x = torch.from_numpy(model.outputs(images, ["input"])["input"]).permute(0, 3, 1, 2)
+    x = torch.from_numpy(model.outputs(ours.images, ["input"])["input"]).permute(0, 3, 1, 2)
     model.native.eval()
     layers = [model.native.get_submodule(layer)]
     with GradCAM(model=model.native, target_layers=layers, reshape_transform=reshape) as cam:
