@@ -32,6 +32,7 @@ OTHERS = {
     "columns": (("weight", "place"), "weight,place"),
     "imputer": ("knn", None),
     "tasks": ({"age": "regression"}, "age=regression"),
+    "corrections": ("fix.csv", None),
     "model": ("resnet18", None),
     "weights": ("none", None),
     "backend": ("torch", None),
