@@ -14,11 +14,14 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.domains.python import PythonDomain
+from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
 import xfer
 
+LOGGER = logging.getLogger(__name__)
 CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
+BOUNDED = re.compile(r"~?(?:typing\.)?Annotated\[(\w+), (?:~?[\w.]+\.)?FieldInfo\((?:[^()]|\([^()]*\))*\)\]")
 EXAMPLE = re.compile(r"^\s*(>>>|\.\.\.) ?", re.MULTILINE)
 
 
@@ -66,6 +69,13 @@ def process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: li
     lines[:] = as_rst(one_entry_a_line(lines))
 
 
+def without_bounds(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """The event `autodoc-process-signature`: types without the bounds that pydantic keeps beside them."""
+    return signature and BOUNDED.sub(r"\1", signature), returns
+
+
 @cache
 def known_names() -> frozenset[str]:
     """Names of all classes, functions and type aliases of the core, and of its modules."""
@@ -99,8 +109,17 @@ def resolve(app: Sphinx, env: Any, node: pending_xref, contnode: nodes.Element) 
     return None
 
 
+def check_complete(app: Sphinx, env: Any) -> None:
+    """The event `env-check-consistency`: a warning for each public name that no page of the reference has."""
+    for name in xfer.__all__:
+        if f"xfer.{name}" not in env.domains.python_domain.objects:
+            LOGGER.warning("xfer.%s is public: name it in a page of docs/api/", name)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the two events."""
+    """Register the events."""
+    app.connect("env-check-consistency", check_complete)
     app.connect("autodoc-process-docstring", process, priority=400)
+    app.connect("autodoc-process-signature", without_bounds)
     app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True}
