@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from xfer.models.wrap import wrap as wrap
     from xfer.report.compare import compare as compare
     from xfer.report.push import push as push
+    from xfer.report.ranking import rank as rank
     from xfer.specs.class_weights import class_weights as class_weights
     from xfer.specs.class_weights import log_prior as log_prior
     from xfer.specs.head import Head as Head
@@ -85,6 +86,7 @@ _WHERE = {
     "parity": "xfer.certify.run",
     "pseudo_label": "xfer.workflows.pseudo_labels",
     "push": "xfer.report.push",
+    "rank": "xfer.report.ranking",
     "resample": "xfer.features.resample",
     "soup": "xfer.workflows.soup",
     "tune_thresholds": "xfer.evaluation.thresholds",

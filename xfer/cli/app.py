@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from xfer.cli import about, certify, compare, ensembles, evaluate, export, features, inspect, predict, push, train
+from xfer.cli import about, certify, compare, ensembles, evaluate, export, features, inspect, predict, push, rank, train
 from xfer.runtime.version import __version__
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 
 for command in (
     inspect.inspect,
+    rank.rank,
     features.features,
     train.train,
     evaluate.evaluate,

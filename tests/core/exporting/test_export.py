@@ -201,9 +201,7 @@ def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "format_of", lambda name: Format("onnx", (".onnx",), ("numpy",), UNIFORM))
     options = {"weights": None, "classes": ["a", "b", "c"], "image_size": 16}
     model = xfer.load("tiny", backend=Writing(), **options)
-    with pytest.raises(
-        XferError, match=r"model.onnx differs from .* more than 1.0e-04, of .*: it is not kept"
-    ):
+    with pytest.raises(XferError, match=r"model.onnx differs from .* more than 1.0e-04, of .*: it is not kept"):
         xfer.export(model, tmp_path / "new" / "out", to="onnx")
     assert not (tmp_path / "new" / "out").exists()
     done = xfer.export(model, tmp_path / "out", to="onnx", bound=1)
