@@ -78,7 +78,7 @@ def rank_models(
         raise UsageError("models and under are both given: under chooses among networks whose weights are at hand")
     given = None if models is None else named(models)
     most = None if under is None else parse_count(under)
-    whole = read_data(config) if path is not None else _limited(load_data(data), config)
+    whole = _read(data, config)
     source, unlabelled = _checked(whole), int((~whole.train.labelled).sum())
     for each in given or ():
         if isinstance(each.model, BaseModel) and each.model.trained_on.among(source.source, source.train).any():
@@ -196,8 +196,11 @@ def _scores(
     return ranked, right
 
 
-def _limited(data: Data, config: RunSettings) -> Data:
-    return data if config.limit is None else replace(data, train=data.train.limit(config.limit, config.seed))
+def _read(data: Any, config: RunSettings) -> Data:
+    if isinstance(data, str | os.PathLike):
+        return read_data(config)
+    found = load_data(data, val=config.val, seed=config.seed)
+    return found if config.limit is None else replace(found, train=found.train.limit(config.limit, config.seed))
 
 
 def _checked(data: Data) -> Data:

@@ -117,10 +117,12 @@ class Ranking:
 
     def document(self) -> dict[str, Any]:
         """The ranking as `xfer rank --json` prints it."""
+        images = asdict(self.images)
+        images |= {name: list(images[name]) for name in ("single", "skipped")}
         return {
             "ranking": [{**asdict(each), "interval": list(each.interval)} for each in self.ranked],
             "left_out": [asdict(each) for each in self.left_out],
-            "data": asdict(self.images),
+            "data": images,
             "probe": {"folds": self.images.folds, "C": C, "seed": self.seed, "level": LEVEL},
             "train": self.command,
         }

@@ -1,0 +1,7 @@
+"""Ranking networks on backend 'torch'."""
+
+from tests.suites.ranking import RanksNetworks
+
+
+class TestTorch(RanksNetworks):
+    backend = "torch"
