@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from xfer.errors import CheckpointError
-from xfer.evaluation.probe import NEIGHBOURS, C
+from xfer.evaluation.probe import NEIGHBOURS, STRENGTH
 from xfer.features.cache import FeatureCache
 from xfer.models.backend import Backend
 from xfer.models.base_model import BaseModel
@@ -101,7 +101,7 @@ def render(ranking: Ranking) -> bytes:
         charts=[Markup(accuracy_chart(ranking.ranked)), Markup(logme_chart(ranking.ranked))],
         left_out={why: [each.model for each in ranking.left_out if each.reason == why] for why in reasons},
         neighbours=NEIGHBOURS,
-        C=C,
+        strength=STRENGTH,
     )
 
 

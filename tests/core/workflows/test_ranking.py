@@ -71,7 +71,7 @@ def test_the_scores_are_those_of_plain_features(tmp_path):
     found = rank(data, cache=tmp_path, precision="fp64", seed=3)
     model = xfer.load("tiny", backend=NumpyBackend(), weights=None, image_size=16, precision="fp64", seed=3)
     features = model.features(pixels[:45])
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=2 / features.shape[1], max_iter=2000))
     folds = StratifiedKFold(5, shuffle=True, random_state=3)
     right = cross_val_predict(probe, features, labels[:45], cv=folds) == labels[:45]
     assert found.best.logme == pytest.approx(logme(features, labels[:45]), rel=1e-9)

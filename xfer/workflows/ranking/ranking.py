@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from xfer.data.batch import Skipped
-from xfer.evaluation.probe import C
+from xfer.evaluation.probe import STRENGTH
 from xfer.workflows.ranking.candidates import LeftOut
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Ranking:
             "ranking": [{**asdict(each), "interval": list(each.interval)} for each in self.ranked],
             "left_out": [asdict(each) for each in self.left_out],
             "data": images,
-            "probe": {"folds": self.images.folds, "C": C, "seed": self.seed, "level": LEVEL},
+            "probe": {"folds": self.images.folds, "C": f"{STRENGTH:g} / features", "seed": self.seed, "level": LEVEL},
             "train": self.command,
         }
 
