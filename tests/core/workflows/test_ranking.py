@@ -216,6 +216,12 @@ def test_runs_and_models_that_know_the_images_are_refused(tmp_path, model, data)
         rank(data, [model])
 
 
+def test_a_run_on_the_hub_is_refused_too(monkeypatch):
+    monkeypatch.setattr("xfer.workflows.ranking.candidates.hub_run", lambda address: object())
+    with pytest.raises(XferError, match=r"'hf://ada/ants' is a run"):
+        rank(noisy(), ["tiny:hf://ada/ants"])
+
+
 def test_a_network_that_cannot_be_ranked_is_left_out_and_the_others_are_ranked(tmp_path, monkeypatch):
     (tmp_path / "damaged.pth").write_bytes(b"nothing")
     found = rank(noisy(), ["resnet18", f"tiny:{tmp_path / 'damaged.pth'}", "tiny:none"], cache=tmp_path)

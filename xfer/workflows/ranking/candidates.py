@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xfer.checkpoints.checkpoint import is_checkpoint
+from xfer.checkpoints.checkpoint import hub_run, is_checkpoint
 from xfer.errors import UsageError
 from xfer.models.backend import Backend
 from xfer.models.base_model import BaseModel
 from xfer.models.factory import is_architecture, load
 from xfer.runtime.paths import expanded
-from xfer.weights.hub import is_hub
+from xfer.weights.hub import HubAddress, is_hub
 from xfer.weights.source import at_hand
 from xfer.zoo import card as find_card
 from xfer.zoo import cards
@@ -55,10 +55,7 @@ class Candidate:
         model, _, weights = given.partition(":")
         run = given if not is_architecture(model) else weights
         if is_checkpoint(run):
-            raise UsageError(
-                f"{run!r} is a run, which may have been trained on these images: give an architecture, or one with a "
-                "weight file, such as resnet50:weights.pth"
-            )
+            raise _refused(run)
         card, file = find_card(model), expanded(weights.partition("#")[0])
         published = ("imagenet", "package", "keras", "none", *(entry.name for entry in card.weights))
         if weights and weights not in published and not is_hub(weights) and not file.exists():
@@ -76,7 +73,17 @@ class Candidate:
         """
         if isinstance(self.model, BaseModel):
             return self.model
+        hub = isinstance(self.weights, str) and is_hub(self.weights) and HubAddress.parse(self.weights).file is None
+        if hub and hub_run(str(self.weights)) is not None:
+            raise _refused(str(self.weights))
         return load(self.model, backend=backend, weights=self.weights, classes=classes, **options)
+
+
+def _refused(run: str) -> UsageError:
+    return UsageError(
+        f"{run!r} is a run, which may have been trained on these images: give an architecture, or one with a weight "
+        "file, such as resnet50:weights.pth"
+    )
 
 
 def named(models: Iterable[str | BaseModel]) -> list[Candidate]:
