@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from xfer.report.compare import compare as compare
     from xfer.report.evaluation import evaluation_report as evaluation_report
     from xfer.report.push import push as push
+    from xfer.report.ranking import rank as rank
     from xfer.runtime.progress import show_progress as show_progress
     from xfer.specs.class_weights import class_weights as class_weights
     from xfer.specs.class_weights import log_prior as log_prior
@@ -90,6 +91,7 @@ _WHERE = {
     "parity": "xfer.certify.run",
     "pseudo_label": "xfer.workflows.pseudo_labels",
     "push": "xfer.report.push",
+    "rank": "xfer.report.ranking",
     "resample": "xfer.features.resample",
     "show_progress": "xfer.runtime.progress",
     "soup": "xfer.workflows.soup",

@@ -18,6 +18,7 @@ from xfer.cli import (
     inspect,
     predict,
     push,
+    rank,
     train,
 )
 from xfer.runtime.version import __version__
@@ -32,6 +33,7 @@ app = typer.Typer(
 
 for command in (
     inspect.inspect,
+    rank.rank,
     features.features,
     train.train,
     evaluate.evaluate,

@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals, and McNemar's test of two classifiers."""
+"""Confidence intervals, and McNemar's test of two classifiers."""
 
 from __future__ import annotations
 
@@ -75,6 +75,20 @@ def bootstrap(
         raise UsageError("no interval: the metric is undefined on these images, or on whatever was drawn from them")
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high), level, len(defined))
+
+
+def wilson(right: int, images: int, level: float) -> tuple[float, float]:
+    """Wilson's score interval (1927) of a share, such as an accuracy: its bounds.
+
+    Args:
+        right: how many of the images are right.
+        images: 1 or more.
+        level: of confidence, between 0 and 1.
+    """
+    from scipy.stats import binomtest
+
+    found = binomtest(right, images).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:

@@ -231,7 +231,8 @@ class Network(ABC):
     def activation_gradient(self, inputs: Any, block: str, at_logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Output of a block in inference mode, and the gradient of a weighted sum of the logits with respect to it.
 
-        Both have the shape that `outputs` gives. Nothing of the model changes: no weight, no mode, no freeze plan; frozen blocks have such gradients too.
+        Both have the shape that `outputs` gives. Nothing of the model changes: no weight, no mode, no freeze plan;
+        frozen blocks have such gradients too.
 
         Args:
             inputs: what `outputs` takes, N at least 1.

