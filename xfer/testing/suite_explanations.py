@@ -45,7 +45,7 @@ class Explaining(Suite):
             assert abs((up - down) / 2 - expected) <= 1e-6 * np.abs(gradient * step).sum()
 
     @pytest.mark.parametrize(("precision", "dtype"), [("fp32", np.float32), ("fp64", np.float64)])
-    def test_a_gradient_has_the_shape_and_type_of_outputs(self, precision: str, dtype: type) -> None:
+    def test_a_gradient_has_the_shape_and_type_of_outputs(self, precision: str, dtype: Any) -> None:
         model = self.model(precision)
         for block in BLOCKS:
             expected = model.outputs(images(1), [block])[block]
