@@ -159,6 +159,8 @@ def _assigned(rows: Sequence[_Row], data: Data) -> dict[str, dict[int, _Row]]:
                     "say which in a column split"
                 )
             places = {row.correction.split: places[row.correction.split]}
+        else:  # what is recorded, and compared when a run is resumed, says no more than is needed
+            row = row._replace(correction=row.correction._replace(split=""))
         for name, indices in places.items():
             for index in indices:
                 before = assigned[name].setdefault(index, row)

@@ -56,6 +56,7 @@ def test_labels_change_and_images_go(photos, tmp_path):
         "image;label\nant/0.png;bee\nbee/1.png;\n",
         "label\timage\nbee\tant/0.png\n\tbee/1.png\n",
         "image,label,action\nant/0.png,bee,relabel\nbee/1.png,bee,exclude\ncat/0.png,cat,keep\ncat/1.png,,keep\n",
+        "image,label,split\nant/0.png,bee,train\nbee/1.png,,val\n",  # which is not needed here
         "image,label,why\n\nant/0.png,bee,x\nant/0.png,bee,twice the same\nbee/1.png,,\n",
     ],
 )
