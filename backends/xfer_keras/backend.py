@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from xfer.models.backend import Backend
 from xfer.models.base_model import BaseModel
 from xfer.models.spec import Description, ModelSpec
 from xfer.runtime.devices import cpu_has_bf16
+from xfer.runtime.shared_mode import SharedMode
 from xfer.specs.exported import ExportJob
 from xfer.specs.update import UpdateSpec
 from xfer_keras import export
@@ -69,6 +70,12 @@ class KerasBackend(Backend):
 
     @contextmanager
     def deterministically(self, spec: ModelSpec) -> Iterator[None]:
+        exact = _exact_float32(True) if spec.device.startswith("cuda") else nullcontext()
+        with exact, self._deterministic_ops(spec):
+            yield
+
+    @contextmanager
+    def _deterministic_ops(self, spec: ModelSpec) -> Iterator[None]:
         if not spec.deterministic or spec.device == "cpu":  # TensorFlow's kernels for the CPU are
             yield
             return
@@ -115,3 +122,13 @@ class KerasBackend(Backend):
         self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec
     ) -> KerasGan:
         return KerasGan(weights, classifier, spec)
+
+
+def _switch_tf32_off() -> Callable[[], None]:
+    """float32 with all 23 bits of the mantissa, where a GPU's kernels keep 10 by default; returns what restores it."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    return lambda: tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+_exact_float32 = SharedMode(_switch_tf32_off)

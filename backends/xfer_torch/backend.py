@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from xfer.errors import BackendError, DeviceError
@@ -64,6 +64,7 @@ class TorchBackend(Backend):
     def deterministically(self, spec: ModelSpec) -> Iterator[None]:
         with (
             _deterministic_algorithms(spec.deterministic),
+            _exact_float32(True) if spec.device.startswith("cuda") else nullcontext(),
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.autocast(spec.device.partition(":")[0], enabled=False),
@@ -147,4 +148,27 @@ def _switch_on() -> Callable[[], None]:
     return restore
 
 
+def _switch_tf32_off() -> Callable[[], None]:
+    """float32 with all 23 bits of the mantissa, where cuDNN's convolutions keep 10 by default; returns what restores.
+
+    A user may have set either of torch's two interfaces, and reading the old one fails after the new one was used.
+    """
+    cudnn, cublas = torch.backends.cudnn, torch.backends.cuda.matmul
+    name, exact = "allow_tf32", False
+    try:
+        before = cudnn.allow_tf32, cublas.allow_tf32
+    except RuntimeError:
+        (cudnn, cublas), name, exact = (cudnn.conv, cublas), "fp32_precision", "ieee"
+        before = cudnn.fp32_precision, cublas.fp32_precision
+    for place in (cudnn, cublas):
+        setattr(place, name, exact)
+
+    def restore() -> None:
+        for place, value in zip((cudnn, cublas), before, strict=True):
+            setattr(place, name, value)
+
+    return restore
+
+
 _deterministic_algorithms = SharedMode(_switch_on)
+_exact_float32 = SharedMode(_switch_tf32_off)

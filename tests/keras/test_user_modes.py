@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -53,3 +54,19 @@ def test_another_backend_of_keras():
         .splitlines()[-1]
         .endswith("Keras runs on 'jax': set KERAS_BACKEND=tensorflow for backend 'tensorflow'")
     )
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_tf32_is_off_on_a_gpu_and_then_as_the_user_had_it(allowed):
+    """Here without a GPU: the context of all passes."""
+    config = tf.config.experimental
+    model = xfer.load("tiny", backend="tensorflow", weights=None, classes=["a", "b"], image_size=16, device="cpu")
+    before = config.tensor_float_32_execution_enabled()
+    try:
+        config.enable_tensor_float_32_execution(allowed)
+        with model.backend.deterministically(replace(model.spec, device="cuda:0")):
+            assert not config.tensor_float_32_execution_enabled()
+        with model.backend.deterministically(model.spec):
+            assert config.tensor_float_32_execution_enabled() == allowed
+    finally:
+        config.enable_tensor_float_32_execution(before)

@@ -1,7 +1,10 @@
 """What the user has switched on or off in torch neither changes a run, nor is changed by it."""
 
+import subprocess
+import sys
 import threading
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,3 +115,48 @@ def test_no_compiler(monkeypatch, capsys):
     monkeypatch.setattr(model, "_fast", dict.fromkeys(model.stages, missing))
     np.testing.assert_array_equal(model.predict_proba(list(IMAGES)), plain.predict_proba(list(IMAGES)))
     assert "inference cannot be compiled, and goes on without: no C++ compiler is here" in capsys.readouterr().err
+
+
+TF32 = """
+import sys
+import torch
+from torch.backends import cuda, cudnn
+from xfer_torch.backend import _exact_float32
+
+new, tf32 = sys.argv[1] == "new", sys.argv[2] == "tf32"
+if new:
+    cudnn.conv.fp32_precision = cuda.matmul.fp32_precision = "tf32" if tf32 else "ieee"
+else:
+    cudnn.allow_tf32 = cuda.matmul.allow_tf32 = tf32
+def now():
+    if new:
+        return cudnn.conv.fp32_precision, cuda.matmul.fp32_precision
+    return cudnn.allow_tf32, cuda.matmul.allow_tf32
+
+before = now()
+for _ in range(2):
+    with _exact_float32(True), _exact_float32(True):
+        assert "tf32" not in (cudnn.conv.fp32_precision, cuda.matmul.fp32_precision)
+    assert now() == before
+"""
+
+
+@pytest.mark.parametrize("wanted", ["tf32", "exact"])
+@pytest.mark.parametrize("interface", ["old", "new"])
+def test_tf32_is_off_and_then_as_the_user_had_it(interface, wanted):
+    """In a process of its own: torch does not let one process use both interfaces."""
+    done = subprocess.run([sys.executable, "-c", TF32, interface, wanted], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_pass_on_a_gpu_is_without_it(monkeypatch):
+    """Here without a GPU: the context of all passes."""
+    from xfer_torch import backend
+
+    model = xfer.load("tiny", backend="torch", weights=None, classes=["a", "b"], image_size=16, device="cpu")
+    switched = []
+    monkeypatch.setattr(backend, "_exact_float32", lambda on: switched.append(on) or nullcontext())
+    with model.backend.deterministically(model.spec):
+        assert switched == []
+    with model.backend.deterministically(replace(model.spec, device="cuda:0")):
+        assert switched == [True]
