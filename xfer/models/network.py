@@ -55,6 +55,7 @@ class Network(ABC):
         digests: SHA-256 of what is frozen, from when the freeze plan was made.
         trained_on: the images that it was trained on in this process.
         source: the file on the hub that its weights were loaded from, if they were.
+        resized: patches a side before and after, if the position embeddings of its weights were resized.
     """
 
     native: Any
@@ -71,6 +72,7 @@ class Network(ABC):
         self.digests: dict[str, bytes] = {}
         self.trained_on = TrainedOn()
         self.source: WeightsSource | None = None
+        self.resized: tuple[int, int] | None = None
         self._lock, self._process = threading.RLock(), os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:

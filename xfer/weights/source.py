@@ -12,7 +12,9 @@ from xfer.errors import UnknownNameError, WeightsError
 from xfer.runtime.paths import cache_dir, expanded
 from xfer.weights.entry import WeightsEntry
 from xfer.weights.fetch import fetch, matches
-from xfer.weights.hub import WeightsSource, download_weights, is_hub
+from xfer.weights.hub import SCHEME, WEIGHTS, HubAddress, WeightsSource, download_weights, is_hub
+
+NAMED = ("imagenet", "package", "timm")  # published entries by what they are, beside their own names
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ def resolve(weights: str | Path, entries: Sequence[WeightsEntry], *, model: str)
     """Find the weights that a user asked for, downloading them if need be.
 
     Args:
-        weights: "imagenet" (the best entry), an entry's name, "package" (the entry that a package carries), a path, or
-            `hf://owner/repo[@revision][/file]`.
+        weights: "imagenet" (the best entry), an entry's name, "package" (the entry that a package carries), "timm" (the
+            best of timm's on the hub), a path, or `hf://owner/repo[@revision][/file]`.
         entries: what is published for the model, best first.
         model: its name, for messages.
 
@@ -37,26 +39,44 @@ def resolve(weights: str | Path, entries: Sequence[WeightsEntry], *, model: str)
         UnknownNameError: neither an entry nor a path that exists.
         WeightsError: nothing published, package not installed, or a download that failed.
     """
+    entry = published(weights, entries, model=model)
+    if isinstance(weights, str) and is_hub(weights):
+        path, source = download_weights(weights)
+        return Resolved(path, entry, source)
+    if entry is not None:
+        return _found(entry, model)
     if isinstance(weights, str):
-        if is_hub(weights):
-            path, source = download_weights(weights)
-            return Resolved(path, None, source)
-        if weights in ("imagenet", "package") and not entries:
-            raise WeightsError(f"nothing is published for {model}: give weights=None or a path")
-        if weights == "imagenet":
-            return _found(entries[0], model)
-        if weights == "package":
-            carried = [entry for entry in entries if entry.package]
-            if not carried:
-                raise WeightsError(f"no package carries weights of {model}: give weights='imagenet' or a path")
-            return _found(carried[0], model)
-        for entry in entries:
-            if entry.name == weights:
-                return _found(entry, model)
         looks_like_a_path = "/" in weights or os.sep in weights or Path(weights).suffix or Path(weights).exists()
         if not looks_like_a_path:
-            raise UnknownNameError("weights", weights, ["imagenet", "package", *(entry.name for entry in entries)])
+            raise UnknownNameError("weights", weights, [*NAMED, *(entry.name for entry in entries)])
     return Resolved(expanded(weights), None)
+
+
+def published(weights: str | Path, entries: Sequence[WeightsEntry], *, model: str) -> WeightsEntry | None:
+    """The published entry that a user asked for by a name, or by the address of its repository; None for all else.
+
+    Raises:
+        WeightsError: nothing of that kind is published.
+    """
+    if weights in NAMED and not entries:
+        raise WeightsError(f"nothing is published for {model}: give weights=None or a path")
+    if weights == "imagenet":
+        return entries[0]
+    if weights == "package":
+        carried = [entry for entry in entries if entry.package]
+        if not carried:
+            raise WeightsError(f"no package carries weights of {model}: give weights='imagenet' or a path")
+        return carried[0]
+    if weights == "timm":
+        theirs = [entry for entry in entries if entry.repo and entry.repo.startswith("timm/")]
+        if not theirs:
+            raise WeightsError(f"no weights of timm are known for {model}: give weights='imagenet' or a path")
+        return theirs[0]
+    if isinstance(weights, str) and is_hub(weights):
+        address = HubAddress.parse(weights)
+        whole = address.file in (None, WEIGHTS)
+        return next((entry for entry in entries if whole and entry.repo == address.repo), None)
+    return next((entry for entry in entries if entry.name == weights), None)
 
 
 def torch_cache() -> Path:
@@ -66,6 +86,9 @@ def torch_cache() -> Path:
 
 
 def _found(entry: WeightsEntry, model: str) -> Resolved:
+    if entry.repo is not None:
+        path, source = download_weights(f"{SCHEME}{entry.repo}")
+        return Resolved(path, entry, source)
     if entry.url is None:
         return Resolved(_in_package(entry, model), entry)
     theirs = torch_cache() / entry.url.rsplit("/", 1)[-1]

@@ -1,7 +1,10 @@
-"""What torchvision publishes for a model, in a line an entry."""
+"""What torchvision and timm publish for a model, in a line an entry."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Mapping
+from importlib.resources import files
 from typing import Any, NamedTuple
 
 from xfer.specs.preprocessing import Interpolation, Preprocessing
@@ -31,3 +34,33 @@ def published(*rows: Published | tuple[Any, ...], **normalisation: Any) -> dict[
         "preprocessing": recipes[entries[0].entry],
         "variants": recipes,
     }
+
+
+def timm_table(family: str) -> dict[str, Any]:
+    """The table of a family of timm's: by name, `arguments` of timm's class, `parameters`, and `weights` by tag."""
+    return dict(json.loads(files("xfer.zoo").joinpath(f"{family}.json").read_text("utf-8")))
+
+
+def timm_published(rows: Mapping[str, Mapping[str, Any]], projections: Collection[str] = ()) -> dict[str, Any]:
+    """The fields `weights`, `preprocessing` and `variants` of a card, from the rows of timm's weights, best first.
+
+    Args:
+        rows: by tag.
+        projections: tags of weights whose head does not tell classes apart.
+    """
+    recipes = {
+        tag: Preprocessing(row["size"], row["resize"], row["interpolation"], tuple(row["mean"]), tuple(row["std"]))
+        for tag, row in rows.items()
+    }
+    entries = (
+        WeightsEntry(
+            tag,
+            None,
+            "",
+            repo=row["repo"],
+            licence=row["licence"],
+            features_only=row["outputs"] == 0 or tag in projections,
+        )
+        for tag, row in rows.items()
+    )
+    return {"weights": tuple(entries), "preprocessing": next(iter(recipes.values())), "variants": recipes}

@@ -34,7 +34,8 @@ def _card(
         norm_eps=1e-6,
         rename=_canonical,
         size_multiple=patch,
-        size_of_weights=True,
+        positions={"encoder.pos_embedding": 1},
+        prefix_tokens=1,
         source="https://arxiv.org/abs/2010.11929",
         **published(*rows),
     )
