@@ -37,11 +37,19 @@ NAMES = {
     "timm_vit": VITS,
     "convnext_v2": [f"convnextv2_{size}" for size in ("atto", "femto", "pico", "nano", "tiny", "base", "large")],
 }
+# Networks that torchvision has too: their weights alone.
+WEIGHTS = [
+    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    *("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2"),
+    *(f"densenet{depth}" for depth in (121, 161, 169, 201)),
+    *(f"convnext_{size}" for size in ("tiny", "small", "base", "large")),
+]
 _CREATORS = (
     (deit, "_create_deit"),
     (vision_transformer, "_create_vision_transformer"),
     (convnext, "_create_convnext"),
 )
+TABLES = (*NAMES, "timm_weights")
 _EPS = re.compile(r"eps=([\d.e-]+)")
 
 
@@ -79,13 +87,20 @@ def weights(tag):
     }
 
 
+def rows_of(name):
+    """The weights of an architecture by tag, timm's default first."""
+    return {tag.partition(".")[2]: row for tag in _model_with_tags[name] if (row := weights(tag))}
+
+
 def table(family):
-    """By name: arguments, parameters with ImageNet's head, and weights by tag, timm's default first."""
+    """By name: arguments, parameters with ImageNet's head, and weights."""
+    if family == "timm_weights":
+        return {name: {"weights": rows_of(name)} for name in WEIGHTS}
     found = {}
     for name in NAMES[family]:
         if not timm.is_model(name):
             continue
-        rows = {tag.partition(".")[2]: row for tag in _model_with_tags[name] if (row := weights(tag))}
+        rows = rows_of(name)
         if not rows:
             continue
         sized = {"img_size": next(iter(rows.values()))["size"]} if family == "timm_vit" else {}
@@ -97,12 +112,12 @@ def table(family):
 
 
 def main():
-    for family in NAMES:
+    for family in sys.argv[1:] or TABLES:
         lines = []
         for name, row in table(family).items():
             rows = ",\n".join(f"   {json.dumps(tag)}: {json.dumps(entry)}" for tag, entry in row["weights"].items())
-            head = f'"arguments": {json.dumps(row["arguments"])},\n  "parameters": {row["parameters"]}'
-            lines.append(f' {json.dumps(name)}: {{\n  {head},\n  "weights": {{\n{rows}\n  }}\n }}')
+            head = "".join(f'"{key}": {json.dumps(row[key])},\n  ' for key in ("arguments", "parameters") if key in row)
+            lines.append(f' {json.dumps(name)}: {{\n  {head}"weights": {{\n{rows}\n  }}\n }}')
         (ZOO / f"{family}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
 
 

@@ -27,6 +27,7 @@ from xfer.zoo import (
     vit,
 )
 from xfer.zoo.card import Auxiliary, Card, imagenet_classes
+from xfer.zoo.published import with_timms
 
 __all__ = ["Auxiliary", "Card", "card", "cards", "imagenet_classes", "keras_card"]
 
@@ -55,7 +56,7 @@ _FAMILIES = (
     mobilenet_v1,
     tiny,
 )
-_CARDS: dict[str, Card] = {card.name: card for family in _FAMILIES for card in family.CARDS}
+_CARDS: dict[str, Card] = {card.name: with_timms(card) for family in _FAMILIES for card in family.CARDS}
 
 
 def card(name: str) -> Card:

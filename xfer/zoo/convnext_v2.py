@@ -36,7 +36,7 @@ def card(name: str, arguments: Mapping[str, Any], parameters: int, weights: Mapp
         norm_eps=1e-6,
         size_smallest=32,
         source="https://arxiv.org/abs/2301.00808",
-        **timm_published(weights),
+        **timm_published(name, weights),
     )
 
 

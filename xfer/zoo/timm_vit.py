@@ -60,8 +60,6 @@ def card(name: str, arguments: Mapping[str, Any], parameters: int, weights: Mapp
     if found["pool"] == "map":
         blocks["pool"] = ("attn_pool",)
     prefix = found["class_token"] + found["registers"]
-    # The head of CLIP that was not fine-tuned is a projection into the space that images share with texts.
-    projections = {tag: row["outputs"] for tag, row in weights.items() if "clip" in name and "_ft_" not in tag}
     return Card(
         name=name,
         family="timm_vit",
@@ -71,12 +69,11 @@ def card(name: str, arguments: Mapping[str, Any], parameters: int, weights: Mapp
         config=found,
         parameters=parameters,
         norm_eps=arguments["eps"],
-        projection=max(projections.values(), default=0),
         positions={"pos_embed": prefix if found["prefix_has_places"] else 0},
         prefix_tokens=prefix,
         size_multiple=found["patch"],
         source=_source(name, tuple(weights)),
-        **timm_published(weights, projections),
+        **timm_published(name, weights),
     )
 
 
