@@ -18,6 +18,7 @@ from xfer.models.network import WRAPPED
 from xfer.models.spec import ModelSpec
 from xfer.specs.exported import COLUMNS, IMAGE, ExportJob, Output
 from xfer.zoo import card
+from xfer.zoo.maxvit import SIDE, partition
 from xfer_torch.model import TorchModel, joined
 
 _SCRIPT = '''\
@@ -135,6 +136,9 @@ def _torchvision(model: TorchModel, job: ExportJob) -> None:
     spec, path = model.spec, Path(job.path)
     if spec.card.name not in torchvision.models.list_models():
         raise UsageError(f"torchvision has no {spec.card.name}: give --to torch-export or onnx")
+    if spec.card.windows and partition(spec.preprocessing.size) != SIDE:
+        size = spec.preprocessing.size
+        raise UsageError(f"torchvision's {spec.card.name} does not take {size} pixels: give --to torch-export or onnx")
     if spec.tasks or spec.columns or (spec.card.head_per_place and not spec.head.linear):
         what = "several tasks" if spec.tasks else "columns" if spec.columns else "hidden layers for each place of a map"
         raise UsageError(f"torchvision has no network with {what}: give --to torch-export or onnx")

@@ -10,9 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.suites import tiny_timm
 from xfer.models.backend import get_backend
 from xfer.models.spec import ModelSpec
 from xfer.specs.head import Head
+from xfer.specs.loss import LossSpec
+from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.update import UpdateSpec
 from xfer.zoo import card, imagenet_classes
 
 EXPLAINED = ("efficientnet_lite", "resnet", "swin", "vit")
@@ -33,15 +38,22 @@ def random_weights(shapes, seed=0):
     return arrays
 
 
+def step(net, images):
+    """What an update of everything adds to each tensor."""
+    before = net.weights()
+    net.set_trainable(frozenset(net.freezable))
+    stepper = net.backend.stepper(net, UpdateSpec(OptimizerSpec("sgd", momentum=0.9), LossSpec()))
+    stepper.step(images, np.arange(len(images)), dict.fromkeys(net.blocks, 0.1))
+    return {name: array - before[name] for name, array in net.weights().items()}
+
+
 def main(backend_name, out, *models):
     backend = get_backend(backend_name)
     for model, size in (text.split(":") for text in models):
         images = np.random.default_rng(0).integers(0, 256, (2, int(size), int(size), 3)).astype(np.uint8)
-        arrays = None
+        found, arrays = tiny_timm.CARDS.get(model) or card(model), None
         for precision in ("fp32", "fp64"):
-            spec = ModelSpec(
-                card(model), Head(), imagenet_classes(), card(model).preprocessing.at(int(size)), precision
-            )
+            spec = ModelSpec(found, Head(), imagenet_classes(), found.preprocessing.at(int(size)), precision)
             net = backend.build(spec)
             arrays = arrays or random_weights(net.shapes())
             Path(out, f"{model}.json").write_text(json.dumps(net.shapes(), sort_keys=True))
@@ -51,6 +63,8 @@ def main(backend_name, out, *models):
             if precision == "fp64" and net.card.family in EXPLAINED:
                 found = net.explain(images, [3, 5])
                 np.savez(Path(out, f"{model}-explained.npz"), raw=found.raw, maps=found.maps, block=found.block)
+            if model in tiny_timm.STEPPED and precision == "fp64":
+                np.savez(Path(out, f"{model}-step.npz"), **step(net, images))
             del net
 
 

@@ -38,7 +38,8 @@ class Explaining:
         found = model.explain(images, "a")
         activations, gradient = model.activation_gradient(images, found.block, np.eye(1, 2))
         if activations.ndim == 3:
-            activations, gradient = activations[:, 1:], gradient[:, 1:]  # what the class token has is in no map
+            prefix = model.card.prefix_tokens  # what the class token has is in no map
+            activations, gradient = activations[:, prefix:], gradient[:, prefix:]
         assert found.raw.shape[1] * found.raw.shape[2] == activations[0, ..., 0].size > 1
         assert found.maps.shape == (1, size, size)
         assert np.isfinite(found.maps).all()
@@ -63,7 +64,7 @@ class Explaining:
             _, gradient = model.activation_gradient(images, block, np.eye(1, 2))
             assert np.abs(gradient[:, 0]).max() > 0
             assert not gradient[:, 1:].any()
-            with pytest.raises(UsageError, match=f"reads the class token alone, so that no place of '{block}'"):
+            with pytest.raises(UsageError, match=f"behind 'layer10' the places of '{block}' matter no more"):
                 model.explain(images, block=block)
         assert model.explain(images).block == "layer10"
         assert model.explain(images, block="stem").raw.shape == (1, 2, 2)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pytest
+
 OWNER, READER = "hf_owner_secret", "hf_reader_secret"  # tokens: one may write, one may only read
 LARGE = 2000  # bytes from which a file is stored by its SHA-256
 VERDICTS = {
@@ -95,6 +97,23 @@ def serve():
         threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield hub
         hub.shutdown()
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub that is up, an empty cache, and nobody logged in; huggingface_hub reads some of its variables on import."""
+    from huggingface_hub import constants
+
+    with serve() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
+        for name in ("HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "nobody"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("time.sleep", lambda seconds: None)  # between attempts
+        yield server
 
 
 class Handler(BaseHTTPRequestHandler):

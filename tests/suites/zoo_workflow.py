@@ -16,7 +16,7 @@ from xfer.zoo import card, cards
 
 FAMILIES = {c.family for c in cards() if c.family != "tiny"}
 SMALLEST = sorted(min((c for c in cards() if c.family == f), key=lambda c: c.parameters).name for f in FAMILIES)
-TRANSFORMERS = [name for name in SMALLEST if card(name).family in ("vit", "swin")]
+TRANSFORMERS = [name for name in SMALLEST if card(name).family in ("vit", "timm_vit", "swin")]
 BRANCHED = [name for name in SMALLEST if card(name).auxiliary]
 OTHERS = [c.name for c in cards() if c.name not in TRANSFORMERS and c.family != "tiny"]
 

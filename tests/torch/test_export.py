@@ -59,6 +59,7 @@ def test_torchvision(tmp_path, suffix):
     ("name", "options", "words"),
     [
         ("efficientnet_lite0", {"classes": 2}, "torchvision has no efficientnet_lite0"),
+        ("vit_tiny_patch16_224", {"classes": 2}, "torchvision has no vit_tiny_patch16_224"),
         ("resnet18", {"classes": 2, "columns": 1}, "no network with columns"),
     ],
 )

@@ -79,7 +79,7 @@ def parity(
     if scenarios and not chosen:
         raise UnknownNameError("optimizer", optimizer, {s.optimizer.name for s in scenarios})
     say = progress or (lambda line: None)
-    size = image_size or _smallest(card(model))
+    size = image_size or smallest(card(model))
     settings = {"classes": CLASSES, "batch": batch_size, "seed": seed}
     trials = []
     with ExitStack() as stack:
@@ -108,7 +108,7 @@ def parity(
     )
 
 
-def _smallest(card: Card) -> int:
+def smallest(card: Card) -> int:
     """A small input size at which the whole network is there, auxiliary classifiers too."""
     multiple = card.size_multiple
     size = -(-min(64, card.preprocessing.size) // multiple) * multiple

@@ -1,9 +1,10 @@
 """Every model of the zoo on two backends, as a table: `python -m xfer.certify.zoo docs/zoo.md [MODEL ...]`.
 
 For each model: all forward stages in float64 and float32, and in float64 one step of SGD with momentum and clipping
-with everything trainable: gradients, loss, weights, statistics and slots. What a machine with 24 GB of memory can't
-hold is left out, and the table says so. Results are kept in `xfer/zoo/parity.json`, model by model; those that are
-there are not made again unless they are named, so that an interrupted run goes on.
+with everything trainable: gradients, loss, weights, statistics and slots. Cards that are one network with other weights
+are measured once. What a machine with 24 GB of memory can't hold is left out, and the table says so. Results are kept
+in `xfer/zoo/parity.json`, model by model; those that are there are not made again unless they are named, so that an
+interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import Any
 
 import xfer.zoo
 from xfer.certify.certificate import Stage
-from xfer.certify.run import parity
+from xfer.certify.run import parity, smallest
 from xfer.certify.scenario import SCENARIOS
 from xfer.zoo import Card, card, cards
 
 # Parameters up to which a step, the forward pass in float64, and that in float32 fit twice into 24 GB of memory and all
 # of the zoo into two hours.
 TRAINED, PROVED, RUN = 50_000_000, 120_000_000, 350_000_000
+UNNAMED = ("timm_vit", "convnext_v2")  # families whose networks are built from `config` alone, whatever they are called
 STORE = Path(xfer.zoo.__file__).with_name("parity.json")
 
 
@@ -49,6 +51,14 @@ def measure(model: Card) -> dict[str, Any] | None:
         if trained and trial.precision == "fp64":
             result["step"] = _worst([stage for stage in trial.stages if not _is_forward(stage)])
     return result
+
+
+def network(model: Card) -> tuple[Any, ...]:
+    """What decides the network that is measured: cards may differ in nothing but weights and usual size."""
+    if model.family not in UNNAMED:
+        return (model.name,)
+    recipe = model.preprocessing
+    return model.family, model.config, model.feature_dim, model.norm_eps, recipe.mean, recipe.std, smallest(model)
 
 
 def _worst(stages: Sequence[Stage]) -> dict[str, Any]:
@@ -89,10 +99,13 @@ def status(found: dict[str, Any] | None) -> str:
 def main(page: str, *names: str) -> None:
     """Measure what is missing, then write the table between the marks of a page."""
     results = parity_results()
+    measured = set() if names else {name for name, found in results.items() if found}
     wanted: Sequence[Card] = [card(name) for name in names] or sorted(cards(), key=lambda c: c.parameters)
     for model in wanted:
-        if names or model.name not in results:
-            results[model.name] = measure(model)
+        if names or not results.get(model.name):
+            same = next((c for c in cards() if c.name in measured and network(c) == network(model)), None)
+            results[model.name] = results[same.name] if same else measure(model)
+            measured.add(model.name)
             ordered = {c.name: results[c.name] for c in cards() if c.name in results}
             STORE.write_text(json.dumps(ordered, indent=1) + "\n", "utf-8")
             print(model.name, status(results[model.name]), flush=True)

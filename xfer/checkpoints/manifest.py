@@ -85,6 +85,7 @@ class Manifest:
     progress: StoredFile | None = None
     callbacks: StoredFile | None = None
     source: WeightsSource | None = None  # of the weights that the run began with, where they came from the hub
+    resized: tuple[int, int] | None = None  # patches a side before and after, of those weights' position embeddings
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:

@@ -107,6 +107,7 @@ def _save(
         progress=position,
         callbacks=callbacks,
         source=model.source,
+        resized=model.resized,
     )
     write_atomically(folder / MANIFEST, checksums.with_checksum(asdict(manifest)))
     _remove_others(folder, {file.name for file in files})

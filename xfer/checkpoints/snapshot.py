@@ -39,6 +39,7 @@ class ModelSnapshot:
         transformer: the transformer of the columns, if they have names.
         estimator: the scikit-learn estimator that is the head, if one is.
         source: the file on the hub that its weights were loaded from, if they were.
+        resized: patches a side before and after, if the position embeddings of its weights were resized.
     """
 
     name: str
@@ -57,3 +58,4 @@ class ModelSnapshot:
     transformer: Columns | None
     estimator: FittedEstimator | None
     source: WeightsSource | None
+    resized: tuple[int, int] | None

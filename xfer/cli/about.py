@@ -14,6 +14,7 @@ NOTE = """
 top-1: in percent, for each published set of weights, best first; by torchvision, of keras_* by Keras, of
 efficientnet_lite* by its authors. parity: of both backends; docs/zoo.md has the numbers."""
 
+_PUBLISHED = ("name", "acc1", "package", "url", "repo", "licence", "features_only")
 _PROBE = """
 import json, sys
 from xfer.models.backend import get_backend
@@ -43,7 +44,7 @@ def models(json: Json = False) -> None:
             "image_size": card.preprocessing.size,
             "feature_dim": card.feature_dim,
             "blocks": list(card.block_names),
-            "weights": [{"name": w.name, "acc1": w.acc1, "package": w.package, "url": w.url} for w in card.weights],
+            "weights": [{field: getattr(entry, field) for field in _PUBLISHED} for entry in card.weights],
             "source": card.source,
             "parity": {"status": status(results.get(card.name)), **(results.get(card.name) or {})},
         }

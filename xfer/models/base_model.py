@@ -246,6 +246,7 @@ class BaseModel(Network, Predictor):
             transformer=self.columns,
             estimator=self.estimator if isinstance(self.estimator, FittedEstimator) else None,
             source=self.source,
+            resized=self.resized,
         )
 
     def _logits_of(

@@ -24,6 +24,7 @@ from xfer.specs.names import class_names
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Decoding, MissingPixels, Preprocessing
 from xfer.specs.tasks import Task, output_names
+from xfer.weights import NAMED
 from xfer.weights.hub import HubAddress, is_hub
 from xfer.weights.source import published
 from xfer.zoo import card as find_card
@@ -58,11 +59,12 @@ def load(
             of an architecture), or "hf://owner/repo[@revision]" for one that was pushed to the hub.
         backend: "torch", "tensorflow" (alias "keras"), another registered name, or a `Backend`. By default the run's
             own if it is installed, else the first that is.
-        weights: "imagenet" (the best published), the name of a published entry ("IMAGENET1K_V1"), "package", a path
-            (a run, `.safetensors` and its index, `.pth`, `.ckpt`, `.h5`, `.keras`; "x.pth#model" chooses a state dict
-            or a prefix of names, see docs/concepts.md), "hf://owner/repo[@revision][/file]" (`.safetensors` or a run on
-            the hub), "keras" for what Keras publishes of that name, or None to start from seeded random weights. Files
-            of keras.applications give its network. A run brings its own.
+        weights: "imagenet" (the best published), "timm" (timm's best, on the hub), the name of a published entry
+            ("IMAGENET1K_V1", "lvd142m"), "package", a path (a run, `.safetensors` and its index, `.pth`, `.ckpt`,
+            `.h5`, `.keras`; "x.pth#model" chooses a state dict or a prefix of names, see docs/concepts.md),
+            "hf://owner/repo[@revision][/file]" (`.safetensors` or a run on the hub), "keras" for what Keras publishes
+            of that name, or None to start from seeded random weights. Files of keras.applications give its network.
+            A run brings its own.
         classes: names or a number, for a new head with seeded weights; None keeps the head that the weights have
             (ImageNet's 1,000 classes, or the run's).
         head: the new head's shape; linear by default. `Head.sklearn(estimator)` is one of scikit-learn's classifiers.
@@ -73,7 +75,8 @@ def load(
         precision: "fp32", "fp64", "bf16", or "auto": bfloat16 where the device is fast at it and the features of the
             first images agree with those of float32, else float32. By default that of a run, if
             the device is fast at it, and "auto" otherwise.
-        image_size: input size in pixels, by default that of the weights.
+        image_size: input size in pixels, by default that of the weights. Position embeddings of vision transformers are
+            resized to it, and stderr says so.
         missing_pixels: what pixels of alpha 0 become: "keep", "mean", "neighbours" or "inpaint", see
             `xfer.Preprocessing`; a run brings its own, else "keep".
         decode: "full", or "draft" to decode large JPEGs faster with slightly other pixels, see `xfer.Preprocessing`; a
@@ -99,14 +102,14 @@ def load(
     if weights == "keras":
         card, weights = keras_card(model), "imagenet"
     engine = any_backend(backend)
-    named = ("imagenet", "package", None, *(entry.name for entry in card.weights))
+    named = (*NAMED, None, *(entry.name for entry in card.weights))
     run = _run_of(weights) if weights not in named else None
     if run is not None:
         if run.manifest.model != card.name:
             raise WeightsError(f"{run.path} holds a {run.manifest.model}, not a {card.name}: load it by that name")
         return _load_run(run, engine, new, given)
     with step(f"reading the weights of {card.name}"):
-        found = pretrained.read(card, weights, image_size)
+        found = pretrained.read(card, weights, new is not None)
     preprocessing = found.preprocessing if found else card.preprocessing
     on = engine.resolve_device(device)
     spec = ModelSpec(
@@ -146,11 +149,11 @@ def preprocessing_of(
     entry = published(word, card.weights, model=card.name) if isinstance(word, str) and not is_hub(word) else None
     run = _run_of(word) if entry is None else None
     if entry is not None:
-        found = pretrained.preprocessing_at(card, entry.name, image_size)
+        found = card.preprocessing_for(entry.name)
     elif run is not None:
         found = run.manifest.preprocessing
     else:
-        held = pretrained.read(card, word, image_size)
+        held = pretrained.read(card, word, True)
         found = card.preprocessing if held is None else held.preprocessing
     given = _Given("cpu", None, image_size, missing_pixels, decode, True, False, None, 0).preprocessing(found)
     card.at(given.size)
@@ -265,7 +268,7 @@ def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | No
     held = Pretrained(spec.card, arrays, spec.preprocessing, str(run.path))
     model = _ready(engine, spec, held, new, given.seed)
     model.undecided = (given.precision or manifest.precision) == "auto" and fast
-    model.source = run.source
+    model.source, model.resized = run.source, model.resized or manifest.resized
     if new is None:
         model.columns, model.decision, model.estimator = run.columns(), manifest.decision, run.estimator()
         model.freezer.restore(name for name in manifest.trainable if name in model.shapes())

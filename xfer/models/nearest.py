@@ -17,7 +17,7 @@ from xfer.weights import by_children, without_prefix
 from xfer.zoo import Card, cards, imagenet_classes
 from xfer.zoo.foreign import refusal
 
-_BY_SIZE = 12  # cards whose names are compared
+_BY_SIZE = 24  # cards whose names are compared
 _BUILT = 3  # of which so many are built for their shapes
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 

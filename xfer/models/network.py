@@ -56,6 +56,7 @@ class Network(ABC):
         digests: SHA-256 of what is frozen, from when the freeze plan was made.
         trained_on: the images that it was trained on in this process.
         source: the file on the hub that its weights were loaded from, if they were.
+        resized: patches a side before and after, if the position embeddings of its weights were resized.
     """
 
     native: Any
@@ -72,6 +73,7 @@ class Network(ABC):
         self.digests: dict[str, bytes] = {}
         self.trained_on = TrainedOn()
         self.source: WeightsSource | None = None
+        self.resized: tuple[int, int] | None = None
         self._lock, self._process = threading.RLock(), os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -231,8 +233,7 @@ class Network(ABC):
     def activation_gradient(self, inputs: Any, block: str, at_logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Output of a block in inference mode, and the gradient of a weighted sum of the logits with respect to it.
 
-        Both have the shape that `outputs` gives. Nothing of the model changes: no weight, no mode, no freeze plan;
-        frozen blocks have such gradients too.
+        Both have the shape that `outputs` gives. Nothing of the model changes; frozen blocks have gradients too.
 
         Args:
             inputs: what `outputs` takes, N at least 1.
@@ -248,8 +249,7 @@ class Network(ABC):
             raise UnknownNameError("block", block, known)
         if self.estimator is not None:
             raise UsageError(f"the head of {self.name} is a scikit-learn estimator, which has no gradient")
-        expected = (max(len(accepted), 1), len(self.classes))
-        if at_logits.shape != expected:
+        if at_logits.shape != (expected := (max(len(accepted), 1), len(self.classes))):
             raise UsageError(f"at_logits has shape {at_logits.shape}: expected {expected}")
         with self.exclusively(), self.backend.deterministically(self.spec):
             return self.run_gradient(accepted, block, at_logits)

@@ -17,9 +17,10 @@ from xfer.runtime.progress import say
 from xfer.specs.initialization import initial_weights
 from xfer.specs.names import class_names
 from xfer.specs.preprocessing import Preprocessing
-from xfer.weights import beside, by_children, fit, read_weights, resolve, without_prefix
+from xfer.weights import beside, by_children, fit, published, read_weights, resolve, without_prefix
 from xfer.weights.hub import WeightsSource
-from xfer.zoo import Card, imagenet_classes
+from xfer.weights.positions import resized
+from xfer.zoo import Card, cards, imagenet_classes
 from xfer.zoo import card as find_card
 from xfer.zoo.foreign import conflict
 from xfer.zoo.keras_layers import card_of_layers
@@ -48,41 +49,37 @@ class Pretrained:
     origin: WeightsSource | None = None
 
 
-def read(card: Card, weights: str | Path | None, size: int | None) -> Pretrained | None:
+def read(card: Card, weights: str | Path | None, new: bool) -> Pretrained | None:
     """What `xfer.load` was given as weights; None to draw them.
 
     Args:
         card: the architecture that is wanted.
         weights: see `xfer.load`.
-        size: input size in pixels, if one is given.
+        new: whether a new head will replace the one that the weights have.
 
     Raises:
         WeightsError, UnknownNameError: see `read_weights` and `resolve`.
-        UsageError: an input size at which the published weights do not work.
+        UsageError: no new head, and the weights have none that tells classes apart.
     """
     if weights is None:
         return None
+    entry = published(weights, card.weights, model=card.name)
+    if entry is not None and entry.features_only and not new:
+        raise _no_classes(f"the weights {entry.name} of {card.name}")
     found = resolve(weights, card.weights, model=card.name)
+    raw = read_weights(found.path, safetensors=found.source is not None)
     if found.entry is None:
-        raw = read_weights(found.path, safetensors=found.source is not None)
-        return replace(_of_user(card, raw, str(weights), beside(found.path)), origin=found.source)
-    preprocessing = preprocessing_at(card, found.entry.name, size)
-    return Pretrained(card, card.canonical(read_weights(found.path)), preprocessing, str(weights))
+        of_user = _of_user(card, raw, str(weights), beside(found.path))
+        outputs = of_user.tensors.get(f"{card.head}.weight")
+        if not new and card.projection and outputs is not None and outputs.shape[:1] == (card.projection,):
+            raise _no_classes(str(weights))
+        return replace(of_user, origin=found.source)
+    preprocessing = card.preprocessing_for(found.entry.name)
+    return Pretrained(card, card.canonical(raw), preprocessing, str(weights), origin=found.source)
 
 
-def preprocessing_at(card: Card, entry: str, size: int | None) -> Preprocessing:
-    """The preprocessing of published weights.
-
-    Raises:
-        UsageError: an input size at which they do not work.
-    """
-    preprocessing = card.preprocessing_for(entry)
-    if card.size_of_weights and size not in (None, preprocessing.size):
-        raise UsageError(
-            f"the weights {entry} of {card.name} work at {preprocessing.size} pixels, not at {size}: "
-            "leave image_size out, or give weights=None"
-        )
-    return preprocessing
+def _no_classes(weights: str) -> UsageError:
+    return UsageError(f"{weights} give features and no classes: a new head is needed, give classes=")
 
 
 def classes(weights: Pretrained | None) -> tuple[str, ...]:
@@ -117,8 +114,15 @@ def fitted(weights: Pretrained, model: BaseModel, new: str | None, seed: int) ->
             say(f"{weights.source}: read by the numbers of its layers, without its head")
     if new is not None:
         tensors = _with_new_head(tensors, spec, weights, new, seed)
+    placed = resized(tensors, shapes, weights.card.positions, weights.card.windows)
+    if placed.grids:
+        name, (before, after) = next(iter(placed.grids.items()))
+        what = "windows" if weights.card.windows else f"{name}"
+        sides = f"from {before} x {before} to {after} x {after} places"
+        say(f"{weights.source}: {what} resized {sides}, for {spec.preprocessing.size} pixels")
+        model.resized = before, after
     return fit(
-        _with_auxiliary(tensors, spec, shapes, seed),
+        _with_auxiliary(placed.arrays, spec, shapes, seed),
         shapes,
         source=weights.source,
         model=spec.card.name,
@@ -136,14 +140,35 @@ def _of_user(card: Card, raw: dict[str, np.ndarray], source: str, config: Mappin
             say(f"{source}: left out what {card.name} does not have: {_some(unknown)}")
             tensors = {name: array for name, array in tensors.items() if name not in unknown}
         return Pretrained(card, tensors, card.preprocessing, source, raw)
-    if reason := conflict(card.family, config):
+    if reason := conflict(card.family, config) or _another(card, config):
         raise WeightsError(f"{source} does not fit {card.name}: {reason}")
     to = card.names(raw)
     inner = without_prefix(raw, lambda name: card.place_of(to(name)), len(card.block_names), source)
     if inner.prefix or inner.others:
         others = f", and {len(inner.others)} tensors outside of it: {_some(inner.others)}" if inner.others else ""
         say(f"{source}: left out the prefix {inner.prefix!r}{others}")
-    return Pretrained(card, card.canonical(inner.arrays), card.preprocessing, source, raw)
+    return Pretrained(card, card.canonical(inner.arrays), _recipe(card, source, config), source, raw)
+
+
+def _recipe(card: Card, source: str, config: Mapping[str, Any]) -> Preprocessing:
+    """The preprocessing of the published weights that a `config.json` of timm's names; by default that of the best."""
+    of_weights = config.get("pretrained_cfg")
+    tag = of_weights.get("tag") if isinstance(of_weights, dict) else None
+    if isinstance(tag, str) and tag in card.variants and config.get("architecture") == card.name:
+        return card.variants[tag]
+    kinds = {(recipe.mean, recipe.std) for recipe in card.variants.values()}
+    if card.family == "timm_vit" and len(kinds) > 1:
+        say(f"{source}: the preprocessing is that of the weights {card.weights[0].name!r}")
+    return card.preprocessing
+
+
+def _another(card: Card, config: Mapping[str, Any]) -> str:
+    """Why timm's network, of which a `config.json` beside the weights speaks, computes something else; or nothing."""
+    named = (c for c in cards() if c.family == card.family == "timm_vit" and c.name == config.get("architecture"))
+    theirs = next(named, None)
+    if theirs is None or theirs.config == card.config:
+        return ""
+    return f"it is timm's {theirs.name}: load it by that name"
 
 
 def _with_new_head(

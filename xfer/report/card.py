@@ -159,6 +159,7 @@ class Card:
         rows = [
             ["architecture", manifest.model],
             *([["initial weights", origin]] if (origin := _origin(manifest, config)) else []),
+            *([["position embeddings", _resized(*manifest.resized)]] if manifest.resized else []),
             *([name, str(config[name])] for name in _SETTINGS if config.get(name) not in (None, "none")),
             ["trained on", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())],
             ["xfer", manifest.xfer],
@@ -175,6 +176,10 @@ def _origin(manifest: Manifest, config: Mapping[str, Any]) -> str:
     if (source := manifest.source) is not None:
         return f"{SCHEME}{source.repo}@{source.commit}/{source.file}"
     return PurePath(str(config.get("weights", ""))).name
+
+
+def _resized(before: int, after: int) -> str:
+    return f"resized from {before} x {before} to {after} x {after} places"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -49,7 +49,7 @@ class ModelSettings(Settings):
     model: str = option("efficientnet_lite0", "architecture; `xfer models` lists them", panel="common")
     weights: str = option(
         "imagenet",
-        "'imagenet', a published entry, a path (FILE#KEY for one of several state dicts), hf://owner/repo, or 'none'",
+        "'imagenet', 'timm', a published entry, a path (FILE#KEY chooses a state dict), hf://owner/repo, or 'none'",
         panel="model",
     )
     backend: str | None = option(

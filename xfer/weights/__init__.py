@@ -8,9 +8,10 @@ from xfer.weights.fit import fit
 from xfer.weights.h5 import read_h5
 from xfer.weights.names import Inner, by_children, without_prefix
 from xfer.weights.pth import read_pth
-from xfer.weights.source import Resolved, resolve
+from xfer.weights.source import NAMED, Resolved, published, resolve
 
 __all__ = [
+    "NAMED",
     "Inner",
     "Resolved",
     "WeightsEntry",
@@ -19,6 +20,7 @@ __all__ = [
     "cache_dir",
     "fetch",
     "fit",
+    "published",
     "read_h5",
     "read_pth",
     "read_weights",

@@ -10,8 +10,9 @@ from xfer.errors import WeightsError
 
 _SHOWN = 3
 _FEW = 3  # tensors that differ: of more, another architecture may be meant
-# What torch keeps beside weights and statistics: counters, and tables that the architecture alone decides.
-BESIDE = ("num_batches_tracked", "relative_position_index", "relative_coords_table", "attn_mask")
+# What torch keeps beside weights and statistics: counters, tables that the architecture alone decides, and the token
+# of hidden patches in the training of DINOv2 and MAE.
+BESIDE = ("num_batches_tracked", "relative_position_index", "relative_coords_table", "attn_mask", "mask_token")
 
 
 def fit(

@@ -12,7 +12,9 @@ from xfer.errors import UnknownNameError, WeightsError
 from xfer.runtime.paths import cache_dir, expanded
 from xfer.weights.entry import WeightsEntry
 from xfer.weights.fetch import fetch, matches
-from xfer.weights.hub import WeightsSource, download_weights, is_hub
+from xfer.weights.hub import SCHEME, WEIGHTS, HubAddress, WeightsSource, download_weights, is_hub
+
+NAMED = ("imagenet", "package", "timm")  # published entries by what they are, beside their own names
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ def resolve(weights: str | Path, entries: Sequence[WeightsEntry], *, model: str)
     """Find the weights that a user asked for, downloading them if need be.
 
     Args:
-        weights: "imagenet" (the best entry), an entry's name, "package" (the entry that a package carries), a path, or
-            `hf://owner/repo[@revision][/file]`.
+        weights: "imagenet" (the best entry), an entry's name, "package" (the entry that a package carries), "timm" (the
+            best of timm's on the hub), a path, or `hf://owner/repo[@revision][/file]`.
         entries: what is published for the model, best first.
         model: its name, for messages.
 
@@ -37,25 +39,26 @@ def resolve(weights: str | Path, entries: Sequence[WeightsEntry], *, model: str)
         UnknownNameError: neither an entry nor a path that exists.
         WeightsError: nothing published, package not installed, or a download that failed.
     """
+    entry = published(weights, entries, model=model)
+    if isinstance(weights, str) and is_hub(weights):
+        path, source = download_weights(weights)
+        return Resolved(path, entry, source)
+    if entry is not None:
+        return _found(entry, model)
     if isinstance(weights, str):
-        if is_hub(weights):
-            path, source = download_weights(weights)
-            return Resolved(path, None, source)
-        if (entry := published(weights, entries, model=model)) is not None:
-            return _found(entry, model)
         looks_like_a_path = "/" in weights or os.sep in weights or Path(weights).suffix or Path(weights).exists()
         if not looks_like_a_path:
-            raise UnknownNameError("weights", weights, ["imagenet", "package", *(entry.name for entry in entries)])
+            raise UnknownNameError("weights", weights, [*NAMED, *(entry.name for entry in entries)])
     return Resolved(expanded(weights), None)
 
 
-def published(weights: str, entries: Sequence[WeightsEntry], *, model: str) -> WeightsEntry | None:
-    """The published entry that a word means; None for a word that means none. The arguments are those of `resolve`.
+def published(weights: str | Path, entries: Sequence[WeightsEntry], *, model: str) -> WeightsEntry | None:
+    """The published entry that a user asked for by a name, or by the address of its repository; None for all else.
 
     Raises:
-        WeightsError: nothing is published, or no package carries it.
+        WeightsError: nothing of that kind is published.
     """
-    if weights in ("imagenet", "package") and not entries:
+    if weights in NAMED and not entries:
         raise WeightsError(f"nothing is published for {model}: give weights=None or a path")
     if weights == "imagenet":
         return entries[0]
@@ -64,6 +67,15 @@ def published(weights: str, entries: Sequence[WeightsEntry], *, model: str) -> W
         if not carried:
             raise WeightsError(f"no package carries weights of {model}: give weights='imagenet' or a path")
         return carried[0]
+    if weights == "timm":
+        theirs = [entry for entry in entries if entry.repo and entry.repo.startswith("timm/")]
+        if not theirs:
+            raise WeightsError(f"no weights of timm are known for {model}: give weights='imagenet' or a path")
+        return theirs[0]
+    if isinstance(weights, str) and is_hub(weights):
+        address = HubAddress.parse(weights)
+        whole = address.file in (None, WEIGHTS)
+        return next((entry for entry in entries if whole and entry.repo == address.repo), None)
     return next((entry for entry in entries if entry.name == weights), None)
 
 
@@ -71,7 +83,8 @@ def at_hand(entry: WeightsEntry) -> bool:
     """Whether published weights are on this machine, whole: nothing is downloaded."""
     if entry.package is not None:
         return _of_package(entry) is not None
-    assert entry.url is not None
+    if entry.url is None:
+        return False
     name = entry.url.rsplit("/", 1)[-1]
     return any(path.is_file() and matches(path, entry.digest) for path in (torch_cache() / name, cache_dir() / name))
 
@@ -83,6 +96,9 @@ def torch_cache() -> Path:
 
 
 def _found(entry: WeightsEntry, model: str) -> Resolved:
+    if entry.repo is not None:
+        path, source = download_weights(f"{SCHEME}{entry.repo}")
+        return Resolved(path, entry, source)
     if entry.url is None:
         return Resolved(_in_package(entry, model), entry)
     theirs = torch_cache() / entry.url.rsplit("/", 1)[-1]

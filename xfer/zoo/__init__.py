@@ -4,6 +4,7 @@ from xfer.errors import UnknownNameError
 from xfer.zoo import (
     alexnet,
     convnext,
+    convnext_v2,
     densenet,
     efficientnet,
     efficientnet_lite,
@@ -20,11 +21,13 @@ from xfer.zoo import (
     shufflenet_v2,
     squeezenet,
     swin,
+    timm_vit,
     tiny,
     vgg,
     vit,
 )
 from xfer.zoo.card import Auxiliary, Card, imagenet_classes
+from xfer.zoo.published import with_timms
 
 __all__ = ["Auxiliary", "Card", "card", "cards", "imagenet_classes", "keras_card"]
 
@@ -44,14 +47,16 @@ _FAMILIES = (
     efficientnet_lite,
     regnet,
     convnext,
+    convnext_v2,
     vit,
+    timm_vit,
     swin,
     maxvit,
     keras_applications,
     mobilenet_v1,
     tiny,
 )
-_CARDS: dict[str, Card] = {card.name: card for family in _FAMILIES for card in family.CARDS}
+_CARDS: dict[str, Card] = {card.name: with_timms(card) for family in _FAMILIES for card in family.CARDS}
 
 
 def card(name: str) -> Card:

@@ -14,7 +14,7 @@ from xfer.errors import UsageError, WeightsError
 from xfer.runtime.text import count_of
 from xfer.specs.preprocessing import Preprocessing
 from xfer.weights.entry import WeightsEntry
-from xfer.zoo.foreign import layouts, rename
+from xfer.zoo.foreign import layouts, rename, tokens
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,16 @@ class Card:
         auxiliary: classifiers that help training.
         head_per_place: the head reads every place of a map, (N, P, D), and the logits are the average of its ReLU.
         head_bias: whether the published head has a bias; ours has, and begins with zeros where it is not.
+        prefix_tokens: class and register tokens before those of the patches, where outputs of blocks are (N, L, D).
+        windows: whether the windows of attention change with the input size; their tables of relative positions are
+            resized then.
         size_smallest: the input size in pixels below which nothing is left of the map.
         size_multiple: the input size must be a multiple of it.
-        token_block: of a network whose blocks give tokens (N, 1 + P, D), the class token first, which alone the head
-            reads: the last block of which the logits depend on the other tokens too.
-        size_of_weights: weights work at the input size that they were trained for and at no other.
+        token_block: of a network whose blocks give tokens (N, prefix + P, D): the last block of which the logits depend
+            on the tokens of the patches.
+        projection: outputs of a published head that are no classes, but places in a space of images and texts (CLIP).
+        positions: learned position embeddings (1, prefix + rows * columns, D) by name, with the number of prefix tokens
+            that have one; they are resized where the input size is not that of the weights.
         source: where the architecture is described.
     """
 
@@ -86,10 +91,13 @@ class Card:
     auxiliary: tuple[Auxiliary, ...] = ()
     head_per_place: bool = False
     head_bias: bool = True
+    prefix_tokens: int = 0
+    windows: bool = False
     size_smallest: int = 1
     size_multiple: int = 1
     token_block: str = ""
-    size_of_weights: bool = False
+    projection: int = 0
+    positions: Mapping[str, int] = field(default_factory=dict)
     source: str = ""
 
     def __repr__(self) -> str:
@@ -160,6 +168,8 @@ class Card:
             if len(named) < len(arrays):
                 raise WeightsError(f"two tensors of the file would be the same one of {self.name}: its names are mixed")
         named = layouts(named, self.head)
+        if self.family == "timm_vit":
+            named = tokens(named, self.config)
         weight, bias = f"{self.head}.weight", f"{self.head}.bias"
         if weight in named and not self.head_bias:
             named.setdefault(bias, np.zeros(len(named[weight]), named[weight].dtype))

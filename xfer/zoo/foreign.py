@@ -1,12 +1,14 @@
 """Names that other libraries give to the tensors of a network that torchvision has too.
 
 Only where the networks compute the same from the same tensors: timm's VGG, MobileNet v2, RegNet, ConvNeXt (and the
-names of its authors), ViT and Swin; the ResNets of Hugging Face's transformers. timm's ResNets and DenseNets have
+names of its authors), ViT and Swin; the ResNets of Hugging Face's transformers; and for timm's vision transformers the
+names of the authors of DeiT 3, DINOv2 and CLIP (OpenAI's and OpenCLIP's). timm's ResNets and DenseNets have
 torchvision's names. Others whose names are known compute something else, or may do so, and `refusal` says what.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -44,6 +46,22 @@ _RESNET: Rules = (
     (r"(?:resnet\.)?embedder\.embedder\.normalization\.(.+)", r"bn1.\1"),
     (r"classifier\.1\.(.+)", r"fc.\1"),
 )
+# facebookresearch/deit and dinov2; openai/CLIP and mlfoundations/open_clip below the prefix "visual".
+_TIMM_VIT: Rules = (
+    (r"blocks\.(\d+)\.gamma_([12])", r"blocks.\1.ls\2.gamma"),
+    (r"register_tokens", "reg_token"),
+    (r"class_embedding", "cls_token"),
+    (r"positional_embedding", "pos_embed"),
+    (r"conv1\.weight", "patch_embed.proj.weight"),
+    (r"ln_pre\.(.+)", r"norm_pre.\1"),
+    (r"ln_post\.(.+)", r"norm.\1"),
+    (r"transformer\.resblocks\.(\d+)\.ln_([12])\.(.+)", r"blocks.\1.norm\2.\3"),
+    (r"transformer\.resblocks\.(\d+)\.attn\.in_proj_(weight|bias)", r"blocks.\1.attn.qkv.\2"),
+    (r"transformer\.resblocks\.(\d+)\.attn\.out_proj\.(.+)", r"blocks.\1.attn.proj.\2"),
+    (r"transformer\.resblocks\.(\d+)\.mlp\.c_fc\.(.+)", r"blocks.\1.mlp.fc1.\2"),
+    (r"transformer\.resblocks\.(\d+)\.mlp\.c_proj\.(.+)", r"blocks.\1.mlp.fc2.\2"),
+    (r"proj", "head.weight"),
+)
 _UNLIKE = (
     (
         r"embeddings\.patch_embeddings\.",
@@ -66,6 +84,8 @@ def rename(family: str, config: Mapping[str, Any], names: Collection[str]) -> Re
     match family:
         case "vit":
             return _by(_VIT)
+        case "timm_vit":
+            return _by(_TIMM_VIT)
         case "vgg":
             return _by(_VGG)
         case "swin":
@@ -103,6 +123,32 @@ def conflict(family: str, config: Mapping[str, Any]) -> str:
     if family == "resnet" and config.get("downsample_in_bottleneck"):
         return "its config.json says downsample_in_bottleneck: its strides are not torchvision's"
     return ""
+
+
+def tokens(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The tensors of a vision transformer as timm has them, from the shapes of CLIP's and DINOv2's authors.
+
+    CLIP's embeddings have no axis for the batch, and its projection is transposed and has no bias. With registers,
+    DINOv2 has an embedding for the place of the class token, which timm adds to the token.
+
+    Args:
+        arrays: by canonical name.
+        config: of the card.
+    """
+    found = dict(arrays)
+    clip = arrays.get("pos_embed", np.zeros(0)).ndim == 2
+    for name in ("cls_token", "pos_embed"):
+        if name in arrays and arrays[name].ndim in (1, 2):
+            found[name] = arrays[name].reshape(1, -1, arrays[name].shape[-1])
+    if clip and arrays.get("head.weight", np.zeros(0)).ndim == 2 and "head.bias" not in arrays:
+        found["head.weight"] = np.ascontiguousarray(arrays["head.weight"].T)
+        found["head.bias"] = np.zeros(len(found["head.weight"]), found["head.weight"].dtype)
+    places, token = found.get("pos_embed"), found.get("cls_token")
+    if config["prefix_has_places"] or places is None or token is None or places.ndim != 3 or token.ndim != 3:
+        return found
+    if math.isqrt(places.shape[1]) ** 2 != places.shape[1] and token.shape == (1, 1, places.shape[2]):
+        found["cls_token"], found["pos_embed"] = token + places[:, :1], np.ascontiguousarray(places[:, 1:])
+    return found
 
 
 def layouts(arrays: Mapping[str, np.ndarray], head: str) -> dict[str, np.ndarray]:

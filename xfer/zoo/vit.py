@@ -35,7 +35,8 @@ def _card(
         rename=_canonical,
         size_multiple=patch,
         token_block=f"layer{depth - 2}",  # the last layer adds to the class token what it reads in the others
-        size_of_weights=True,
+        positions={"encoder.pos_embedding": 1},
+        prefix_tokens=1,
         source="https://arxiv.org/abs/2010.11929",
         **published(*rows),
     )

@@ -29,11 +29,51 @@ class ClassToken(layers.Layer):
 
 
 @_register
-class PositionEmbedding(layers.Layer):
-    """A learned vector for each place, added: `pos_embedding` (1, L, D)."""
+class Tokens(layers.Layer):
+    """Learned tokens in front of the others, or alone: (1, count, D).
+
+    Args:
+        count: how many.
+        variable: name of the weight; that of the layer by default.
+        alone: without the others.
+    """
+
+    def __init__(self, count: int = 1, variable: str | None = None, alone: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.count, self.variable, self.alone = count, variable, alone
+
+    def get_config(self) -> dict[str, Any]:
+        """What `keras.Model.save` writes."""
+        return {**super().get_config(), "count": self.count, "variable": self.variable, "alone": self.alone}
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        self.embedding = self.add_weight(name="pos_embedding", shape=(1, *input_shape[1:]))
+        self.token = self.add_weight(name=self.variable or self.name, shape=(1, self.count, input_shape[-1]))
+
+    def call(self, inputs: Any) -> Any:
+        """(N, L, D) to (N, count + L, D), or (N, count, D)."""
+        batch, _, width = ops.shape(inputs)
+        found = ops.broadcast_to(self.token, (batch, self.count, width))
+        return found if self.alone else ops.concatenate([found, inputs], axis=1)
+
+
+@_register
+class PositionEmbedding(layers.Layer):
+    """A learned vector for each place, added: (1, L, D).
+
+    Args:
+        variable: name of the weight.
+    """
+
+    def __init__(self, variable: str = "pos_embedding", **options: Any) -> None:
+        super().__init__(**options)
+        self.variable = variable
+
+    def get_config(self) -> dict[str, Any]:
+        """What `keras.Model.save` writes."""
+        return {**super().get_config(), "variable": self.variable}
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.embedding = self.add_weight(name=self.variable, shape=(1, *input_shape[1:]))
 
     def call(self, inputs: Any) -> Any:
         """(N, L, D) to (N, L, D)."""
@@ -101,6 +141,36 @@ class Attention(layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         assert input_shape[-1] is not None
         return (*input_shape[:-1], input_shape[-1] // 3)
+
+
+@_register
+class QueryAttention(layers.Layer):
+    """Softmax attention of queries to other tokens.
+
+    Args:
+        heads: number of heads, each D / heads wide.
+    """
+
+    def __init__(self, heads: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.heads = heads
+
+    def get_config(self) -> dict[str, Any]:
+        """What `keras.Model.save` writes."""
+        return {**super().get_config(), "heads": self.heads}
+
+    def call(self, inputs: Any) -> Any:
+        """Queries (N, Q, D), and keys and values (N, L, 2 D), to (N, Q, D)."""
+        queries, both = inputs
+        width = queries.shape[-1]
+        query = ops.swapaxes(ops.reshape(queries, (-1, queries.shape[1], self.heads, width // self.heads)), 1, 2)
+        parts = ops.reshape(both, (-1, both.shape[1], 2, self.heads, width // self.heads))
+        key, value = (ops.swapaxes(parts[:, :, i], 1, 2) for i in range(2))
+        weights = ops.softmax(_products(query * query.shape[-1] ** -0.5, key))
+        return ops.reshape(ops.swapaxes(ops.matmul(weights, value), 1, 2), (-1, queries.shape[1], width))
+
+    def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        return input_shape[0]
 
 
 @_register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -95,9 +96,60 @@ class Scale(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("xfer")
+class LayerScale(layers.Layer):
+    """Channels times a learned factor each: `gamma` (C,), as timm keeps it."""
+
+    names_are_torchs = True  # `gamma` is not that of a normalisation
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.factor = self.add_weight(name="gamma", shape=(input_shape[-1],))
+
+    def call(self, inputs: Any) -> Any:
+        """(..., C) to (..., C)."""
+        return inputs * self.factor
+
+
+@keras.saving.register_keras_serializable("xfer")
+class GlobalResponseNorm(layers.Layer):
+    """Channels times their share in the response of the whole map (Woo et al. 2023, arXiv:2301.00808)."""
+
+    def __init__(self, epsilon: float = 1e-6, **options: Any) -> None:
+        super().__init__(**options)
+        self.epsilon = epsilon
+
+    def get_config(self) -> dict[str, Any]:
+        """What `keras.Model.save` writes."""
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.factor = self.add_weight(name="weight", shape=(input_shape[-1],))
+        self.offset = self.add_weight(name="bias", shape=(input_shape[-1],))
+
+    def call(self, inputs: Any) -> Any:
+        """(N, H, W, C) to (N, H, W, C)."""
+        squares = ops.sum(ops.square(inputs), axis=(1, 2), keepdims=True)
+        # A channel of zeros has no gradient, as in torch; that of a square root would be infinite.
+        response = ops.where(squares > 0, ops.sqrt(ops.where(squares > 0, squares, 1.0)), 0.0)
+        share = response / (ops.mean(response, axis=-1, keepdims=True) + self.epsilon)
+        return inputs + self.factor * (inputs * share) + self.offset
+
+
+@keras.saving.register_keras_serializable("xfer")
 def exact_gelu(x: Any) -> Any:
     """GELU to the last digit of x's dtype: `tf.nn.gelu` rounds its constant to float32 even for float64."""
     return 0.5 * x * (1.0 + ops.erf(x * 0.5**0.5))
+
+
+@keras.saving.register_keras_serializable("xfer")
+def approximate_gelu(x: Any) -> Any:
+    """GELU by tanh, to the last digit of x's dtype (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
+    return 0.5 * x * (1.0 + ops.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x * x * x)))
+
+
+@keras.saving.register_keras_serializable("xfer")
+def sigmoid_gelu(x: Any) -> Any:
+    """x * sigmoid(1.702 x), OpenAI's approximation of GELU."""
+    return x * ops.sigmoid(1.702 * x)
 
 
 def conv(
@@ -235,6 +287,16 @@ def hard_swish(x: Any, name: str) -> Any:
 def gelu(x: Any, name: str) -> Any:
     """x times the normal distribution's probability below x, not its approximation by tanh."""
     return layers.Activation(exact_gelu, name=name)(x)
+
+
+def gelu_tanh(x: Any, name: str) -> Any:
+    """GELU's approximation by tanh."""
+    return layers.Activation(approximate_gelu, name=name)(x)
+
+
+def quick_gelu(x: Any, name: str) -> Any:
+    """GELU's approximation by a sigmoid, which OpenAI's CLIP has."""
+    return layers.Activation(sigmoid_gelu, name=name)(x)
 
 
 def global_average(x: Any) -> Any:

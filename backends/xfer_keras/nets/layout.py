@@ -50,7 +50,8 @@ def tensors(net_layers: Iterable[Any]) -> dict[str, Tensor]:
     found = {}
     for layer in net_layers:
         for variable in layer.weights:
-            role = _ROLES.get(variable.name, variable.name)
+            own = getattr(layer, "names_are_torchs", False)
+            role = variable.name if own else _ROLES.get(variable.name, variable.name)
             axes = _axes(layer) if variable.name == "kernel" else None
             # A weight of torch's root module has no module before its name; here its layer bears the name.
             name = role if role == layer.name else f"{layer.name}.{role}"

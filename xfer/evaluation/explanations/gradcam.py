@@ -26,20 +26,21 @@ def grad_cam(activations: np.ndarray, gradient: np.ndarray) -> np.ndarray:
 
 
 def as_map(model: BaseModel, block: str, outputs: np.ndarray) -> np.ndarray | None:
-    """Outputs of a block as (N, h, w, C), tokens of a transformer without the class token; None where they are no map.
+    """Outputs of a block as (N, h, w, C), without class and register tokens; None where they are no map.
 
     A map has more than one place, and as many in a row as in a column, for the images are square.
     """
     if model.card.token_block and outputs.ndim == 3:
-        side = math.isqrt(outputs.shape[1] - 1)
-        if side * side == outputs.shape[1] - 1:
-            outputs = outputs[:, 1:].reshape(len(outputs), side, side, -1)
+        patches = outputs[:, model.card.prefix_tokens :]
+        side = math.isqrt(patches.shape[1])
+        if side * side == patches.shape[1]:
+            outputs = patches.reshape(len(outputs), side, side, -1)
     is_map = outputs.ndim == 4 and outputs.shape[1] == outputs.shape[2] > 1
     return outputs if is_map else None
 
 
 def default_block(model: BaseModel, inputs: Inputs) -> str:
-    """The last block whose output is a map; of a transformer with a class token, `Card.token_block`.
+    """The last block whose output is a map; of a vision transformer, `Card.token_block`.
 
     Args:
         model: the model.
@@ -79,13 +80,13 @@ def check_block(model: BaseModel, block: str) -> None:
     """Refuse a block whose places have no gradient, before any image is read.
 
     Raises:
-        UsageError: it is behind the last that the other tokens than the class token matter to.
+        UsageError: it is behind the last of which the logits depend on the tokens of the patches.
     """
     last = model.card.token_block
     if last and block in model.blocks and model.blocks.index(block) > model.blocks.index(last):
         raise UsageError(
-            f"behind {last!r} the head of {model.name} reads the class token alone, so that no place of {block!r} has "
-            f"a gradient: give block={last!r} or one before it"
+            f"behind {last!r} the places of {block!r} matter no more, or all alike, to the head of {model.name}: give "
+            f"block={last!r} or one before it"
         )
 
 

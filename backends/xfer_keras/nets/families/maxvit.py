@@ -8,6 +8,7 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
+from xfer.zoo.maxvit import partition
 from xfer_keras.nets.attention import Departition, Partition, WindowAttention
 from xfer_keras.nets.layers import (
     average_pool,
@@ -64,7 +65,7 @@ def mbconv(x: Any, name: str, width: int, stride: int, drop: float, card: Card) 
 def partition_attention(x: Any, name: str, grid: bool, drop: float, card: Card) -> Any:
     """Attention, then an MLP on each place, inside the groups of a partition; each added to its input."""
     _, height, width, channels = x.shape
-    side = card.config["partition"]
+    side = partition(card.config["size"])
     window = height // side if grid else side
     x = Partition(window, grid=grid, name=f"{name}.partition")(x)
     y = layers.Dense(3 * channels, name=f"{name}.attn_layer.1.to_qkv")(layer_norm(x, f"{name}.attn_layer.0", 1e-5))

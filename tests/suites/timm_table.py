@@ -1,0 +1,125 @@
+"""What timm's package data say of networks in the zoo: `python -m tests.suites.timm_table` writes it into tables.
+
+The cards are made from the tables, and a test compares them with the installed timm.
+"""
+
+import json
+import math
+import re
+import sys
+from pathlib import Path
+from unittest import mock
+
+import timm
+import torch
+from timm.models import convnext, deit, vision_transformer
+from timm.models._registry import _model_with_tags, get_pretrained_cfg
+
+ZOO = Path(__file__).parents[2] / "xfer/zoo"
+
+_SIZES = ("tiny", "small", "base", "large")
+VITS = [
+    *(f"vit_{size}_patch{patch}_{pixels}" for size in _SIZES for patch in (32, 16, 8) for pixels in (224, 384)),
+    *(f"deit_{size}_patch16_{pixels}" for size in _SIZES for pixels in (224, 384)),
+    *(f"deit3_{size}_patch16_{pixels}" for size in ("small", "medium", "base", "large") for pixels in (224, 384)),
+    *(f"vit_{size}_patch14_{registers}dinov2" for size in _SIZES for registers in ("", "reg4_")),
+    *(f"vit_base_patch32_clip_{pixels}" for pixels in ("224", "256", "384", "448", "quickgelu_224")),
+    *(f"vit_base_patch16_{kind}" for kind in ("clip_224", "clip_quickgelu_224", "plus_clip_240")),
+    *(f"vit_large_patch14_clip_{kind}" for kind in ("224", "quickgelu_224", "quickgelu_336")),
+    *(f"vit_base_patch16_siglip_{pixels}" for pixels in (224, 256, 384, 512)),
+    *("vit_base_patch32_siglip_256", "vit_base_patch16_siglip_gap_224"),
+    *(f"vit_large_patch16_siglip_{pixels}" for pixels in (256, 384, 512)),
+    *(f"vit_{size}_patch16_reg1_gap_256" for size in ("wee", "medium")),
+    *(f"vit_{size}_patch16_reg4_gap_256" for size in ("little", "medium", "mediumd", "betwixt")),
+    *(f"vit_medium_patch16_gap_{pixels}" for pixels in (256, 384)),
+]
+NAMES = {
+    "timm_vit": VITS,
+    "convnext_v2": [f"convnextv2_{size}" for size in ("atto", "femto", "pico", "nano", "tiny", "base", "large")],
+}
+# Networks that torchvision has too: their weights alone.
+WEIGHTS = [
+    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    *("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2"),
+    *(f"densenet{depth}" for depth in (121, 161, 169, 201)),
+    *(f"convnext_{size}" for size in ("tiny", "small", "base", "large")),
+]
+_CREATORS = (
+    (deit, "_create_deit"),
+    (vision_transformer, "_create_vision_transformer"),
+    (convnext, "_create_convnext"),
+)
+TABLES = (*NAMES, "timm_weights")
+_EPS = re.compile(r"eps=([\d.e-]+)")
+
+
+def arguments(name):
+    """What timm's function of that name gives its class."""
+    module, creator = next(pair for pair in _CREATORS if hasattr(pair[0], name))
+    with mock.patch.object(module, creator) as create:
+        getattr(module, name)()
+    found = {key: value for key, value in create.call_args.kwargs.items() if key != "pretrained"}
+    if module is convnext:
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+    norm, act = found.pop("norm_layer", None), found.pop("act_layer", None)
+    found["eps"] = float(_EPS.search(repr(norm))[1]) if norm else 1e-6
+    if act:
+        found["act"] = act if isinstance(act, str) else act.__name__
+    return found
+
+
+def weights(tag):
+    """A row of the table; nothing for what is not on the hub, has no licence or is not evaluated as we evaluate it."""
+    theirs = get_pretrained_cfg(tag)
+    native_of_another = any("quickgelu variant" in note for note in theirs.notes or ()) and "quickgelu" not in tag
+    if not theirs.hf_hub_id or not theirs.license or theirs.crop_mode == "squash" or native_of_another:
+        return None
+    size = theirs.input_size[-1]
+    return {
+        "repo": theirs.hf_hub_id,
+        "licence": theirs.license,
+        "outputs": theirs.num_classes,
+        "size": size,
+        "resize": math.floor(size / theirs.crop_pct),
+        "interpolation": theirs.interpolation,
+        "mean": list(theirs.mean),
+        "std": list(theirs.std),
+    }
+
+
+def rows_of(name):
+    """The weights of an architecture by tag, timm's default first."""
+    return {tag.partition(".")[2]: row for tag in _model_with_tags[name] if (row := weights(tag))}
+
+
+def table(family):
+    """By name: arguments, parameters with ImageNet's head, and weights."""
+    if family == "timm_weights":
+        return {name: {"weights": rows_of(name)} for name in WEIGHTS}
+    found = {}
+    for name in NAMES[family]:
+        if not timm.is_model(name):
+            continue
+        rows = rows_of(name)
+        if not rows:
+            continue
+        sized = {"img_size": next(iter(rows.values()))["size"]} if family == "timm_vit" else {}
+        with torch.device("meta"):
+            net = timm.create_model(name, num_classes=1000, **sized)
+        parameters = sum(parameter.numel() for parameter in net.parameters())
+        found[name] = {"arguments": arguments(name), "parameters": parameters, "weights": rows}
+    return found
+
+
+def main():
+    for family in sys.argv[1:] or TABLES:
+        lines = []
+        for name, row in table(family).items():
+            rows = ",\n".join(f"   {json.dumps(tag)}: {json.dumps(entry)}" for tag, entry in row["weights"].items())
+            head = "".join(f'"{key}": {json.dumps(row[key])},\n  ' for key in ("arguments", "parameters") if key in row)
+            lines.append(f' {json.dumps(name)}: {{\n  {head}"weights": {{\n{rows}\n  }}\n }}')
+        (ZOO / f"{family}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
