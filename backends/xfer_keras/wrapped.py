@@ -113,6 +113,9 @@ class WrappedModel(KerasModel):
         pixels = self.normalise(values)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(pixels)
+            for variable in self._body.variables:  # a block need not depend on the pixels in a way that has a gradient
+                if "float" in variable.dtype:
+                    tape.watch(variable.value)
             found = self._model((block, "features"))(pixels, training=False)
             logits = self.stages["head"](joined(found["features"], columns), training=False)
         gradient = tape.gradient(logits, found[block], tf.cast(at_logits, logits.dtype))
