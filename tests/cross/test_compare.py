@@ -56,6 +56,7 @@ def test_files(comparison, out):
         assert (out / backend / "history.json").is_file()
 
 
+@pytest.mark.long
 def test_a_missing_device_is_told_before_anything_is_trained(tmp_path):
     with pytest.raises(xfer.XferError, match=r"^tensorflow: device 'cuda:77' is not here: available are .*$"):
         xfer.compare("digits", model="tiny", weights="none", device="cuda:77", out=tmp_path / "none")

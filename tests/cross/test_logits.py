@@ -23,6 +23,7 @@ FAMILIES = {c.family for c in cards()}
 SMALLEST = [min((c for c in cards() if c.family == family), key=lambda c: c.parameters).name for family in FAMILIES]
 SLOW = {"alexnet", "vgg11", "densenet121", "googlenet", "keras_inception_v3"}
 SLOW |= {"maxvit_t", "mnasnet0_5", "regnet_y_400mf", "vit_tiny_patch16_224", "convnextv2_atto"}
+SLOW |= {"vit_b_16", "convnext_tiny", "efficientnet_b0", "keras_mobilenet", "shufflenet_v2_x0_5"}
 QUICK = sorted({*SMALLEST, *tiny_timm.CARDS} - SLOW)
 VARIANTS = [
     *sorted(SLOW),
@@ -94,9 +95,23 @@ def test_parity(small, model, precision):
     check(small, model, precision)
 
 
-@pytest.mark.parametrize("model", [name for name in QUICK if card(name).family in EXPLAINED])
+def explained(names):
+    return [name for name in names if (tiny_timm.CARDS.get(name) or card(name)).family in EXPLAINED]
+
+
+@pytest.mark.parametrize("model", explained(QUICK))
 def test_grad_cam_is_the_same(small, model):
-    ours, theirs = (np.load(small[b] / f"{model}-explained.npz") for b in ("torch", "tensorflow"))
+    same_maps(small, model)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("model", explained(VARIANTS))
+def test_grad_cam_of_variants_is_the_same(variants, model):
+    same_maps(variants, model)
+
+
+def same_maps(folders, model):
+    ours, theirs = (np.load(folders[b] / f"{model}-explained.npz") for b in ("torch", "tensorflow"))
     assert str(ours["block"]) == str(theirs["block"])
     for name in ("raw", "maps"):
         a, b = ours[name], theirs[name]

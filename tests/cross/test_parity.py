@@ -83,8 +83,9 @@ def test_torch_and_tensorflow_make_the_same_run(model):
     assert certificate.passed, [str(trial.first_failure) for trial in certificate.trials]
 
 
-def test_torch_and_tensorflow_make_the_same_short_run():
-    certificate = xfer.parity("resnet18", steps=2, image_size=32, batch_size=4, scenarios=SCENARIOS[:1])
+@pytest.mark.parametrize("model", ["tiny", pytest.param("resnet18", marks=pytest.mark.long)])
+def test_torch_and_tensorflow_make_the_same_short_run(model):
+    certificate = xfer.parity(model, steps=2, image_size=32, batch_size=4, scenarios=SCENARIOS[:1])
     assert certificate.passed, [str(trial.first_failure) for trial in certificate.trials]
 
 

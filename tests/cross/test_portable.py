@@ -64,6 +64,7 @@ def test_pushed_by_one_framework_and_loaded_from_the_hub_by_the_other(run, tmp_p
     np.testing.assert_allclose(np.load(out), probabilities(run / "predictions.csv"), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.long  # the certificate shows more of a shorter run
 def test_the_same_run_on_both_has_the_same_first_losses(tmp_path):
     """Weights, pixels, order, augmentation and update rule are one: in float64 to 1e-9, over two epochs."""
     losses = {}

@@ -10,6 +10,10 @@ class TestKeras(Examples):
     backend = "tensorflow"
 
     @pytest.mark.long
+    def test_one_config(self):
+        super().test_one_config()
+
+    @pytest.mark.long
     def test_imbalance(self, monkeypatch, tmp_path):
         super().test_imbalance(monkeypatch, tmp_path)
 

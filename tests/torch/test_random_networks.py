@@ -139,7 +139,7 @@ class TestTorch(RandomNetworks):
     def trained(self, name):
         return "mask" not in name and "_u" not in name
 
-    @examples(200)
+    @examples(100)
     @given(plans(sorted(KINDS)))
     def test_any_network(self, plan):
         self.check(plan)
