@@ -62,6 +62,7 @@ def by_hand_torch(model: str, precision: str, number: int, device: str) -> Step:
     from xfer.runtime.malloc import keep_pages
 
     keep_pages()
+    torch.backends.cudnn.allow_tf32 = False  # float32 on both sides
     images, labels = batch(number, 224, 10)
     network = torchvision.models.get_model(model, num_classes=10).to(device, memory_format=torch.channels_last).train()
     rule = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=0.01)

@@ -34,12 +34,14 @@ class TorchStepper(Stepper):
         super().__init__(model, update)
         self._parallel: dict[str | None, DistributedDataParallel] = {}
         self._live_buffers: list[Tensor] = []
+        self._kept: list[Tensor] = []
 
     def rebuild(self, blocks: Mapping[str, Sequence[str]]) -> None:
         self._parallel = {}
         self.model.set_training(True)
         modules = [module for module in self.model.native.modules() if module.training]
         self._live_buffers = [buffer for module in modules for buffer in module.buffers(recurse=False)]
+        self._kept = [torch.empty_like(buffer) for buffer in self._live_buffers]
         self.model.set_training(False)
         tensors = self.model.tensors()
         self.optimizer = Optimizer(
@@ -54,7 +56,7 @@ class TorchStepper(Stepper):
             buffer.copy_(statistics[name])
 
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
-        before = [buffer.clone() for buffer in self._live_buffers]
+        _copy(self._live_buffers, self._kept)
         try:
             loss = self.optimizer.update(self._backward(inputs, labels, seed), rates, self._statistics())
         except ValueError as error:
@@ -62,8 +64,7 @@ class TorchStepper(Stepper):
                 raise
             loss = math.nan
         if math.isnan(loss):
-            for buffer, array in zip(self._live_buffers, before, strict=True):
-                buffer.copy_(array)
+            _copy(self._kept, self._live_buffers)
         return loss
 
     def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> None:
@@ -151,3 +152,10 @@ class TorchStepper(Stepper):
 def _undefined(error: ValueError) -> bool:
     """Whether batch normalisation refuses a batch because it has one value a channel."""
     return "more than 1 value per channel" in str(error)
+
+
+def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
+    """One kernel for many tensors of a type, where a copy of each by itself costs a GPU more than the copying."""
+    if sources:
+        with torch.no_grad():
+            torch._foreach_copy_(targets, sources)
