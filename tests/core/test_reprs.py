@@ -63,7 +63,7 @@ def objects(tmp_path_factory):
         "tiny", ("torch", "tensorflow"), {"torch": {"torch": "2"}}, {"batch": 8},
         tuple(Trial(f"scenario {i}", "fp64", (Stage("logits", 0.0, HOSTILE, 1e-9, 5),) * 300) for i in range(60)),
     )  # fmt: skip
-    check = Check("onnxruntime 1.2", 24, 1e-6, 24, 1.0, 2.0, False)
+    check = Check("onnxruntime 1.2", 24, 1e-6, 24, 1.0, 2.0, False, {"probabilities": 1e-6})
     agreement = Agreement(24, 23, 23 / 24, 1e-6, 1e-4, ({"loss": 1e-6},) * 200)
     used = {"seconds": {"total": 3.0}, "peak_memory_bytes": {"load": 9}}
     metrics = {"versions": {"numpy": "2"}, "val": evaluation.metrics, **used}

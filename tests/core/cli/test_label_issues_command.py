@@ -62,7 +62,11 @@ def test_the_folder_and_the_screen(inspect, tmp_path):
     assert done.exit_code == 0, done.output
     assert "ant/3.png" in done.stdout
     assert "labels suspected" in done.stdout
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["labels.html", "suspects.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "inspect.html",
+        "labels.html",
+        "suspects.csv",
+    ]
     fix = written(tmp_path / "fix.csv", "image,label\nant/3.png,bee\nbee/3.png,ant\n")
     again = json.loads(inspect("--with", "tiny", "--corrections", fix, "--json").stdout)
     assert again["splits"]["train"]["listed"] + again["splits"]["val"]["listed"] == 24
@@ -72,7 +76,6 @@ def test_the_folder_and_the_screen(inspect, tmp_path):
 def test_what_is_refused_in_one_line(inspect, tmp_path):
     for options, said in (
         (("--with", "tiny", "--isolate"), "--isolate reads images in other processes"),
-        (("--out", tmp_path / "out"), "--out is for what --with finds"),
         (("--corrections", tmp_path / "none.csv"), "is no file of corrections"),
         (("--corrections", written(tmp_path / "fix.csv", "image,label\nx.png,ant\n")), "'x.png' is no image of"),
     ):
