@@ -13,6 +13,7 @@ from xfer.runtime.work import Work
 MINUTE = 60.0
 PATIENCE = 30.0  # seconds before a log says what is being waited for
 _REFRESH = 0.5  # seconds between two states of a notebook's line
+_SECOND = 1.0  # before a notebook shows a line
 
 
 class Display(ABC):
@@ -104,26 +105,36 @@ class Lines(Display):
 
 
 class OneLine(Display):
-    """A notebook: the line of what began last, rewritten in its place and erased at the end."""
+    """A notebook: the line of what began last, from a second on, rewritten in its place and erased when that ends.
+
+    It is erased at once, for what else a cell shows would come between the line and what erases it.
+    """
 
     _width, _last = 0, float("-inf")
+    _shown: Work | None = None
 
     def began(self, work: Work) -> None:
-        """Show it."""
-        super().began(work)
-        self.changed()
+        """Begin to wait until it is worth a line."""
+        with self.lock:
+            super().began(work)
+            self.call_later(work, _SECOND, self.changed)
 
     def changed(self) -> None:
-        """Show it, if the line is half a second old."""
-        if self.under_way and self.clock.now() - self._last >= _REFRESH:
-            self._last = self.clock.now()
-            self._write(self.under_way[-1].line())
+        """Show it, if it has taken a second and the line is half a second old."""
+        with self.lock:
+            now = self.clock.now()
+            if not self.under_way or now - self._last < _REFRESH or self.under_way[-1].elapsed < _SECOND:
+                return
+            self._last, self._shown = now, self.under_way[-1]
+            self._write(self._shown.line())
 
     def ended(self, work: Work) -> None:
-        """Erase the line after the last."""
-        super().ended(work)
-        if not self.under_way:
-            self._write("")
+        """Erase its line."""
+        with self.lock:
+            super().ended(work)
+            if work is self._shown:
+                self._shown = None
+                self._write("")
 
     def say(self, text: str) -> None:
         """Write a line in the place of the one that is rewritten, which comes below it."""
