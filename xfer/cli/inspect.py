@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xfer.cli.cells import cell, where
 from xfer.cli.guard import guarded, print_json, printable, quiet_stdout, show
 from xfer.cli.options import COMMAND, Json, checked, require_data, settings_options
 from xfer.cli.suspects import print_suspects, suspects
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from xfer.data import Data
-    from xfer.data.audit.duplicates import Pair, Place
+    from xfer.data.audit.duplicates import Pair
     from xfer.data.audit.result import Inspection, Range
     from xfer.specs.preprocessing import Preprocessing
     from xfer.specs.settings import RunSettings
@@ -148,7 +149,7 @@ def _classes(found: Inspection) -> Table:
         if label is None:
             table.add_row(f"... {len(order) - _CLASSES:,} more classes")
         else:
-            table.add_row(_cell(label), *(f"{split.counts[label]:,}" for split in found.splits.values()))
+            table.add_row(cell(label), *(f"{split.counts[label]:,}" for split in found.splits.values()))
     if any(split.unlabelled for split in found.splits.values()):
         table.add_row("(no label)", *(f"{split.unlabelled:,}" for split in found.splits.values()))
     return table
@@ -174,21 +175,16 @@ def _unreadable(found: Inspection) -> Table:
     table = Table("split", "cannot be read", "reason")
     rows = [(name, bad) for name, split in found.splits.items() for bad in split.unreadable]
     for name, bad in rows[:_FILES]:
-        table.add_row(name, _cell(bad.name), _cell(bad.reason))
+        table.add_row(name, cell(bad.name), cell(bad.reason))
     if len(rows) > _FILES:
         table.add_row("", f"... {len(rows) - _FILES:,} more", "--json names all")
     return table
 
 
 def _examples(pairs: Iterable[Pair], total: int) -> str:
-    lines = [f"{_where(pair.first)} = {_where(pair.second)}" for pair in pairs]
+    lines = [f"{where(pair.first)} = {where(pair.second)}" for pair in pairs]
     rest = [f"... {total - len(lines):,} more"] if total > len(lines) else []
     return "\n".join([*lines, *rest])
-
-
-def _where(place: Place) -> str:
-    label = "" if place.label is None else f" ({place.label})"
-    return _cell(f"{place.split}: {place.name}{label}")
 
 
 def _range(found: Range | None) -> str:
@@ -197,10 +193,3 @@ def _range(found: Range | None) -> str:
 
 def _tally(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "-"
-
-
-def _cell(text: str) -> str:
-    """Text that a table shows as it is: rich would take [brackets] in a file's name for markup."""
-    from rich.markup import escape
-
-    return escape(printable(text))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xfer.cli.cells import cell, where
 from xfer.cli.guard import printable, show
 from xfer.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from xfer.data.audit.duplicates import Place
     from xfer.data.dataset import Data
     from xfer.evaluation.label_issues import LabelIssues
 
@@ -63,7 +63,7 @@ def _errors(found: LabelIssues) -> Table:
     table = Table("label suspected", "split", "given", "suggested", "score", *(["task"] if task else []))
     for each in found.label_errors[:_ROWS]:
         cells = [each.place.name, each.place.split, each.place.label or "", each.suggested, f"{each.score:.4f}"]
-        table.add_row(*map(_cell, [*cells, *([each.task] if task else [])]))
+        table.add_row(*map(cell, [*cells, *([each.task] if task else [])]))
     return _rest(table, len(found.label_errors))
 
 
@@ -72,13 +72,13 @@ def _others(found: LabelIssues) -> Table:
 
     table = Table("suspected for", "images")
     for group in found.near_duplicates[:_ROWS]:
-        table.add_row("near-duplicates", "\n".join(_where(place) for place in group.places[:_ROWS]))
+        table.add_row("near-duplicates", "\n".join(where(place) for place in group.places[:_ROWS]))
     _rest(table, len(found.near_duplicates))
     for outlier in found.outliers[:_ROWS]:
-        table.add_row("outlier", _where(outlier.place))
+        table.add_row("outlier", where(outlier.place))
     _rest(table, len(found.outliers))
     for issue in found.quality[:_ROWS]:
-        table.add_row(issue.issue, _where(issue.place))
+        table.add_row(issue.issue, where(issue.place))
     return _rest(table, len(found.quality))
 
 
@@ -86,14 +86,3 @@ def _rest(table: Table, number: int) -> Table:
     if number > _ROWS:
         table.add_row(f"... {number - _ROWS:,} more", "--json and --out have all")
     return table
-
-
-def _where(place: Place) -> str:
-    label = "" if place.label is None else f" ({place.label})"
-    return _cell(f"{place.split}: {place.name}{label}")
-
-
-def _cell(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(printable(text))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from json import loads
 from typing import Annotated, Any, Literal
 
@@ -86,7 +85,7 @@ def _train_on_ray(settings: RunSettings, processes: int, resume: bool, json: boo
 
     with quiet_stdout():
         out = train_on_ray(settings, processes, resume=resume)
-        print(f"no {PAGE} is written by Ray's workers: {how_to_get(out, settings.data)}", file=sys.stderr)
+        on_stderr(f"no {PAGE} is written by Ray's workers: {how_to_get(out, settings.data)}")
     metrics = loads((out / METRICS).read_text())
     if json:
         print_json(metrics)

@@ -10,8 +10,10 @@ from xfer.errors import DataError
 
 FOLDS = 5
 # Strong regularisation, so that the classifier does not fit the wrong labels among its training images.
-# scikit-learn's C is 2 / D for D standardised features, whose squared norm is D on average.
+# scikit-learn's C is 2 / D for D standardised features, whose squared norm is D on average: the penalty is then equally
+# strong for networks of different width.
 STRENGTH = 2.0
+MOST_ITERATIONS = 10_000
 TOLERANCE = 1e-9  # of the gradient: the two backends' features lead to the same probabilities, to about 1e-6
 
 
@@ -20,7 +22,9 @@ def groups_of_classes(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return np.bincount(np.unique(np.column_stack([labels, groups]), axis=0)[:, 0])
 
 
-def out_of_fold(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int = 0) -> np.ndarray:
+def out_of_fold(
+    features: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int = 0, *, tolerance: float = TOLERANCE
+) -> np.ndarray:
     """Probabilities float64 (N, K) of K classes by cross-validation of a logistic regression.
 
     Five stratified folds; the features are standardised by the training folds. Images of one group, such as copies of
@@ -31,6 +35,7 @@ def out_of_fold(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, se
         labels: int (N,), 0 to K - 1, each with images of two groups or more.
         groups: int (N,).
         seed: of the folds.
+        tolerance: of the gradient at which a fit ends.
 
     Raises:
         DataError: a class whose images are all of one group, or fewer than two classes.
@@ -60,7 +65,7 @@ def out_of_fold(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, se
         if len(learnt := np.unique(labels[~out])) == 1:
             found[out, learnt] = 1.0
             continue
-        regression = LogisticRegression(C=STRENGTH / features.shape[1], tol=TOLERANCE, max_iter=10_000)
+        regression = LogisticRegression(C=STRENGTH / features.shape[1], tol=tolerance, max_iter=MOST_ITERATIONS)
         model = make_pipeline(StandardScaler(), regression)
         model.fit(features[~out], labels[~out])
         found[np.ix_(out, model.classes_)] = model.predict_proba(features[out])

@@ -137,9 +137,9 @@ def export(
                 write_elsewhere(exact, job, writer)
         with step(f"comparing {target.name} with the model"):
             found = comparison.of(made, format)
-        if over := _over(found, outputs, precision, bound):
+        limit = BOUNDS[precision] if bound is None and precision not in LEAST_EQUAL else bound
+        if over := _over(found, outputs, precision, limit):
             raise XferError(f"{target.name} {over} of {which}: it is not kept; --bound allows more")
-        limit = None if bound is None and precision in LEAST_EQUAL else BOUNDS[precision] if bound is None else bound
         result = Export(target, to, precision, _size(made), 4 * sum(exact.parameters.values()), which, limit, found)
         _move(part, target)
     entry = {name: value for name, value in asdict(result).items() if name != "path"}
@@ -207,19 +207,19 @@ def _in_float32(model: BaseModel) -> BaseModel:
     return made
 
 
-def _over(found: Check, outputs: Sequence[Output], precision: ExportPrecision, bound: float | None) -> str:
-    """How a file differs from the model by more than it may; empty if it does not."""
-    held = bound is None and precision in LEAST_EQUAL
-    if held and not found.equal_classes >= LEAST_EQUAL[precision] * found.images:
+def _over(found: Check, outputs: Sequence[Output], precision: ExportPrecision, limit: float | None) -> str:
+    """How a file differs from the model by more than it may; empty if it does not. Without a limit classes are held."""
+    if limit is None and not found.equal_classes >= LEAST_EQUAL[precision] * found.images:
         return (
             f"keeps the class of {found.equal_classes} of {found.images} images, fewer than "
             f"{LEAST_EQUAL[precision]:.0%},"
         )
-    limit = BOUNDS[precision] if bound is None else bound
+    most = BOUNDS[precision] if limit is None else limit
     for output in outputs:
+        held = limit is not None or output.kind == "regression"
         difference = found.differences[output.name]
-        if not (held and output.kind != "regression") and not difference <= limit:
-            return f"differs from the model by {difference:.1e} in a number of {output.name}, more than {limit:.1e},"
+        if held and not difference <= most:
+            return f"differs from the model by {difference:.1e} in a number of {output.name}, more than {most:.1e},"
     return ""
 
 

@@ -8,7 +8,8 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from xfer.errors import CheckpointError
-from xfer.evaluation.probe import NEIGHBOURS, STRENGTH
+from xfer.evaluation.out_of_fold import STRENGTH
+from xfer.evaluation.probe import NEIGHBOURS
 from xfer.features.cache import FeatureCache
 from xfer.models.backend import Backend
 from xfer.models.base_model import BaseModel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from pathlib import Path, PurePath
 
@@ -10,6 +9,7 @@ from xfer.report.compare import require_libraries
 from xfer.report.evaluation_page import PAGE, Training, render
 from xfer.runtime.distributed import launch_environment
 from xfer.runtime.files import write_atomically
+from xfer.runtime.progress import say
 from xfer.specs.settings import RunSettings
 from xfer.workflows.results import Result
 
@@ -39,14 +39,11 @@ def write_run_page(result: Result) -> Path | None:
             cache=config.get("cache", True),
         )
         write_atomically(path, page)
-    except (
-        Exception,
-        KeyboardInterrupt,
-    ) as error:  # the run is saved: drawing must not make it look as if it had failed
+    except (Exception, KeyboardInterrupt) as error:  # the run is saved: it must not look as if it had failed
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         with suppress(OSError):
             path.unlink(missing_ok=True)  # one that is there shows an earlier run
-        print(f"{PAGE} was left out ({reason}): {how_to_get(result.path, config['data'])}", file=sys.stderr)
+        say(f"{PAGE} was left out ({reason}): {how_to_get(result.path, config['data'])}")
         return None
     return path
 

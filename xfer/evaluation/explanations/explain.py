@@ -90,9 +90,8 @@ def explain(
         method: "grad-cam" (Selvaraju et al. 2017, arXiv:1610.02391): the gradient of the target's logit, for a
             regression of its number, at the output of a block; one backward pass. "occlusion" (Zeiler & Fergus 2014,
             arXiv:1311.2901): how far the target's probability falls when a patch is hidden; a forward pass a patch.
-        block: of Grad-CAM. None: the last block whose output is a map; of a vision transformer with a class token the
-            last but one encoder layer, whose output the last one reads, for behind that the head reads the class token
-            alone.
+        block: of Grad-CAM. None: the last block whose output is a map; of a vision transformer the last layer of whose
+            output the logits read the patches: the last but one if the head reads the class token alone, else the last.
         columns: rows of cells of a table, one for each image, where the model reads columns. They are not occluded.
         batch_size: images of a forward pass.
         on_bad: "report" gives an image that cannot be read maps of NaN, with a line on stderr.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import shlex
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from xfer.evaluation.significance import mcnemar, wilson
 from xfer.features.cache import FeatureCache
 from xfer.models.backend import Backend, any_backend
 from xfer.models.base_model import BaseModel
+from xfer.runtime.progress import say
 from xfer.specs.inputs import head_inputs
 from xfer.specs.settings import RunSettings
 from xfer.workflows.ranking.candidates import Candidate, LeftOut, named, on_this_machine, parse_count
@@ -123,7 +123,7 @@ class _Job:
                 data, used = self.cache.data(model, self.data, "features", size, workers, ("train",))
                 known, computed = data.train, used.computed
             except OSError as error:
-                print(f"features are not kept: {error}", file=sys.stderr)
+                say(f"features are not kept: {error}")
         loader = Loader(known, model.spec.preprocessing, batch_size=size, workers=workers)
         rows, _, indices = loader.collect(lambda batch: model.stage(batch.inputs, "features"))
         found = head_inputs(rows, None)
@@ -138,7 +138,7 @@ def _rank(job: _Job, candidates: Sequence[Candidate], left_out: list[LeftOut]) -
     first: Features | None = None
     for number, candidate in enumerate(candidates, 1):
         if job.progress:
-            print(f"{number}/{len(candidates)} {candidate.name}", file=sys.stderr, flush=True)
+            say(f"{number}/{len(candidates)} {candidate.name}")
         model = job.load(candidate)
         if isinstance(model, LeftOut):
             left_out.append(model)

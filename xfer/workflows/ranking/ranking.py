@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from xfer.data.batch import Skipped
-from xfer.evaluation.probe import STRENGTH
+from xfer.evaluation.out_of_fold import STRENGTH
 from xfer.workflows.ranking.candidates import LeftOut
 
 if TYPE_CHECKING:
