@@ -113,7 +113,7 @@ class TestKeras(RandomNetworks):
     def trained(self, name):
         return not any(word in name for word in ("level", "sn_u", "vector_u", "mean", "variance"))
 
-    @examples(12)
+    @examples(6)
     @given(plans(sorted(KINDS)))
     def test_any_network(self, plan):
         self.check(plan)

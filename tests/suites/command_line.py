@@ -2,22 +2,23 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import xfer
+from tests.suites.processes import FRAMEWORKS, forking
 
 SMALL = ("--model", "tiny", "--weights", "none", "--image-size", "16", "--limit", "60", "--epochs", "1")
 
 
 def xfer_command(*arguments, cwd=None, env=None):
-    """Run `xfer` in a process of its own."""
-    command = [sys.executable, "-m", "xfer", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env)
+    """Run `xfer` in a process of its own, which need not import the framework of `--backend` again."""
+    words = [str(argument) for argument in arguments]
+    named = words[words.index("--backend") + 1] if "--backend" in words else "none"
+    server = forking(named if named in FRAMEWORKS else "none")
+    return server.run("tests.suites.processes:xfer_main", *words, cwd=cwd, env=env)
 
 
 def document(result):

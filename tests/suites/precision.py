@@ -64,7 +64,7 @@ class Precision:
         assert model.spec.precision == "bf16"
 
     def test_weights_statistics_slots_and_the_head_are_float32(self):
-        model = self.model("resnet18", precision="bf16")
+        model = self.model(precision="bf16")
         stepper = model.backend.stepper(model, UpdateSpec(OptimizerSpec(), LossSpec()))
         before = model.weights()
         stepper.step(IMAGES, LABELS, block_rates(1e-2, model.blocks))
