@@ -22,7 +22,7 @@ from xfer.training.callback import Callback
 SEED = 71  # the last batch of the second epoch has one image that can be read, that of the third none
 
 
-def network(classes, name="resnet18", **options):
+def network(classes, name="tiny", **options):
     settings = {"weights": None, "image_size": 32, "precision": "fp64", "dropout": False} | options
     return xfer.load(name, backend="torch", device="cpu", classes=classes, **settings)
 

@@ -1,7 +1,5 @@
 """What the user has switched on or off in torch neither changes a run, nor is changed by it."""
 
-import subprocess
-import sys
 import threading
 from contextlib import nullcontext
 from dataclasses import replace
@@ -11,6 +9,7 @@ import pytest
 import torch
 
 import xfer
+from tests.suites.processes import forking
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.uint8)
 DATA = xfer.data.arrays(IMAGES, np.arange(8) % 2, IMAGES, np.arange(8) % 2, classes=["a", "b"])
@@ -117,35 +116,34 @@ def test_no_compiler(monkeypatch, capsys):
     assert "inference cannot be compiled, and goes on without: no C++ compiler is here" in capsys.readouterr().err
 
 
-TF32 = """
-import sys
-import torch
-from torch.backends import cuda, cudnn
-from xfer_torch.backend import _exact_float32
+def switch_tf32(interface, wanted):
+    """What a process does: TF32 as its user wants it, off in xfer's passes, and as it was."""
+    from torch.backends import cuda, cudnn
+    from xfer_torch.backend import _exact_float32
 
-new, tf32 = sys.argv[1] == "new", sys.argv[2] == "tf32"
-if new:
-    cudnn.conv.fp32_precision = cuda.matmul.fp32_precision = "tf32" if tf32 else "ieee"
-else:
-    cudnn.allow_tf32 = cuda.matmul.allow_tf32 = tf32
-def now():
+    new, tf32 = interface == "new", wanted == "tf32"
     if new:
-        return cudnn.conv.fp32_precision, cuda.matmul.fp32_precision
-    return cudnn.allow_tf32, cuda.matmul.allow_tf32
+        cudnn.conv.fp32_precision = cuda.matmul.fp32_precision = "tf32" if tf32 else "ieee"
+    else:
+        cudnn.allow_tf32 = cuda.matmul.allow_tf32 = tf32
 
-before = now()
-for _ in range(2):
-    with _exact_float32(True), _exact_float32(True):
-        assert "tf32" not in (cudnn.conv.fp32_precision, cuda.matmul.fp32_precision)
-    assert now() == before
-"""
+    def now():
+        if new:
+            return cudnn.conv.fp32_precision, cuda.matmul.fp32_precision
+        return cudnn.allow_tf32, cuda.matmul.allow_tf32
+
+    before = now()
+    for _ in range(2):
+        with _exact_float32(True), _exact_float32(True):
+            assert "tf32" not in (cudnn.conv.fp32_precision, cuda.matmul.fp32_precision)
+        assert now() == before
 
 
 @pytest.mark.parametrize("wanted", ["tf32", "exact"])
 @pytest.mark.parametrize("interface", ["old", "new"])
 def test_tf32_is_off_and_then_as_the_user_had_it(interface, wanted):
     """In a process of its own: torch does not let one process use both interfaces."""
-    done = subprocess.run([sys.executable, "-c", TF32, interface, wanted], capture_output=True, text=True, check=False)
+    done = forking("torch").run(f"{__name__}:switch_tf32", interface, wanted)
     assert done.returncode == 0, done.stderr
 
 
