@@ -41,6 +41,8 @@ def namespace(
         "pillow": PIL.__version__,
         "augmented": augmented,
     }
+    if kernels := engine.frozen_kernels(spec):
+        described["kernels"] = kernels
     found.update(json.dumps(described, sort_keys=True).encode())
     for name, array in tensors.items():
         found.update(name.encode() + b"\0" + np.ascontiguousarray(array).tobytes())
