@@ -9,9 +9,10 @@ the network are not counted, everything else is. They take turns, each in a proc
 epochs are read off on the way to the most.
 
 - bare pass: no training: every photo once through the backbone in bfloat16, decoded by threads meanwhile, with malloc
-  set up as xfer does. Nothing that looks at every photo can be much faster. On torch it is torchvision's module in
+  set up as well. Nothing that looks at every photo can be much faster. On torch it is torchvision's module in
   channels_last; on TensorFlow the plain Keras model in a `tf.function`, which is traced anew, as in every program.
-- xfer: `Trainer.fit` with its defaults, and nothing kept from before: no features, no verdict on the precision.
+- xfer: `Trainer.fit` with its defaults, and nothing kept from before: no features, no verdict on the precision; with
+  malloc set up as the `xfer` command does.
 - tutorial loop: PyTorch's transfer-learning tutorial with a fixed feature extractor, in batches of 32.
 - Keras fit: the transfer-learning guide with `image_dataset_from_directory`, the base frozen and in inference mode.
 - fastai: `vision_learner`, frozen, and `fit_one_cycle`; where it is installed (`pip install fastai`).
@@ -128,7 +129,10 @@ def xfer_fit(data: str, epochs: int, device: str, backend: str) -> Callable[[], 
     import sklearn.metrics  # noqa: F401  # xfer imports it when it first validates
 
     import xfer
+    from xfer.runtime.malloc import keep_pages
     from xfer.training.callback import Callback
+
+    keep_pages()
 
     class Note(Callback):
         def __init__(self) -> None:
