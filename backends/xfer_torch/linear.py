@@ -30,6 +30,9 @@ _WITHOUT_MASK = {
 }
 
 
+_REPLACED = (functional.linear, functional.multi_head_attention_forward)
+
+
 class OneDnnLinear(TorchFunctionMode):
     """A context in which linear layers, and the self-attention of torch.nn.MultiheadAttention, run oneDNN's kernel.
 
@@ -40,13 +43,18 @@ class OneDnnLinear(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """What `func` returns, rounded otherwise."""
         options = kwargs or {}
-        if torch.compiler.is_compiling():
+        if func not in _REPLACED or torch.compiler.is_compiling():
             return func(*args, **options)
         if func is functional.linear:
             return linear(*args, **options)
-        if func is functional.multi_head_attention_forward and options == _WITHOUT_MASK and _is_self_attention(*args):
+        if options == _WITHOUT_MASK and _is_self_attention(*args):
             return _self_attention(*args), None
         return func(*args, **options)
+
+
+def has_linear(module: nn.Module) -> bool:
+    """Whether there is something in a module for `OneDnnLinear`, which makes each call of torch a little slower."""
+    return any(isinstance(part, nn.Linear | nn.MultiheadAttention) for part in module.modules())
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

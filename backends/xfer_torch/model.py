@@ -16,7 +16,7 @@ from xfer.models.engine import Engine
 from xfer.models.network import STATISTICS
 from xfer.models.spec import ModelSpec
 from xfer.specs.inputs import Inputs
-from xfer_torch.linear import OneDnnLinear
+from xfer_torch.linear import OneDnnLinear, has_linear
 from xfer_torch.nets.families import FAMILIES
 from xfer_torch.nets.head import build_heads
 from xfer_torch.nets.layers import MeanPlace, Undrawn
@@ -39,6 +39,7 @@ class TorchModel(BaseModel):
         """Make the network and its stages, with undefined weights."""
         with torch.device(self.device), Undrawn():
             self.native, self.stages = FAMILIES[self.card.family](self.card)
+        self._with_linear = {name for name, stage in self.stages.items() if has_linear(stage)}
         self.native.to(dtype=self.dtype, memory_format=torch.channels_last)
         self._fast: dict[str, nn.Module] = {}
         if self.spec.compile:  # when it is called; for batches of any size, because the last of an epoch is smaller
@@ -195,7 +196,7 @@ class TorchModel(BaseModel):
         """What a stage makes of the one before; the head computes in the precision of the weights."""
         if name == "head":
             return stage(joined(x.to(self.dtype), columns))
-        with self.kernels(frozen):
+        with self.kernels(frozen and name in self._with_linear):
             return stage(x)
 
     def _columns(self, inputs: Inputs) -> Tensor | None:

@@ -147,6 +147,16 @@ def test_training_has_it_up_to_the_first_trainable_block(calls):
     assert not calls
 
 
+def test_stages_without_a_linear_layer_are_run_without_it(monkeypatch):
+    entered, enter = [], linear.OneDnnLinear.__enter__
+    monkeypatch.setattr(linear.OneDnnLinear, "__enter__", lambda self: entered.append(self) or enter(self))
+    options = {"weights": None, "classes": 3, "image_size": 32, "precision": "fp32"}
+    xfer.load("tiny", backend="torch", **options).logits(IMAGES)
+    assert not entered
+    xfer.load("vit_tiny_patch16_224", backend="torch", **options).logits(IMAGES)
+    assert len(entered) == 12
+
+
 def test_gradients_at_a_block_are_torchs(calls):
     model = wrapped()
     model.activation_gradient(IMAGES, model.blocks[1], np.eye(3))
