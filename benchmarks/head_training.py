@@ -8,9 +8,11 @@ the same photos (224 pixels, batches of 32, no augmentation) and validates after
 the network are not counted, everything else is. They take turns, each in a process of its own. The times after fewer
 epochs are read off on the way to the most.
 
-- bare pass: no training: every photo once through the backbone in bfloat16 and channels_last, decoded by threads
-  meanwhile, with malloc set up as xfer does. Nothing that looks at every photo can be much faster.
-- xfer: `Trainer.fit` with its defaults, and nothing kept from before: no features, no verdict on the precision.
+- bare pass: no training: every photo once through the backbone in bfloat16, decoded by threads meanwhile, with malloc
+  set up as well. Nothing that looks at every photo can be much faster. On torch it is torchvision's module in
+  channels_last; on TensorFlow the plain Keras model in a `tf.function`, which is traced anew, as in every program.
+- xfer: `Trainer.fit` with its defaults, and nothing kept from before: no features, no verdict on the precision; with
+  malloc set up as the `xfer` command does.
 - tutorial loop: PyTorch's transfer-learning tutorial with a fixed feature extractor, in batches of 32.
 - Keras fit: the transfer-learning guide with `image_dataset_from_directory`, the base frozen and in inference mode.
 - fastai: `vision_learner`, frozen, and `fit_one_cycle`; where it is installed (`pip install fastai`).
@@ -27,8 +29,10 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 from harness import Apart, cores, interleave, ratio, write
 from loader import make_photographs
+from PIL import Image
 
 SIZE, BATCH = 224, 32
 Times = list[float]  # seconds after each epoch
@@ -46,24 +50,31 @@ class Clock:
         self.times.append(time.perf_counter() - self._started)
 
 
+def photos(data: str) -> list[Path]:
+    """All photos of both splits."""
+    return sorted(path for split in ("train", "val") for path in Path(data, split).glob("*/*"))
+
+
+def decoded(path: Path) -> np.ndarray:
+    """A photo as uint8 (224, 224, 3)."""
+    image = Image.open(path).convert("RGB")
+    scale = 256 / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
+    left, top = (image.width - SIZE) // 2, (image.height - SIZE) // 2
+    return np.asarray(image.crop((left, top, left + SIZE, top + SIZE)))
+
+
 def bare_pass(data: str, epochs: int, device: str) -> Callable[[], Times]:
     """One pass of all photos through torchvision's backbone."""
-    import numpy as np
     import torch
     import torchvision
-    from PIL import Image
-    from torchvision.transforms.v2 import functional as f
 
     from xfer.runtime.malloc import keep_pages
 
     keep_pages()
     network = torchvision.models.resnet50().eval().to(device, memory_format=torch.channels_last)
     network.fc = torch.nn.Identity()
-    paths = sorted(path for split in ("train", "val") for path in Path(data, split).glob("*/*"))
-
-    def read(path: Path) -> np.ndarray:
-        image = f.resize(Image.open(path).convert("RGB"), [256], antialias=True)
-        return np.asarray(f.center_crop(image, [SIZE]))
+    paths = photos(data)
 
     def once() -> Times:
         clock = Clock()
@@ -72,10 +83,41 @@ def bare_pass(data: str, epochs: int, device: str) -> Callable[[], Times]:
             torch.inference_mode(),
             torch.autocast(torch.device(device).type, torch.bfloat16),
         ):
-            images, features = pool.map(read, paths), []
+            images, features = pool.map(decoded, paths), []
             while batch := [image for image, _ in zip(images, range(BATCH), strict=False)]:
                 x = torch.from_numpy(np.stack(batch)).to(device).permute(0, 3, 1, 2).float() / 255
                 features.append(network((x - 0.45) / 0.225).float().cpu())
+        clock.note()
+        return clock.times
+
+    return once
+
+
+def bare_keras_pass(data: str, epochs: int, device: str) -> Callable[[], Times]:
+    """One pass of all photos through a plain Keras model."""
+    import keras
+    import tensorflow as tf
+
+    import xfer
+    from xfer.runtime.malloc import keep_pages
+
+    keep_pages()
+    options = {"weights": None, "classes": 2, "precision": "bf16"}
+    network = xfer.load("resnet50", backend="tensorflow", device=device, **options).native
+    plain = keras.Model(network.input, network.layers[-1].input)
+    paths, shape = photos(data), tf.TensorSpec([None, SIZE, SIZE, 3], tf.uint8)
+
+    def once() -> Times:
+        clock = Clock()
+
+        @tf.function(input_signature=[shape])
+        def features_of(x: tf.Tensor) -> tf.Tensor:
+            return tf.cast(plain((tf.cast(x, tf.float32) / 255 - 0.45) / 0.225, training=False), tf.float32)
+
+        with ThreadPoolExecutor(cores()) as pool:
+            images, features = pool.map(decoded, paths), []
+            while batch := [image for image, _ in zip(images, range(BATCH), strict=False)]:
+                features.append(features_of(tf.constant(np.stack(batch))).numpy())
         clock.note()
         return clock.times
 
@@ -87,7 +129,10 @@ def xfer_fit(data: str, epochs: int, device: str, backend: str) -> Callable[[], 
     import sklearn.metrics  # noqa: F401  # xfer imports it when it first validates
 
     import xfer
+    from xfer.runtime.malloc import keep_pages
     from xfer.training.callback import Callback
+
+    keep_pages()
 
     class Note(Callback):
         def __init__(self) -> None:
@@ -216,6 +261,7 @@ def contenders(data: str, epochs: int, device: str, wanted: Sequence[str]) -> di
     """Those that can run here, each in its own process."""
     found = {
         "bare pass": (bare_pass,),
+        "bare pass, tensorflow": (bare_keras_pass,),
         "xfer, torch": (xfer_fit, "torch"),
         "xfer, tensorflow": (xfer_fit, "tensorflow"),
         "Keras fit": (keras_fit,),
@@ -246,25 +292,27 @@ def main() -> None:
     wanted = [x for x in given.only.split(";") if x]
     with tempfile.TemporaryDirectory() as made:
         if given.data is None:
-            for split, number in (("train", 245), ("val", 153)):
+            for seed, (split, number) in enumerate((("train", 245), ("val", 153))):
                 Path(made, split).mkdir()
-                make_photographs(Path(made, split), number)
+                make_photographs(Path(made, split), number, seed)
         running = contenders(given.data or made, max(marks), given.device, wanted)
         found = interleave(running, given.rounds, warmup=0)
     rows = []
     for name, rounds in found.items():
-        for epochs in marks[-1:] if name == "bare pass" else marks:
+        for epochs in marks[-1:] if "bare pass" in name else marks:
             seconds = [times[min(epochs, len(times)) - 1] for times in rounds]
             row = {
                 "": name,
-                "epochs": "-" if name == "bare pass" else epochs,
+                "epochs": "-" if "bare pass" in name else epochs,
                 "seconds": sorted(seconds)[len(seconds) // 2],
             }
-            for other in ("bare pass", "tutorial loop", "Keras fit"):
+            for other in ("bare pass", "bare pass, tensorflow", "tutorial loop", "Keras fit"):
                 theirs = [times[min(epochs, len(times)) - 1] for times in found.get(other, [])]
-                up = (seconds, theirs) if other == "bare pass" else (theirs, seconds)
-                row[f"x {other}" if other == "bare pass" else f"faster than {other}"] = (
-                    ratio(*up) if theirs and name not in ("bare pass", other) else ""
+                bare = "bare pass" in other
+                row[f"x {other}" if bare else f"faster than {other}"] = (
+                    ratio(*((seconds, theirs) if bare else (theirs, seconds)))
+                    if theirs and name != other and "bare pass" not in name
+                    else ""
                 )
             rows.append(row)
     print(write("Head training", rows, given.json, given.md, rounds=found))

@@ -116,11 +116,11 @@ CONTENDERS: dict[str, tuple[Callable[..., Contender], str]] = {
 }
 
 
-def make_photographs(folder: Path, number: int = 256) -> None:
-    """Crops of two photographs, 300 to 960 pixels wide, as JPEG in two folders."""
+def make_photographs(folder: Path, number: int = 256, seed: int = 0) -> None:
+    """Crops of two photographs, 300 to 960 pixels wide, as JPEG in two folders; with another seed, others."""
     from sklearn.datasets import load_sample_images
 
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     photographs = [Image.fromarray(image) for image in load_sample_images().images]
     for i in range(number):
         photograph = photographs[i % 2]

@@ -32,6 +32,7 @@ class KerasModel(BaseModel):
         super().__init__(backend, spec)
         self.device = spec.device.replace("cuda", "GPU").replace("cpu", "CPU:0")
         self.dtype = tf.float64 if spec.precision == "fp64" else tf.float32
+        self._choosing_precision = False
         with tf.device(self.device), self.policy():
             # Variables: TensorFlow would turn a division by a constant into a product, which rounds otherwise.
             self._white, self._mean, self._std = (
@@ -119,6 +120,13 @@ class KerasModel(BaseModel):
                     part.dtype_policy = policy
         self._compiled = {}
 
+    def resolve_precision(self, images: np.ndarray) -> None:
+        self._choosing_precision = True
+        try:
+            super().resolve_precision(images)
+        finally:
+            self._choosing_precision = False
+
     def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         wanted = tuple(stage for stage in ("input", *self.stages) if stage in stages)
         found = self.call(partial(self._until, inputs.after, wanted), (inputs.after, wanted), inputs)
@@ -137,6 +145,9 @@ class KerasModel(BaseModel):
             function: of tensors. key: what it depends on. inputs: the batch.
             first: arrays (N, ...) that it is given before the batch, N at least 1; it then runs without XLA.
         """
+        if self._choosing_precision and self.spec.precision == "fp32":  # tracing what bfloat16 replaces costs more
+            with tf.device(self.device):
+                return [array.numpy() for array in function(*self.values(inputs.padded()))]
         fast = not first and self.compiled.get("inference", False)
         new = (key, fast) not in self._compiled
         if new:

@@ -31,7 +31,7 @@ from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext, launch_
 from xfer.runtime.shared_mode import SharedMode
 from xfer.specs.exported import ExportJob
 from xfer.specs.update import UpdateSpec
-from xfer_torch import export
+from xfer_torch import export, linear
 from xfer_torch.distributed import joined
 from xfer_torch.gan import TorchGan
 from xfer_torch.model import TorchModel
@@ -93,6 +93,9 @@ class TorchBackend(Backend):
         if spec.device.startswith("cuda"):
             return torch.cuda.is_bf16_supported(including_emulation=False)
         return spec.device == "cpu" and cpu_has_bf16()
+
+    def frozen_kernels(self, spec: ModelSpec) -> str:
+        return linear.NAME if linear.AVAILABLE and (spec.device, spec.precision) == ("cpu", "fp32") else ""
 
     def export(self, model: BaseModel, job: ExportJob) -> None:
         assert isinstance(model, TorchModel)

@@ -16,6 +16,7 @@ from xfer.models.engine import Engine
 from xfer.models.network import STATISTICS
 from xfer.models.spec import ModelSpec
 from xfer.specs.inputs import Inputs
+from xfer_torch.linear import OneDnnLinear, has_linear
 from xfer_torch.nets.families import FAMILIES
 from xfer_torch.nets.head import build_heads
 from xfer_torch.nets.layers import MeanPlace, Undrawn
@@ -38,6 +39,7 @@ class TorchModel(BaseModel):
         """Make the network and its stages, with undefined weights."""
         with torch.device(self.device), Undrawn():
             self.native, self.stages = FAMILIES[self.card.family](self.card)
+        self._with_linear = {name for name, stage in self.stages.items() if has_linear(stage)}
         self.native.to(dtype=self.dtype, memory_format=torch.channels_last)
         self._fast: dict[str, nn.Module] = {}
         if self.spec.compile:  # when it is called; for batches of any size, because the last of an epoch is smaller
@@ -87,7 +89,7 @@ class TorchModel(BaseModel):
         with torch.inference_mode():
             x, columns = self.enter(inputs), self._columns(inputs)
             for name, stage in {"input": nn.Identity(), **self.steps(inputs.after)}.items():
-                x = self._through(name, stage, x, columns)
+                x = self._through(name, stage, x, columns, frozen=True)
                 if name in stages:
                     found[name] = self._array(x)
                 if len(found) == len(set(stages)):
@@ -100,13 +102,13 @@ class TorchModel(BaseModel):
         with torch.no_grad():
             x, columns = self.enter(inputs), self._columns(inputs)
             for name, stage in steps:
-                x = self._eagerly(name, stage, x, columns)
+                x = self._eagerly(name, stage, x, columns, frozen=True)
                 if name == block:
                     break
         at = x.detach().requires_grad_()
         x = at.clone()  # the next layer may change it in place
         for name, stage in steps:
-            x = self._eagerly(name, stage, x, columns)
+            x = self._eagerly(name, stage, x, columns, frozen=False)
         (gradient,) = torch.autograd.grad(x, at, self._moved(at_logits))
         return self._array(at), self._array(gradient)
 
@@ -123,7 +125,7 @@ class TorchModel(BaseModel):
         for name, stage in self.steps(inputs.after).items():
             live = live or self._has_trainable(stage)
             with nullcontext() if live else torch.no_grad():
-                x = self._through(name, stage, x, columns)
+                x = self._through(name, stage, x, columns, frozen=not live)
             weight, branch = self._branches.get(name, (0.0, None))
             if branch is not None and self._has_trainable(branch):
                 with self.autocast():  # not compiled: `_fast` has the stages
@@ -179,17 +181,22 @@ class TorchModel(BaseModel):
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def _through(self, name: str, stage: nn.Module, x: Tensor, columns: Tensor | None) -> Tensor:
-        """What a stage makes of the one before, compiled where that was chosen."""
-        if name != "head" and self.compiled.get("training" if self._training else "inference"):
-            stage = self._fast.get(name, stage)
-        return self._eagerly(name, stage, x, columns)
+    def kernels(self, frozen: bool) -> AbstractContextManager[object]:
+        """`autocast`, with faster kernels where no gradient is needed."""
+        return OneDnnLinear() if frozen and self.backend.frozen_kernels(self.spec) else self.autocast()
 
-    def _eagerly(self, name: str, stage: nn.Module, x: Tensor, columns: Tensor | None) -> Tensor:
+    def _through(self, name: str, stage: nn.Module, x: Tensor, columns: Tensor | None, frozen: bool) -> Tensor:
+        """What a stage makes of the one before, compiled where that was chosen."""
+        if name in self._fast and self.compiled.get("training" if self._training else "inference"):
+            with self.autocast():
+                return self._fast[name](x)
+        return self._eagerly(name, stage, x, columns, frozen)
+
+    def _eagerly(self, name: str, stage: nn.Module, x: Tensor, columns: Tensor | None, frozen: bool) -> Tensor:
         """What a stage makes of the one before; the head computes in the precision of the weights."""
         if name == "head":
             return stage(joined(x.to(self.dtype), columns))
-        with self.autocast():
+        with self.kernels(frozen and name in self._with_linear):
             return stage(x)
 
     def _columns(self, inputs: Inputs) -> Tensor | None:

@@ -47,7 +47,7 @@ class WrappedModel(TorchModel):
     def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         self.set_training(False)
         with torch.no_grad():  # not inference_mode: a network may keep a tensor that training reads later
-            found = self._pass(inputs, stages)
+            found = self._pass(inputs, stages, frozen=True)
         for name in stages:
             _check_output(self.name, name, found.get(name))
         return {name: self._array(found[name]) for name in stages}
@@ -63,7 +63,7 @@ class WrappedModel(TorchModel):
 
         hook = self._parts[block].register_forward_hook(begin)
         try:
-            logits = self._pass(inputs, ("head",))["head"]
+            logits = self._pass(inputs, ("head",), frozen=False)["head"]
         finally:
             hook.remove()
         if len(found) != 1:
@@ -78,7 +78,7 @@ class WrappedModel(TorchModel):
     def forward(self, inputs: Inputs) -> list[tuple[float, Tensor]]:
         """Logits (N, K) on the device as training sees them, with the weight of their loss."""
         self.set_training(True)
-        return [(1.0, self._pass(inputs, ("head",))["head"])]
+        return [(1.0, self._pass(inputs, ("head",), frozen=False)["head"])]
 
     def tensors(self) -> dict[str, Tensor]:
         return dict(_tensors(self.native))
@@ -105,14 +105,14 @@ class WrappedModel(TorchModel):
             found[path] = module, live
         return [(module, live and module.training) for module, live in found.values()]
 
-    def _pass(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, Tensor]:
+    def _pass(self, inputs: Inputs, stages: Sequence[str], frozen: bool) -> dict[str, Tensor]:
         """Outputs of stages; the network is left at its head, so that what it does after it does not matter."""
         found: dict[str, Tensor] = {}
         x = self.enter(inputs)
         if inputs.after is None:
             found["input"] = x
             blocks = {name: self._parts[name] for name in stages if name in self.card.blocks}
-            with self.autocast():
+            with self.kernels(frozen):
                 found |= _until_head(self.native, self._head, x, blocks)
             x = found["features"]
         if "head" in stages:

@@ -7,8 +7,8 @@ import pytest
 
 BACKENDS = Path(__file__).parents[2] / "backends"
 # torch's own layout is the canonical one, it starts without a word, and its networks bring their attention; it alone
-# trains in several processes
-ONLY_ONE = {"attention.py", "layout.py", "quiet.py", "distributed.py"}
+# trains in several processes, and has a choice of kernels for a linear layer
+ONLY_ONE = {"attention.py", "layout.py", "quiet.py", "distributed.py", "linear.py"}
 FILES = sorted(p.name for p in (BACKENDS / "xfer_torch").glob("*.py"))
 
 

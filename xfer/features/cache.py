@@ -203,6 +203,8 @@ class FeatureCache:
 
     def estimate(self, model: BaseModel, after: str, images: int) -> int:
         """Bytes that the outputs of so many images take."""
+        if after == "features" and not model.card.head_per_place:  # known without a pass
+            return images * model.card.feature_dim * (8 if model.spec.precision == "fp64" else 4)
         size = model.spec.preprocessing.size
         return images * int(model.stage(np.zeros((1, size, size, 3), np.uint8), after).nbytes)
 

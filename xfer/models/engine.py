@@ -52,6 +52,13 @@ class Engine(ABC):
         """Whether this network is faster in bfloat16 than in float32 on its device; precision "auto" asks."""
         return False
 
+    def frozen_kernels(self, spec: ModelSpec) -> str:
+        """The name of kernels that frozen passes run in place of the framework's layers, which round otherwise.
+
+        It is part of the cache namespace. A backend that has none keeps this.
+        """
+        return ""
+
     def distributed_context(self, device: str) -> DistributedContext:
         """The processes of this run, joined if need be; a backend that trains in one process keeps this.
 

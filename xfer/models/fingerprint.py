@@ -41,9 +41,12 @@ def namespace(
         "pillow": PIL.__version__,
         "augmented": augmented,
     }
+    if kernels := engine.frozen_kernels(spec):
+        described["kernels"] = kernels
     found.update(json.dumps(described, sort_keys=True).encode())
     for name, array in tensors.items():
-        found.update(name.encode() + b"\0" + np.ascontiguousarray(array).tobytes())
+        found.update(name.encode() + b"\0")
+        found.update(np.ascontiguousarray(array).data)  # no copy of all weights
     return f"{prefix(spec.card.name)}-{found.hexdigest()[:24]}"
 
 

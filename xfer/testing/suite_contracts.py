@@ -50,6 +50,16 @@ class Contracts(Suite):
         assert "cpu" in self.engine.devices()
         assert "tiny" in self.engine.architectures()
 
+    def test_other_kernels_have_other_cached_features(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Frozen passes that round otherwise fill a cache namespace of their own; float64 is the framework's own."""
+        model = self.model("fp32")
+        assert self.engine.frozen_kernels(self.model("fp64").spec) == ""
+        found = {model.fingerprint("features")}
+        for name in ("ours", "theirs"):
+            monkeypatch.setattr(type(self.engine), "frozen_kernels", lambda engine, spec, name=name: name)
+            found.add(model.fingerprint("features"))
+        assert len(found) == 3
+
     def test_reprs_are_short(self) -> None:
         """At most five lines, and no address in memory; the parameters that are trainable stand in the plan."""
         model = self.model()

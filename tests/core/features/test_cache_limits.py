@@ -55,6 +55,14 @@ def test_what_does_not_fit_is_not_kept(data, tmp_path, capsys):
     assert rows_in(tmp_path) == 0
 
 
+@pytest.mark.parametrize("after", ["stem", "layer1", "features"])
+@pytest.mark.parametrize("precision", ["fp32", "fp64"])
+def test_an_estimate_is_the_size_of_the_outputs(after, precision):
+    model = build(precision)
+    expected = model.stage(np.zeros((3, 16, 16, 3), np.uint8), after).nbytes
+    assert FeatureCache().estimate(model, after, 3) == expected
+
+
 def test_the_oldest_goes_first(data, tmp_path):
     cache = FeatureCache(tmp_path, budget=2 * (256 + 75 * (16 * 8 + 64)))
     for seed in range(3):
