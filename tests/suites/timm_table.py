@@ -12,7 +12,7 @@ from unittest import mock
 
 import timm
 import torch
-from timm.models import convnext, deit, vision_transformer
+from timm.models import convnext, deit, efficientnet, eva, mobilenetv3, vision_transformer
 from timm.models._registry import _model_with_tags, get_pretrained_cfg
 
 ZOO = Path(__file__).parents[2] / "xfer/zoo"
@@ -33,9 +33,22 @@ VITS = [
     *(f"vit_{size}_patch16_reg4_gap_256" for size in ("little", "medium", "mediumd", "betwixt")),
     *(f"vit_medium_patch16_gap_{pixels}" for pixels in (256, 384)),
 ]
+EVAS = [
+    *(f"eva02_{size}_patch14_{pixels}" for size in _SIZES for pixels in (224, 336, 448)),
+    *("eva02_base_patch16_clip_224", "eva02_large_patch14_clip_224", "eva02_large_patch14_clip_336"),
+]
 NAMES = {
     "timm_vit": VITS,
+    "eva02": EVAS,
     "convnext_v2": [f"convnextv2_{size}" for size in ("atto", "femto", "pico", "nano", "tiny", "base", "large")],
+    "tf_efficientnet": [
+        *(f"tf_efficientnet_b{i}" for i in range(9)),
+        *(f"tf_efficientnetv2_{size}" for size in ("b0", "b1", "b2", "b3", "s", "m", "l")),
+    ],
+    "mobilenet_v4": [
+        *(f"mobilenetv4_conv_{size}" for size in ("small_050", "small", "medium", "large")),
+        *(f"mobilenetv4_hybrid_{size}" for size in ("medium", "large")),
+    ],
 }
 # Networks that torchvision has too: their weights alone.
 WEIGHTS = [
@@ -48,6 +61,9 @@ _CREATORS = (
     (deit, "_create_deit"),
     (vision_transformer, "_create_vision_transformer"),
     (convnext, "_create_convnext"),
+    (eva, "_create_eva"),
+    (efficientnet, "_create_effnet"),
+    (mobilenetv3, "_create_mnv3"),
 )
 TABLES = (*NAMES, "timm_weights")
 _EPS = re.compile(r"eps=([\d.e-]+)")
@@ -56,16 +72,49 @@ _EPS = re.compile(r"eps=([\d.e-]+)")
 def arguments(name):
     """What timm's function of that name gives its class."""
     module, creator = next(pair for pair in _CREATORS if hasattr(pair[0], name))
+    if module in (efficientnet, mobilenetv3):
+        return block_arguments(module, creator, name)
     with mock.patch.object(module, creator) as create:
         getattr(module, name)()
     found = {key: value for key, value in create.call_args.kwargs.items() if key != "pretrained"}
     if module is convnext:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+    if module is eva:
+        assert (found.pop("ref_feat_shape"), found.pop("use_rot_pos_emb")) == ((16, 16), True)
+        return {key: value for key, value in found.items() if key != "img_size"} | {"eps": 1e-6}
     norm, act = found.pop("norm_layer", None), found.pop("act_layer", None)
     found["eps"] = float(_EPS.search(repr(norm))[1]) if norm else 1e-6
     if act:
         found["act"] = act if isinstance(act, str) else act.__name__
     return found
+
+
+def block_arguments(module, creator, name):
+    """timm's strings of blocks with its multipliers of width and depth applied, and what else its class is given."""
+    with (
+        mock.patch.object(module, creator) as create,
+        mock.patch.object(module, "decode_arch_def", wraps=module.decode_arch_def) as decode,
+    ):
+        getattr(module, name)()
+    found, (stages, *multiplier) = create.call_args.kwargs, decode.call_args.args
+    depth, width = multiplier[0] if multiplier else 1.0, found["round_chs_fn"]
+    assert depth == 1 or all(len(stage) == 1 for stage in stages)
+
+    def scaled(block):
+        block = re.sub(r"(?<=_c)\d+", lambda match: str(width(int(match[0]))), block)
+        return re.sub(r"(?<=_r)\d+", lambda match: str(math.ceil(int(match[0]) * depth)), block)
+
+    pad, norm, layer_scale = (found.get(key) for key in ("pad_type", "norm_layer", "layer_scale_init_value"))
+    assert pad == ("same" if name.startswith("tf_") else None)
+    row = {
+        "stages": [[scaled(block) for block in stage] for stage in stages],
+        "stem_size": found["stem_size"] if found.get("fix_stem") else width(found["stem_size"]),
+        "num_features": found["num_features"],
+        "act": found["act_layer"].__name__.lower(),
+        "eps": norm.keywords.get("eps", 1e-5),
+    }
+    assert norm.keywords.keys() <= {"eps"}
+    return row | ({"init_values": layer_scale} if layer_scale else {})
 
 
 def weights(tag):
@@ -103,7 +152,7 @@ def table(family):
         rows = rows_of(name)
         if not rows:
             continue
-        sized = {"img_size": next(iter(rows.values()))["size"]} if family == "timm_vit" else {}
+        sized = {"img_size": next(iter(rows.values()))["size"]} if family in ("timm_vit", "eva02") else {}
         with torch.device("meta"):
             net = timm.create_model(name, num_classes=1000, **sized)
         parameters = sum(parameter.numel() for parameter in net.parameters())

@@ -13,6 +13,9 @@ from xfer.specs.preprocessing import Interpolation, Preprocessing
 from xfer.weights.entry import WeightsEntry
 from xfer.zoo.card import Card
 
+# Families of timm's networks, which are built from the `config` of a card alone, whatever it is called.
+TIMM_FAMILIES = ("timm_vit", "eva02", "convnext_v2", "tf_efficientnet", "mobilenet_v4")
+
 
 class Published(NamedTuple):
     """An entry of torchvision's weights enums: file without ".pth", ImageNet top-1 in percent, and preprocessing."""
