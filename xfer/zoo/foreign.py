@@ -3,7 +3,8 @@
 Only where the networks compute the same from the same tensors: timm's VGG, MobileNet v2, RegNet, ConvNeXt (and the
 names of its authors), ViT and Swin; the ResNets of Hugging Face's transformers; and for timm's vision transformers the
 names of the authors of DeiT 3, DINOv2 and CLIP (OpenAI's and OpenCLIP's). timm's ResNets and DenseNets have
-torchvision's names, and the zoo's EfficientNet-Lite, `tf_efficientnet*` and MobileNet v4 have timm's. Others whose names are known compute something else, or may do so, and `refusal` says what.
+torchvision's names, and the zoo's EfficientNet-Lite, `tf_efficientnet*` and MobileNet v4 have timm's. Others whose
+names are known compute something else, or may do so, and `refusal` says what.
 """
 
 from __future__ import annotations
