@@ -18,7 +18,8 @@ _EVA = {
 _EFFICIENT = [["ds_r1_k3_s1_e1_c8_se0.25"], ["cn_r1_k3_s1_e1_c8_skip"]]
 _EFFICIENT += [["er_r1_k3_s2_e4_c16"], ["ir_r2_k5_s2_e4_c16_se0.25"]]
 _MOBILE = [
-    ["cn_r1_k3_s2_e1_c8", "er_r1_k3_s2_e4_c16"],
+    ["cn_r1_k3_s2_e1_c8"],
+    ["er_r1_k3_s2_e4_c16"],
     ["uir_r1_a3_k5_s1_e2_c16", "mqa_r1_k3_h2_s1_v2_d8_c16", "uir_r1_a5_k0_s1_e4_c16"],
     ["uir_r1_a3_k0_s2_e2_c24", "mqa_r1_k3_h4_s1_d8_c24", "uir_r1_a0_k0_s1_e2_c24"],
     ["cn_r1_k1_s1_c32"],

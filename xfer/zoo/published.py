@@ -58,7 +58,14 @@ def timm_published(name: str, rows: Mapping[str, Mapping[str, Any]]) -> dict[str
     # The head of CLIP that was not fine-tuned is a projection into the space that images share with texts.
     projections = {tag: row["outputs"] for tag, row in rows.items() if "clip" in name + tag and "_ft_" not in tag}
     recipes = {
-        tag: Preprocessing(row["size"], row["resize"], row["interpolation"], tuple(row["mean"]), tuple(row["std"]))
+        tag: Preprocessing(
+            row["size"],
+            row["resize"],
+            row["interpolation"],
+            tuple(row["mean"]),
+            tuple(row["std"]),
+            squash=row.get("squash", False),
+        )
         for tag, row in rows.items()
     }
     entries = (
