@@ -24,7 +24,7 @@ FAMILIES = {c.family for c in cards()}
 SMALLEST = [min((c for c in cards() if c.family == family), key=lambda c: c.parameters).name for family in FAMILIES]
 SLOW = {"alexnet", "vgg11", "densenet121", "googlenet", "keras_inception_v3"}
 SLOW |= {"maxvit_t", "mnasnet0_5", "regnet_y_400mf", "vit_tiny_patch16_224", "convnextv2_atto"}
-SLOW |= {"eva02_tiny_patch14_224", "mobilenetv4_conv_small_050"}
+SLOW |= {"eva02_tiny_patch14_224", "mobilenetv4_conv_small_050", "resnet18d"}
 SLOW |= {"vit_b_16", "convnext_tiny", "efficientnet_b0", "keras_mobilenet", "shufflenet_v2_x0_5"}
 QUICK = sorted({*SMALLEST, *tiny_timm.CARDS} - SLOW)
 VARIANTS = [
@@ -40,6 +40,7 @@ VARIANTS = [
 VARIANTS += ["deit3_small_patch16_224", "vit_small_patch14_reg4_dinov2", "vit_base_patch32_clip_quickgelu_224"]
 VARIANTS += ["vit_base_patch32_siglip_256", "vit_wee_patch16_reg1_gap_256", "vit_medium_patch16_gap_256"]
 VARIANTS += ["tf_efficientnet_b0", "tf_efficientnetv2_b0", "eva02_base_patch14_224", "mobilenetv4_hybrid_medium"]
+VARIANTS += ["resnetrs50"]
 VARIANTS += ["mobilenet_v3_large", "keras_resnet50", "keras_inception_v3", "keras_mobilenet_v2", "keras_densenet121"]
 MODELS = sorted({*SMALLEST, *VARIANTS})
 BOUND = {"fp64": 1e-9, "fp32": 1e-5}

@@ -14,6 +14,7 @@ SMALLEST = sorted(min((c for c in cards() if c.family == f), key=lambda c: c.par
 SLOW = {"alexnet", "vgg11", "densenet121", "googlenet", "inception_v3", "keras_inception_v3", "maxvit_t"}
 SLOW |= {"mnasnet0_5", "regnet_y_400mf", "efficientnet_b0", "convnext_tiny", "shufflenet_v2_x0_5", "swin_t", "vit_b_16"}
 SLOW |= {"convnextv2_atto", "keras_mobilenet", "eva02_tiny_patch14_224", "mobilenetv4_conv_small_050"}
+SLOW |= {"resnet18d"}
 QUICK = [name for name in SMALLEST if name not in SLOW]
 OTHERS = sorted({c.name for c in cards()} - set(QUICK))
 

@@ -12,7 +12,7 @@ from unittest import mock
 
 import timm
 import torch
-from timm.models import convnext, deit, efficientnet, eva, mobilenetv3, vision_transformer
+from timm.models import convnext, deit, efficientnet, eva, mobilenetv3, resnet, vision_transformer
 from timm.models._registry import _model_with_tags, get_pretrained_cfg
 
 ZOO = Path(__file__).parents[2] / "xfer/zoo"
@@ -45,6 +45,10 @@ NAMES = {
         *(f"tf_efficientnet_b{i}" for i in range(9)),
         *(f"tf_efficientnetv2_{size}" for size in ("b0", "b1", "b2", "b3", "s", "m", "l")),
     ],
+    "resnet_d": [
+        *(f"resnet{depth}d" for depth in (18, 26, 34, 50, 101, 152, 200)),
+        *(f"resnetrs{depth}" for depth in (50, 101, 152, 200, 270, 350, 420)),
+    ],
     "mobilenet_v4": [
         *(f"mobilenetv4_conv_{size}" for size in ("small_050", "small", "medium", "large")),
         *(f"mobilenetv4_hybrid_{size}" for size in ("medium", "large")),
@@ -53,7 +57,8 @@ NAMES = {
 # Of these families the tests of `make test` take those with other switches; the rest differs in numbers alone.
 _QUICK = {"eva02_tiny_patch14_224", "eva02_base_patch14_448", "eva02_base_patch16_clip_224"}
 _QUICK |= {"tf_efficientnet_b0", "tf_efficientnetv2_b0", "mobilenetv4_conv_small_050", "mobilenetv4_hybrid_medium"}
-SLOW = {name for family in ("eva02", "tf_efficientnet", "mobilenet_v4") for name in NAMES[family]} - _QUICK
+_QUICK |= {"resnet18d", "resnet26d", "resnetrs50"}
+SLOW = {name for family in ("eva02", "tf_efficientnet", "mobilenet_v4", "resnet_d") for name in NAMES[family]} - _QUICK
 # Networks that torchvision has too: their weights alone.
 WEIGHTS = [
     *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
@@ -68,6 +73,7 @@ _CREATORS = (
     (eva, "_create_eva"),
     (efficientnet, "_create_effnet"),
     (mobilenetv3, "_create_mnv3"),
+    (resnet, "_create_resnet"),
 )
 TABLES = (*NAMES, "timm_weights")
 _EPS = re.compile(r"eps=([\d.e-]+)")
@@ -83,6 +89,12 @@ def arguments(name):
     found = {key: value for key, value in create.call_args.kwargs.items() if key != "pretrained"}
     if module is convnext:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+    if module is resnet:
+        assert (found.pop("stem_type"), found.pop("avg_down"), found.pop("stem_width")) == ("deep", True, 32)
+        squeeze = found.pop("block_args", {}).get("attn_layer")
+        assert squeeze is None or (squeeze.func.__name__, squeeze.keywords) == ("SEModule", {"rd_ratio": 0.25})
+        bottleneck = found.pop("block") is resnet.Bottleneck
+        return found | {"layers": list(found["layers"]), "bottleneck": bottleneck, "squeeze": squeeze is not None}
     if module is eva:
         assert (found.pop("ref_feat_shape"), found.pop("use_rot_pos_emb")) == ((16, 16), True)
         return {key: value for key, value in found.items() if key != "img_size"} | {"eps": 1e-6}

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from xfer.zoo import convnext_v2, eva02, mobilenet_v4, tf_efficientnet, timm_vit
+from xfer.zoo import convnext_v2, eva02, mobilenet_v4, resnet_d, tf_efficientnet, timm_vit
 
 _VIT = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3, "eps": 1e-6}
 _CONVNEXT = {"depths": [1, 1, 2, 1], "dims": [8, 12, 16, 24], "use_grn": True, "ls_init_value": None}
@@ -44,10 +44,12 @@ ARGUMENTS = {
     "tiny_tf_efficientnet": {"stages": _EFFICIENT, "stem_size": 8, "num_features": 24, "act": "silu", "eps": 1e-3},
     "tiny_mobilenetv4": {"stages": _MOBILE, "stem_size": 8, "num_features": 24, "act": "gelu", "eps": 1e-5}
     | {"init_values": 1e-5},
+    "tiny_resnetrs": {"layers": [1, 1, 1, 1], "bottleneck": True, "squeeze": True, "replace_stem_pool": True},
 }
 STEPPED = ("tiny_dinov2", "tiny_clip", "tiny_siglip", "tiny_gap", "tiny_convnext_v2_conv")  # they have every layer
 STEPPED += ("tiny_eva02", "tiny_eva02_clip", "tiny_tf_efficientnet", "tiny_mobilenetv4")
 _FAMILIES = {"convnext": convnext_v2, "eva02": eva02, "tf_efficientnet": tf_efficientnet, "mobilenetv4": mobilenet_v4}
+_FAMILIES["resnet"] = resnet_d
 _OUTPUTS = {"tiny_dinov2": 0, "tiny_clip": 7, "tiny_eva02_clip": 7}
 
 
@@ -66,18 +68,23 @@ VITS = [name for name, card in CARDS.items() if card.family == "timm_vit"]
 
 
 def _build(name, size, classes):
-    from timm.layers import LayerNorm, get_act_layer
+    from timm.layers import LayerNorm, get_act_layer, get_attn
     from timm.models._efficientnet_builder import decode_arch_def
     from timm.models.convnext import ConvNeXt
     from timm.models.efficientnet import EfficientNet
     from timm.models.eva import Eva
     from timm.models.mobilenetv3 import MobileNetV3
+    from timm.models.resnet import Bottleneck, ResNet
     from timm.models.vision_transformer import VisionTransformer
     from torch.nn import BatchNorm2d
 
     options, family = dict(ARGUMENTS[name]) | {"num_classes": classes}, CARDS[name].family
     if family == "convnext_v2":
         return ConvNeXt(**options)
+    if family == "resnet_d":
+        del options["bottleneck"], options["squeeze"]
+        squeeze = {"attn_layer": partial(get_attn("se"), rd_ratio=0.25)}
+        return ResNet(Bottleneck, stem_width=32, stem_type="deep", avg_down=True, block_args=squeeze, **options)
     eps = options.pop("eps")
     if family in ("timm_vit", "eva02"):
         options |= {"norm_layer": partial(LayerNorm, eps=eps), "img_size": size or 32}

@@ -109,7 +109,7 @@ def test_another_image_size_is_timms(tmp_path, name, size, capsys):
 
 
 @pytest.mark.parametrize("size", [33, 38])
-@pytest.mark.parametrize("name", ["tiny_tf_efficientnet", "tiny_mobilenetv4"])
+@pytest.mark.parametrize("name", ["tiny_tf_efficientnet", "tiny_mobilenetv4", "tiny_resnetrs"])
 def test_padding_is_timms_at_every_size(tmp_path, name, size):
     """TensorFlow's depends on the size, at each layer with a stride."""
     save_file(timms(name).state_dict(), path := tmp_path / "model.safetensors")

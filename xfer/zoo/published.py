@@ -14,7 +14,7 @@ from xfer.weights.entry import WeightsEntry
 from xfer.zoo.card import Card
 
 # Families of timm's networks, which are built from the `config` of a card alone, whatever it is called.
-TIMM_FAMILIES = ("timm_vit", "eva02", "convnext_v2", "tf_efficientnet", "mobilenet_v4")
+TIMM_FAMILIES = ("timm_vit", "eva02", "convnext_v2", "tf_efficientnet", "mobilenet_v4", "resnet_d")
 
 
 class Published(NamedTuple):
