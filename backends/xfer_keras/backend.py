@@ -36,8 +36,8 @@ from xfer_keras.wrapped import WrappedModel, describe
 
 # TensorFlow's grouped convolutions gain nothing from bfloat16 on a CPU that has it, by `benchmarks/inference.py`.
 GROUPED = (
-    *("efficientnet", "efficientnet_lite", "mnasnet", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3"),
-    *("regnet", "shufflenet_v2"),
+    *("efficientnet", "tf_efficientnet", "mnasnet", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3"),
+    *("mobilenet_v4", "regnet", "shufflenet_v2"),
 )
 
 

@@ -284,4 +284,5 @@ def _timm(native: nn.Module) -> Preprocessing | None:
         "bicubic" if config.get("interpolation") == "bicubic" else "bilinear",
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
+        squash=config.get("crop_mode") == "squash",
     )

@@ -19,6 +19,9 @@ FILES = {
     "lightning.ckpt": ("mobilenet_v3_small", {}),
     "fastai.pth": ("resnet18", {"classes": 3}),
     "timm/model.safetensors.index.json": ("resnet18", {"classes": 3}),
+    "eva02_tiny_patch14_224.safetensors": ("eva02_tiny_patch14_224", {"classes": 3, "image_size": 56}),
+    "mobilenetv4_conv_small_050.safetensors": ("mobilenetv4_conv_small_050", {}),
+    "tf_efficientnet_b0.safetensors": ("tf_efficientnet_b0", {"classes": 3}),
 }
 
 
@@ -54,16 +57,21 @@ def write(folder: Path) -> None:
         save_file({name: state[name] for name in places if places[name] == file}, folder / "timm" / file)
     index = json.dumps({"metadata": {}, "weight_map": places})
     (folder / "timm" / "model.safetensors.index.json").write_text(index)
+    for file, (name, _) in FILES.items():
+        if file == f"{name}.safetensors":
+            save_file(lively(timm.create_model(name)).state_dict(), folder / file)
 
 
 def read(backend: str, folder: Path) -> None:
     """The features of two images by each checkpoint, in float32."""
     if backend == "torch":
         write(folder)
-    images = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3)).astype(np.uint8)
     features = {}
     for file, (name, options) in FILES.items():
-        model = xfer.load(name, weights=folder / file, backend=backend, image_size=SIZE, precision="fp32", **options)
+        options = {"image_size": SIZE, "precision": "fp32"} | options
+        model = xfer.load(name, weights=folder / file, backend=backend, **options)
+        size = options["image_size"]
+        images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
         features[file] = model.outputs(images, ["features"])["features"]
     assert backend == "torch" or "torch" not in sys.modules
     np.savez(folder / f"{backend}.npz", **features)

@@ -20,7 +20,7 @@ from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.update import UpdateSpec
 from xfer.zoo import card, imagenet_classes
 
-EXPLAINED = ("efficientnet_lite", "resnet", "swin", "vit", "timm_vit")
+EXPLAINED = ("tf_efficientnet", "resnet", "swin", "vit", "timm_vit", "eva02")
 
 
 def random_weights(shapes, seed=0):

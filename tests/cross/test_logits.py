@@ -16,13 +16,15 @@ import xfer
 from tests.cross.forward import EXPLAINED
 from tests.suites import tiny_timm
 from xfer.certify.scenario import SCENARIOS
-from xfer.certify.zoo import UNNAMED, parity_results
+from xfer.certify.zoo import parity_results
 from xfer.zoo import card, cards
+from xfer.zoo.published import TIMM_FAMILIES
 
 FAMILIES = {c.family for c in cards()}
 SMALLEST = [min((c for c in cards() if c.family == family), key=lambda c: c.parameters).name for family in FAMILIES]
 SLOW = {"alexnet", "vgg11", "densenet121", "googlenet", "keras_inception_v3"}
 SLOW |= {"maxvit_t", "mnasnet0_5", "regnet_y_400mf", "vit_tiny_patch16_224", "convnextv2_atto"}
+SLOW |= {"eva02_tiny_patch14_224", "mobilenetv4_conv_small_050", "resnet18d"}
 SLOW |= {"vit_b_16", "convnext_tiny", "efficientnet_b0", "keras_mobilenet", "shufflenet_v2_x0_5"}
 QUICK = sorted({*SMALLEST, *tiny_timm.CARDS} - SLOW)
 VARIANTS = [
@@ -37,6 +39,8 @@ VARIANTS = [
 ]
 VARIANTS += ["deit3_small_patch16_224", "vit_small_patch14_reg4_dinov2", "vit_base_patch32_clip_quickgelu_224"]
 VARIANTS += ["vit_base_patch32_siglip_256", "vit_wee_patch16_reg1_gap_256", "vit_medium_patch16_gap_256"]
+VARIANTS += ["tf_efficientnet_b0", "tf_efficientnetv2_b0", "eva02_base_patch14_224", "mobilenetv4_hybrid_medium"]
+VARIANTS += ["resnetrs50"]
 VARIANTS += ["mobilenet_v3_large", "keras_resnet50", "keras_inception_v3", "keras_mobilenet_v2", "keras_densenet121"]
 MODELS = sorted({*SMALLEST, *VARIANTS})
 BOUND = {"fp64": 1e-9, "fp32": 1e-5}
@@ -154,9 +158,11 @@ def test_parity_at_full_size(full, model, precision):
 def test_a_step_of_tiny_networks_is_the_same(small, model):
     ours, theirs = (np.load(small[backend] / f"{model}-step.npz") for backend in ("torch", "tensorflow"))
     assert sorted(ours) == sorted(theirs)
+    assert sum(np.abs(ours[name]).max() > 1e-15 for name in ours) >= 0.9 * len(ours)
     for name in ours:
-        assert ours[name].any(), name
-        assert np.abs(ours[name] - theirs[name]).max() <= BOUND["fp64"] * np.abs(ours[name]).max(), name
+        largest, difference = np.abs(ours[name]).max(), np.abs(ours[name] - theirs[name]).max()
+        # A bias whose effect the next normalisation takes away has no gradient but what rounding leaves.
+        assert difference <= BOUND["fp64"] * largest or max(difference, largest) < 1e-15, name
 
 
 @pytest.mark.long
@@ -171,7 +177,7 @@ def test_the_whole_zoo_was_measured_and_nothing_fails():
     results = parity_results()
     assert set(results) == {c.name for c in cards()}
     proofs = [(name, kind, found[kind]) for name, found in results.items() if found for kind in BOUND if kind in found]
-    measured = [c for c in cards() if results[c.name] or c.family not in UNNAMED]  # of timm's not all are, yet
+    measured = [c for c in cards() if results[c.name] or c.family not in TIMM_FAMILIES]  # of timm's not all are, yet
     assert len(proofs) >= 2 * len(measured) * 0.9
     for name, kind, proof in proofs:
         assert proof["passed"], f"{name} {kind}"

@@ -1,5 +1,7 @@
 """The core's pixels against torchvision's, on Pillow images, bit for bit."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,6 +15,7 @@ from torchvision.transforms.autoaugment import RandAugment, _apply_op  # noqa: E
 from xfer.data.images.decode import decode, resize_crop  # noqa: E402
 from xfer.data.transforms.augment import shift_hue  # noqa: E402
 from xfer.data.transforms.randaugment import OPERATIONS, SIGNED, randaugment  # noqa: E402
+from xfer.exporting.description import reference  # noqa: E402
 from xfer.specs.preprocessing import Preprocessing  # noqa: E402
 
 SIZES = [
@@ -43,6 +46,20 @@ def test_resize_and_center_crop(size, resize, interpolation):
         image = picture(shape)
         ours = resize_crop(image, Preprocessing(size, resize, interpolation))
         np.testing.assert_array_equal(ours, np.asarray(theirs(image)), err_msg=str(shape))
+
+
+@pytest.mark.parametrize(("size", "resize"), [(64, 64), (33, 40)])
+def test_both_sides_resized(size, resize):
+    """timm's crop mode "squash" is torchvision's Resize with two sides; what exported files carry does the same."""
+    theirs = Compose([Resize((resize, resize), interpolation=InterpolationMode.BICUBIC), CenterCrop(size)])
+    recipe, exported = Preprocessing(size, resize, "bicubic", squash=True), {}
+    exec(reference(recipe), exported)
+    for shape in SIZES:
+        image = picture(shape)
+        expected = np.asarray(theirs(image))
+        np.testing.assert_array_equal(resize_crop(image, recipe), expected, err_msg=str(shape))
+        image.save(file := io.BytesIO(), "PNG")
+        np.testing.assert_array_equal(exported["preprocess"](file), expected, err_msg=str(shape))
 
 
 def test_a_jpeg_file(tmp_path):

@@ -194,6 +194,9 @@ def test_names_that_do_not_say_what_the_network_computes_are_refused(tmp_path):
     ("ours", "config", "message"),
     [
         ("efficientnet_lite0", {"architecture": "efficientnet_lite0"}, "pads unlike TensorFlow; tf_efficientnet_lite0"),
+        ("tf_efficientnet_b0", {"architecture": "efficientnet_b0"}, "tf_efficientnet_b0 is this network"),
+        ("tf_efficientnet_b0", {"architecture": "tf_efficientnet_b1"}, "it is timm's tf_efficientnet_b1: load it by"),
+        ("mobilenetv4_conv_medium", {"architecture": "mobilenetv4_conv_blur_medium"}, "averages or blurs where it"),
         ("resnet18", {"architecture": "resnetblur18"}, "timm's resnetblur18, which blurs where it strides"),
         ("resnet18", {"model_type": "resnet", "downsample_in_bottleneck": True}, "downsample_in_bottleneck"),
     ],

@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save, save_file
+from timm.layers.pos_embed_sincos import build_rotary_pos_embed
 from timm.models.vision_transformer import checkpoint_filter_fn
 from xfer_torch.nets.families import FAMILIES
 
@@ -21,7 +22,9 @@ from xfer.report.card import Card
 from xfer.zoo import cards
 
 BOUND = {"fp32": 1e-5, "fp64": 1e-9}
-TIMMS = [card for card in cards() if card.family in timm_table.NAMES]
+TIMMS = [card for card in cards() if card.name in {name for names in timm_table.NAMES.values() for name in names}]
+LITES = [card for card in cards() if card.name.startswith("efficientnet_lite")]
+MARKED = [pytest.param(card, marks=pytest.mark.long if card.name in timm_table.SLOW else ()) for card in TIMMS]
 
 
 @pytest.fixture(autouse=True)
@@ -39,13 +42,26 @@ def theirs(net, model, images, precision="fp64"):
     """Features and logits of timm's module."""
     dtype = torch.float64 if precision == "fp64" else torch.float32
     with torch.inference_mode():
-        x = net.to(dtype).forward_features(model.normalise(images).to(dtype))
-        features = net.forward_head(x, pre_logits=True)
-        return features.numpy(), getattr(net.head, "fc", net.head)(features).numpy()
+        net = net.to(dtype)
+        if precision == "fp64" and getattr(net, "rope", None) is not None:
+            exact_rotary(net)
+        features = net.forward_head(net.forward_features(model.normalise(images).to(dtype)), pre_logits=True)
+        return features.numpy(), net.get_classifier()(features).numpy()
+
+
+def exact_rotary(net):
+    """timm computes the frequencies of rotary embeddings in float32, xfer in float64."""
+    number = net.embed_dim // net.blocks[0].attn.num_heads // 4
+    bands = 1 / 10_000 ** (torch.arange(number, dtype=torch.float64) / number)
+    options = {"ref_feat_shape": [16, 16], "in_pixels": False, "dtype": torch.float64}
+    tables = torch.cat(build_rotary_pos_embed(list(net.patch_embed.grid_size), bands, **options), -1)
+    assert (tables - net.rope.pos_embed).abs().max() < 1e-5
+    net.rope.pos_embed = tables
 
 
 def create(card, classes, size):
-    return timm.create_model(card.name, num_classes=classes, **({"img_size": size} if card.positions else {}))
+    name = f"tf_{card.name}" if card in LITES else card.name
+    return timm.create_model(name, num_classes=classes, **({"img_size": size} if card.positions else {}))
 
 
 def worst(ours, expected):
@@ -75,7 +91,7 @@ def test_features_and_logits_are_timms(tmp_path, name, precision):
 
 
 @pytest.mark.parametrize("size", [48, 16])
-@pytest.mark.parametrize("name", ["tiny_vit", "tiny_dinov2", "tiny_registers", "tiny_siglip"])
+@pytest.mark.parametrize("name", ["tiny_vit", "tiny_dinov2", "tiny_registers", "tiny_siglip", "tiny_eva02"])
 def test_another_image_size_is_timms(tmp_path, name, size, capsys):
     """1.5 and 0.5 times the size that the weights were trained at, against `set_input_size`."""
     save_file(timms(name).state_dict(), path := tmp_path / "model.safetensors")
@@ -90,6 +106,17 @@ def test_another_image_size_is_timms(tmp_path, name, size, capsys):
     assert np.array_equal(given[:, :prefix], timms(name).pos_embed[:, :prefix].detach().numpy())
     # timm resizes in float32, and the difference is in the features
     assert worst(features_of(model, size), theirs(net, model, pixels(size))[0]) <= 1e-5
+
+
+@pytest.mark.parametrize("size", [33, 38])
+@pytest.mark.parametrize("name", ["tiny_tf_efficientnet", "tiny_mobilenetv4", "tiny_resnetrs"])
+def test_padding_is_timms_at_every_size(tmp_path, name, size):
+    """TensorFlow's depends on the size, at each layer with a stride."""
+    save_file(timms(name).state_dict(), path := tmp_path / "model.safetensors")
+    model = load(name, path, size, precision="fp64")
+    features, logits = theirs(timms(name), model, pixels(size))
+    assert worst(features_of(model, size), features) <= BOUND["fp64"]
+    assert worst(model.logits(pixels(size)), logits) <= BOUND["fp64"]
 
 
 def test_a_run_keeps_its_size_and_what_was_resized(tmp_path, capsys):
@@ -201,35 +228,39 @@ def test_cards_say_what_timm_says():
             data = timm.data.create_transform(
                 cfg.input_size, interpolation=cfg.interpolation, crop_pct=cfg.crop_pct, crop_mode=cfg.crop_mode
             )
-            assert (data.transforms[0].size, data.transforms[1].size) == (recipe.resize, (recipe.size, recipe.size))
+            resize = (recipe.resize, recipe.resize) if recipe.squash else recipe.resize
+            assert (data.transforms[0].size, data.transforms[1].size) == (resize, (recipe.size, recipe.size))
             assert (recipe.mean, recipe.std, recipe.interpolation) == (cfg.mean, cfg.std, cfg.interpolation)
             assert entry.features_only or cfg.num_classes in (1000, 11821, 21841, 21843)
             assert entry.acc1 is None
 
 
-@pytest.mark.parametrize("card", TIMMS, ids=lambda card: card.name)
+@pytest.mark.parametrize("card", MARKED, ids=lambda card: card.name)
 def test_tensors_are_timms(card):
     """Names and shapes of every architecture, without memory for its weights."""
     size = card.preprocessing.size
     with torch.device("meta"):
         native, _ = FAMILIES[card.family](card.at(size))
-        expected = create(card, 1000, size).state_dict()
-    shapes = {name: tensor.shape for name, tensor in expected.items()}
+        net = create(card, 1000, size)
+    shapes = {name: tensor.shape for name, tensor in net.state_dict().items()}
     assert {name: tensor.shape for name, tensor in native.state_dict().items()} == shapes
-    assert card.parameters == sum(shape.numel() for shape in shapes.values())
+    assert card.parameters == sum(parameter.numel() for parameter in net.parameters())
+    norms = [layer for layer in net.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert {(layer.eps, layer.momentum) for layer in norms} <= {(card.norm_eps, card.norm_momentum)}
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("precision", BOUND)
-@pytest.mark.parametrize("card", TIMMS, ids=lambda card: card.name)
+@pytest.mark.parametrize("card", TIMMS + LITES, ids=lambda card: card.name)
 def test_every_architecture_is_timms(card, precision):
     size = 2 * card.config.get("patch", 32)
     net = create(card, 10, size).eval()
     generator = torch.Generator().manual_seed(0)
-    for value in net.state_dict().values():
+    state = {name: value for name, value in net.state_dict().items() if value.is_floating_point()}
+    for value in state.values():
         value.add_(0.05 * torch.randn(value.shape, generator=generator))
     model = load(card.name, None, size, classes=10, precision=precision)
-    model.set_weights({name: value.numpy() for name, value in net.state_dict().items()})
+    model.set_weights({name: value.numpy() for name, value in state.items()})
     features, logits = theirs(net, model, pixels(size), precision)
     assert worst(features_of(model, size), features) <= BOUND[precision]
     assert worst(model.logits(pixels(size)), logits) <= BOUND[precision]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from xfer_torch.nets.families import FAMILIES
 
+from tests.suites.timm_table import SLOW
 from xfer.models.freezer import Freezer
 from xfer.zoo import cards
 
@@ -15,7 +16,10 @@ def smallest(card):
     return card.at(-(-least // card.size_multiple) * card.size_multiple)
 
 
-@pytest.fixture(scope="module", params=[card.name for card in cards()])
+NAMES = [pytest.param(c.name, marks=pytest.mark.long if c.name in SLOW else ()) for c in cards()]
+
+
+@pytest.fixture(scope="module", params=NAMES)
 def network(request):
     """The names and shapes of a network, without memory for its weights."""
     card = smallest(next(card for card in cards() if card.name == request.param))

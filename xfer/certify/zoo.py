@@ -20,11 +20,11 @@ from xfer.certify.certificate import Stage
 from xfer.certify.run import parity, smallest
 from xfer.certify.scenario import SCENARIOS
 from xfer.zoo import Card, card, cards
+from xfer.zoo.published import TIMM_FAMILIES
 
 # Parameters up to which a step, the forward pass in float64, and that in float32 fit twice into 24 GB of memory and all
 # of the zoo into two hours.
 TRAINED, PROVED, RUN = 50_000_000, 120_000_000, 350_000_000
-UNNAMED = ("timm_vit", "convnext_v2")  # families whose networks are built from `config` alone, whatever they are called
 STORE = Path(xfer.zoo.__file__).with_name("parity.json")
 
 
@@ -55,7 +55,7 @@ def measure(model: Card) -> dict[str, Any] | None:
 
 def network(model: Card) -> tuple[Any, ...]:
     """What decides the network that is measured: cards may differ in nothing but weights and usual size."""
-    if model.family not in UNNAMED:
+    if model.family not in TIMM_FAMILIES:
         return (model.name,)
     recipe = model.preprocessing
     return model.family, model.config, model.feature_dim, model.norm_eps, recipe.mean, recipe.std, smallest(model)

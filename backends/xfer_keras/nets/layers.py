@@ -192,11 +192,13 @@ def conv_norm(
     return act(x, f"{name}.2") if act else x
 
 
-def squeeze_excite(x: Any, name: str, width: int, act: Activation, gate: Activation) -> Any:
-    """Channels weighted by what is in the image as a whole (Hu et al. 2017, arXiv:1709.01507)."""
+def squeeze_excite(
+    x: Any, name: str, width: int, act: Activation, gate: Activation, fc: tuple[str, str] = ("fc1", "fc2")
+) -> Any:
+    """Channels weighted by what is in the image as a whole (Hu et al. 2017, arXiv:1709.01507); `fc`: its layers."""
     y = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}.avgpool")(x)
-    y = act(conv(y, f"{name}.fc1", width, 1, bias=True), f"{name}.activation")
-    y = gate(conv(y, f"{name}.fc2", x.shape[-1], 1, bias=True), f"{name}.scale_activation")
+    y = act(conv(y, f"{name}.{fc[0]}", width, 1, bias=True), f"{name}.activation")
+    y = gate(conv(y, f"{name}.{fc[1]}", x.shape[-1], 1, bias=True), f"{name}.scale_activation")
     return layers.Multiply(name=name)([x, y])
 
 

@@ -260,7 +260,7 @@ def test_by_default_what_is_on_this_machine_is_ranked_and_the_rest_is_named(tmp_
         (folder / "net.pth").unlink()
 
     class Zoo(NumpyBackend):
-        families = ("efficientnet_lite", "resnet", "tiny")
+        families = ("tf_efficientnet", "resnet", "tiny")
 
     found, missing = on_this_machine(Zoo(), 25_000_000)
     assert [each.name for each in found] == [f"efficientnet_lite{i}" for i in range(3)]  # packages that are installed

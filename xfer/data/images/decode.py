@@ -149,8 +149,11 @@ def opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def resized_size(width: int, height: int, shorter: int) -> tuple[int, int]:
-    """Width and height after the shorter side becomes `shorter`, rounded as torchvision's Resize does."""
+def resized_size(width: int, height: int, preprocessing: Preprocessing) -> tuple[int, int]:
+    """Width and height after the resize, rounded as torchvision's Resize does."""
+    shorter = preprocessing.resize
+    if preprocessing.squash:
+        return shorter, shorter
     if width <= height:
         return shorter, int(shorter * height / width)
     return int(shorter * width / height), shorter
@@ -164,7 +167,7 @@ def resize_crop(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     Raises:
         BadImageError: it is so long and thin that resizing it would not fit in memory.
     """
-    width, height = resized_size(*image.size, preprocessing.resize)
+    width, height = resized_size(*image.size, preprocessing)
     if width * height > MAX_PIXELS:
         raise BadImageError(f"too long and thin: {image.width} x {image.height} pixels")
     resized = resize(image, (width, height), preprocessing)

@@ -35,7 +35,7 @@ class TestTimeView:
         if self.corner is None:
             return resize_crop(picture, preprocessing)
         size = preprocessing.size
-        width, height = resized_size(*picture.size, preprocessing.resize)
+        width, height = resized_size(*picture.size, preprocessing)
         left, top = (round(at * (side - size)) for at, side in zip(self.corner, (width, height), strict=True))
         return np.asarray(resize(picture, (width, height), preprocessing).crop((left, top, left + size, top + size)))
 

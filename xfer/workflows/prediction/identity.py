@@ -64,7 +64,7 @@ def _digest(model: Predictor) -> str:
     assert isinstance(model, BaseModel)
     spec = model.spec
     described = [
-        *(model.name, model.classes, model.column_names, asdict(spec.preprocessing), asdict(model.decision)),
+        *(model.name, model.classes, model.column_names, spec.preprocessing.described(), asdict(model.decision)),
         *([asdict(task) for task in spec.tasks] or "()", repr(spec.head)),
         *(each and _of_scikit_learn(each) for each in (model.columns, model.estimator)),
     ]

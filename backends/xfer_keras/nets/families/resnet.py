@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras import layers
@@ -24,14 +24,22 @@ def resnet(x: Any, card: Card) -> Iterator[tuple[str, Any]]:
     yield "features", global_average(x)
 
 
-def basic(x: Any, name: str, width: int, stride: int, card: Card) -> Any:
+def join(x: Any, y: Any, name: str, stride: int, card: Card) -> Any:
+    """Shortcut plus residual; the shortcut is projected where the shapes differ."""
+    if stride > 1 or x.shape[-1] != y.shape[-1]:
+        x = conv(x, f"{name}.downsample.0", y.shape[-1], 1, stride, bias=is_v1(card))
+        x = norm(x, f"{name}.downsample.1", card)
+    return relu(layers.Add(name=f"{name}.add")([y, x]), f"{name}.relu")
+
+
+def basic(x: Any, name: str, width: int, stride: int, card: Card, join: Callable[..., Any] = join) -> Any:
     """Two 3x3 convolutions beside a shortcut."""
     y = relu(norm(conv(x, f"{name}.conv1", width, 3, stride, pad=1), f"{name}.bn1", card), f"{name}.relu1")
     y = norm(conv(y, f"{name}.conv2", width, 3, pad=1), f"{name}.bn2", card)
     return join(x, y, name, stride, card)
 
 
-def bottleneck(x: Any, name: str, width: int, stride: int, card: Card) -> Any:
+def bottleneck(x: Any, name: str, width: int, stride: int, card: Card, join: Callable[..., Any] = join) -> Any:
     """1x1 down, 3x3 in groups, 1x1 up to four times the width, beside a shortcut."""
     groups = card.config["groups"]
     inner, v1 = width * card.config["width"] // 64 * groups, is_v1(card)
@@ -41,14 +49,6 @@ def bottleneck(x: Any, name: str, width: int, stride: int, card: Card) -> Any:
     y = relu(norm(y, f"{name}.bn2", card), f"{name}.relu2")
     y = norm(conv(y, f"{name}.conv3", 4 * width, 1, bias=v1), f"{name}.bn3", card)
     return join(x, y, name, stride, card)
-
-
-def join(x: Any, y: Any, name: str, stride: int, card: Card) -> Any:
-    """Shortcut plus residual; the shortcut is projected where the shapes differ."""
-    if stride > 1 or x.shape[-1] != y.shape[-1]:
-        x = conv(x, f"{name}.downsample.0", y.shape[-1], 1, stride, bias=is_v1(card))
-        x = norm(x, f"{name}.downsample.1", card)
-    return relu(layers.Add(name=f"{name}.add")([y, x]), f"{name}.relu")
 
 
 def is_v1(card: Card) -> bool:

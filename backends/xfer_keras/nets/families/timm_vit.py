@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras import layers
@@ -16,6 +16,17 @@ ACTIVATIONS: dict[str, Activation] = {"gelu": gelu, "gelu_tanh": gelu_tanh, "qui
 
 def timm_vit(x: Any, card: Card) -> Iterator[tuple[str, Any]]:
     """Dosovitskiy et al. 2020 (arXiv:2010.11929) with the variations of timm's `VisionTransformer`."""
+    return vision_transformer(x, card, block)
+
+
+def vision_transformer(x: Any, card: Card, block: Callable[[Any, str, Card], Any]) -> Iterator[tuple[str, Any]]:
+    """Patches as tokens, blocks of attention and MLP, and pooling.
+
+    Args:
+        x: images (N, S, S, 3).
+        card: its `config` says what the network has.
+        block: (N, L, D) to (N, L, D), its layers under a name.
+    """
     c, eps = card.config, card.norm_eps
     yield "stem", (x := tokens(x, card))
     for i in range(c["depth"]):

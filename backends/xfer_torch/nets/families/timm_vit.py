@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -11,14 +13,19 @@ from xfer.zoo import Card
 
 def timm_vit(card: Card) -> tuple[nn.Module, dict[str, nn.Module]]:
     """Dosovitskiy et al. 2020 (arXiv:2010.11929) with the variations of timm's `VisionTransformer`."""
-    net = VisionTransformer(card)
+    net = VisionTransformer(card, lambda: Block(card))
     return net, net.stages(card)
 
 
 class VisionTransformer(nn.Module):
-    """Patches as tokens, blocks of attention and MLP, and pooling; its tensors have timm's names."""
+    """Patches as tokens, blocks of attention and MLP, and pooling; its tensors have timm's names.
 
-    def __init__(self, card: Card) -> None:
+    Args:
+        card: its `config` says what it has.
+        block: makes a block, (N, L, D) to (N, L, D).
+    """
+
+    def __init__(self, card: Card, block: Callable[[], nn.Module]) -> None:
         super().__init__()
         c, width, eps = card.config, card.feature_dim, card.norm_eps
         places = (c["size"] // c["patch"]) ** 2
@@ -29,7 +36,7 @@ class VisionTransformer(nn.Module):
         self.patch_embed = nn.Sequential()
         self.patch_embed.proj = nn.Conv2d(3, width, c["patch"], c["patch"], bias=not c["pre_norm"])
         self.norm_pre = nn.LayerNorm(width, eps) if c["pre_norm"] else nn.Identity()
-        self.blocks = nn.Sequential(*(Block(card) for _ in range(c["depth"])))
+        self.blocks = nn.Sequential(*(block() for _ in range(c["depth"])))
         if not c["norm_after_pool"]:
             self.norm = nn.LayerNorm(width, eps)
         if c["pool"] == "map":
