@@ -23,6 +23,7 @@ from xfer.specs.option import about
 from xfer.specs.settings import RunSettings
 from xfer.specs.training_settings import TrainingSettings
 from xfer.training.callback import Callback
+from xfer.training.range_test import RANGE_TEST
 from xfer.training.tensorboard import TensorBoard
 from xfer.training.tracking import TRACKING, Tracker
 from xfer.training.trainer import Trainer
@@ -82,6 +83,8 @@ def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkp
     metrics["parameters"]["initial_sha256"] = trainer.extra["initial_sha256"]
     # By which `xfer evaluate` knows the images again; pseudo-labels change their labels.
     metrics["data"]["given"] = {"sha256": trainer.extra["data"]["train"], "contents": contents(given)}
+    if RANGE_TEST in trainer.extra:
+        metrics[RANGE_TEST] = trainer.extra[RANGE_TEST]
     if (guessed := trainer.extra.get("pseudo_labels")) is not None:
         metrics["data"]["pseudo_labels"] = guessed["report"]
     if trainer.distributed.rank == 0:
