@@ -50,7 +50,7 @@ class RangeTests(Suite):
 
     def test_a_fit_with_lr_auto_is_that_with_the_rate_it_finds(self, tmp_path: Path) -> None:
         data = xfer.data.arrays(images(32), labels(32), images(9, 1), labels(9), classes=CLASSES)
-        found = []
+        found = list[Any]()
         for lr in ("auto", None):
             model = self.model()
             model.freeze("stem")
