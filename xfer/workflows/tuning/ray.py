@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 import time
@@ -58,22 +59,23 @@ def run_on_ray(
 
         def __init__(self) -> None:
             super().__init__(metric="value", mode=mode)
-            self.asked: dict[str, dict[str, Any]] = {}
 
         def suggest(self, trial_id: str) -> Any:
             late = deadline is not None and time.monotonic() > deadline
             if late or (number := next(free, None)) is None:
                 return Searcher.FINISHED
-            self.asked[trial_id] = {"number": number, "params": study.ask(number)}
-            return dict(self.asked[trial_id])
+            return {"number": number, "params": study.ask(number)}
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
             if error or result is None:
                 return
-            trial = _trial(result, self.asked[trial_id])
+            trial = _trial(result)
             study.tell(trial)
             ended.append(trial)
             report.advance()
+
+        def __reduce__(self) -> Any:
+            return type(None), ()  # Ray pickles it to restore a search; the study's own file does that
 
         def save(self, checkpoint_path: str) -> None:
             """Nothing: the study is in its own file."""
@@ -120,28 +122,27 @@ def run_on_ray(
 
 
 def _work(given: Mapping[str, Any], job: Mapping[str, Any]) -> None:
-    """A trial in a worker, which reports the metric after each epoch, and the whole trial at its end."""
+    """A trial in a worker, which reports after each epoch what it is worth if Ray ends it there, and at last itself."""
     from ray import tune
 
     config, started = RunSettings.of(job["settings"]), time.perf_counter()
+    number, params = given["number"], given["params"]
 
-    def report(epochs: Mapping[int, float]) -> bool:
-        tune.report({
-            "value": list(epochs.values())[-1],
-            "epoch": max(epochs),
-            "epochs": list(epochs.items()),
-            "seconds": time.perf_counter() - started,
-        })  # fmt: skip
+    def report(trial: Trial, epoch: int) -> None:
+        # As text, because Ray flattens tables.
+        text = json.dumps({**asdict(trial), "epochs": list(trial.epochs.items())})
+        tune.report({"value": job["worst"] if trial.value is None else trial.value, "epoch": epoch, "trial": text})
+
+    def told(epochs: Mapping[int, float]) -> bool:
+        seconds, last = time.perf_counter() - started, max(epochs)
+        report(Trial(number, "pruned", epochs[last], params, dict(epochs), seconds), last)
         return False  # Ray ends the worker
 
-    trial = run_trial(given["number"], config, read_data(config), given["params"], report)
-    last = {"epoch": max(trial.epochs, default=0) + 1, "trial": {**asdict(trial), "epochs": list(trial.epochs.items())}}
-    tune.report(last | {"value": job["worst"] if trial.value is None else trial.value})
+    trial = run_trial(number, config, read_data(config), params, told)
+    report(trial, max(trial.epochs, default=0) + 1)
 
 
-def _trial(result: Mapping[str, Any], asked: Mapping[str, Any]) -> Trial:
-    """What a worker reported last: the trial, or, of one that Ray has ended, its epochs so far."""
-    if (whole := result.get("trial")) is not None:
-        return Trial(**{**whole, "epochs": dict(whole["epochs"])})
-    epochs = dict(result["epochs"])
-    return Trial(asked["number"], "pruned", result["value"], asked["params"], epochs, result["seconds"])
+def _trial(result: Mapping[str, Any]) -> Trial:
+    """What a worker reported last."""
+    found = json.loads(result["trial"])
+    return Trial(**{**found, "epochs": dict(found["epochs"])})

@@ -113,15 +113,13 @@ class Tuning:
         from rich.text import Text
 
         table = Table(box=None)
-        for title in ("trial", self.metric, *self.space, "epochs", "s", ""):
-            table.add_column(title, justify="right", no_wrap=True)
+        for title in ("trial", self.metric.removeprefix("val_"), *self.space, "s", ""):
+            table.add_column(title, justify="right")
         for each in self.ranked():
             value = "" if each.value is None else f"{each.value:.4f}"
             params = [shown(each.params[name]) for name in self.space]
             state = "" if each.state == "complete" else each.state
-            table.add_row(
-                *map(Text, (str(each.number), value, *params, str(len(each.epochs)), f"{each.seconds:.1f}", state))
-            )
+            table.add_row(*map(Text, (str(each.number), value, *params, f"{each.seconds:.1f}", state)))
         return table
 
 
