@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from xfer.report.evaluation import evaluation_report as evaluation_report
     from xfer.report.push import push as push
     from xfer.report.ranking import rank as rank
+    from xfer.report.tuning import tune as tune
     from xfer.runtime.progress import show_progress as show_progress
     from xfer.specs.class_weights import class_weights as class_weights
     from xfer.specs.class_weights import log_prior as log_prior
@@ -95,6 +96,7 @@ _WHERE = {
     "resample": "xfer.features.resample",
     "show_progress": "xfer.runtime.progress",
     "soup": "xfer.workflows.soup",
+    "tune": "xfer.report.tuning",
     "tune_thresholds": "xfer.evaluation.thresholds",
     "wrap": "xfer.models.wrap",
 }

@@ -2,13 +2,14 @@
 
 usage: python tests/crash/server.py BACKEND
 Each line of stdin is a job: {"options": ..., "resume": ..., "features": ..., "fault": ..., "log": ...}, or one with
-"predict", a run and images. For each, stdout has the process's number and then how it ended. With `fault` k, the
-process kills itself at the k-th point: before and after every mkdir, write, fsync, rename and unlink below the run's
-folder and the cache's, and in the middle of every write.
+"predict", a run and images, or with "tune", a data set. For each, stdout has the process's number and then how it
+ended. With `fault` k, the process kills itself at the k-th point: before and after every mkdir, write, fsync, rename
+and unlink below the run's folder and the cache's, and in the middle of every write.
 """
 
 # ruff: noqa: PTH115, PTH118, PTH100, PTH120 (what it patches is in os)
 
+import builtins
 import importlib
 import json
 import os
@@ -22,6 +23,7 @@ MODULES = {
     "torch": ("torch", "torchvision", "xfer_torch.backend", "xfer_torch.stepper"),
     "tensorflow": ("keras", "tensorflow", "xfer_keras.backend", "xfer_keras.stepper"),
     "xfer.testing:NumpyBackend": ("xfer.testing",),
+    "tune": ("xfer.testing", "xfer.report.tuning", "optuna.importance", "optuna.storages.journal", "matplotlib.figure"),
 }
 ALWAYS = (
     "xfer.workflows.prediction.job",
@@ -68,6 +70,13 @@ class Points:
             return file
 
         pathlib.Path.open = open_
+        builtin = builtins.open
+
+        def plain_open(path, mode="r", *arguments, **options):
+            file = builtin(path, mode, *arguments, **options)
+            return Torn(file, self) if "a" in mode and self.concerns(path) else file
+
+        builtins.open = plain_open  # Optuna's journal is appended to
 
     def around(self, function):
         def patched(what, *arguments, **options):
@@ -127,6 +136,13 @@ def predict(job):
     jobs.PredictionJob(job["options"]["out"]).run(model, listed([images]), jobs.PredictionOptions(**options))
 
 
+def tune(job):
+    """A search."""
+    import xfer
+
+    xfer.tune(job["tune"], trials=job["trials"], progress=False, **job["options"])
+
+
 def work(job):
     """The job, in the child."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -138,7 +154,7 @@ def work(job):
     points = Points([os.path.dirname(out) if "predict" in job else out, job["features"]], job.get("fault"))
     points.plant()
     try:
-        (predict if "predict" in job else train)(job)
+        (predict if "predict" in job else tune if "tune" in job else train)(job)
     except BaseException:
         traceback.print_exc()
         os._exit(1)

@@ -44,6 +44,7 @@ class TrainingState:
         epoch, step: the next epoch and batch to train on.
         fit: the fit that was interrupted, if one was.
         micro_batch_size: images of a forward and backward pass, where a batch did not fit into memory.
+        auto_lr: of lr="auto", the rate that was found for the head; "auto" before, when `rates` are ratios.
     """
 
     settings: dict[str, Any]
@@ -55,6 +56,7 @@ class TrainingState:
     fit: FitPlan | None = None
     micro_batch_size: int | None = None
     base_rates: dict[str, float] | None = None
+    auto_lr: float | Literal["auto"] | None = None
 
 
 @dataclass(frozen=True)

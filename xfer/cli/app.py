@@ -20,6 +20,7 @@ from xfer.cli import (
     push,
     rank,
     train,
+    tune,
 )
 from xfer.runtime.version import __version__
 
@@ -36,6 +37,7 @@ for command in (
     rank.rank,
     features.features,
     train.train,
+    tune.tune,
     evaluate.evaluate,
     predict.predict,
     explain.explain,

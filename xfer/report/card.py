@@ -154,6 +154,10 @@ class Card:
         rows = ([name, *map(str, row)] for name, row in zip(classes, counts.tolist(), strict=True))
         return "## Confusion matrix\n\n" + table(["true \\ predicted", *classes], rows)
 
+    @property
+    def _auto_lr(self) -> float | str | None:
+        return None if self.manifest.training is None else self.manifest.training.auto_lr
+
     def _training(self) -> str:
         manifest, config = self.manifest, self.metrics.get("config", {})
         rows = [
@@ -161,6 +165,7 @@ class Card:
             *([["initial weights", origin]] if (origin := _origin(manifest, config)) else []),
             *([["position embeddings", _resized(*manifest.resized)]] if manifest.resized else []),
             *([name, str(config[name])] for name in _SETTINGS if config.get(name) not in (None, "none")),
+            *([["lr found by the range test", f"{found:.6g}"]] if isinstance(found := self._auto_lr, float) else []),
             ["trained on", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())],
             ["xfer", manifest.xfer],
             ["SHA-256 of the weights", manifest.tensors.sha256],

@@ -78,6 +78,23 @@ def learning(series: Sequence[Series], fine_tuned_from: int | None = None) -> Dr
     return draw
 
 
+def range_test(found: Mapping[str, Any]) -> Drawing:
+    """Smoothed losses of a range test of learning rates over the rates, with a line at the rate that was taken."""
+
+    def draw(palette: Palette) -> Figure:
+        figure, axes = new_figure(5.3, 3.2)
+        axes.plot(found["rates"], found["losses"], color=palette.muted, alpha=0.5, linewidth=0.7, label="batch")
+        axes.plot(found["rates"], found["smoothed"], color=palette.series(0), linewidth=1.6, label="smoothed")
+        axes.axvline(found["lr"], color=palette.series(1), linestyle="--", linewidth=1, label=f"{found['lr']:.3g}")
+        low, high = min(found["smoothed"]), max(found["smoothed"])
+        axes.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(0, high + (high - low) / 2))
+        axes.grid(axis="y")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8.5)
+        return figure
+
+    return draw
+
+
 def roc(curves: Sequence[Curve]) -> Drawing:
     """Receiver operating characteristics; what `chosen` names is coloured, the rest is thin."""
 

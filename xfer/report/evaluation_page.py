@@ -25,6 +25,7 @@ from xfer.report.task_sections import task_sections
 from xfer.report.template import fill
 from xfer.report.thumbnails import data_uri, small
 from xfer.specs.settings import RunSettings
+from xfer.training.range_test import RANGE_TEST
 from xfer.workflows.comparison.units import value_text
 from xfer.workflows.ensemble import Ensemble
 
@@ -44,7 +45,7 @@ class Training:
 
     @property
     def charts(self) -> list[tuple[str, str]]:
-        """Loss and the monitored metric by epoch, (caption, svg)."""
+        """Loss and the monitored metric by epoch, and the range test of learning rates, (caption, svg)."""
         rows = self.metrics["epochs"]
         names = dict.fromkeys(name for row in rows for name in row)
         watched = self.metrics["config"].get("monitor", "")
@@ -61,6 +62,9 @@ class Training:
                 found.append(
                     (caption, element(curves.learning(series, curves.fine_tuning(rows)), f"learning-{key}", caption))
                 )
+        if (tested := self.metrics.get(RANGE_TEST)) is not None:
+            caption = f"Range test of learning rates: {tested['lr']:.3g} was taken"
+            found.append((caption, element(curves.range_test(tested), "range-test", caption)))
         return found
 
     @property

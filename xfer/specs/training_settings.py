@@ -26,8 +26,10 @@ _PASS = 32  # images of a forward pass where the batch size is still to be found
 class TrainingSettings(Settings):
     """What decides how a model is trained. Each field is an argument of `Trainer` and an option of `xfer train`."""
 
-    lr: Rate | dict[str, Rate] = option(
-        1e-3, "learning rate of the head, or rates by block such as 'head=1e-3,layer4=1e-4'", panel="common"
+    lr: Rate | Literal["auto"] | dict[str, Rate] = option(
+        1e-3,
+        "learning rate of the head, or rates by block such as 'head=1e-3,layer4=1e-4'; 'auto': by a range test",
+        panel="common",
     )
     optimizer: OptimizerName = option("adamw", "update rule, with PyTorch's constants", panel="training")
     momentum: float = option(0.9, "momentum of sgd", panel="training", ge=0, lt=1)

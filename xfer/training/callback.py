@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from xfer.checkpoints.manifest import FitPlan, TrainingState
 from xfer.checkpoints.rotation import Checkpoints
+from xfer.data.batch import Skipped
 from xfer.features.cache import CacheUse, FeatureCache
 from xfer.models.base_model import BaseModel
 from xfer.models.stepper import Stepper
@@ -29,11 +30,14 @@ class TrainerView(Protocol):
         batch_size: images an update, of all processes together.
         plan: the fit that is under way, or was interrupted; None otherwise.
         stop: whether the fit ends after this epoch.
+        rates, base_rates: learning rates by block, before the schedule, and those that fine-tuning lowers.
+        auto_lr: of lr="auto", the rate that was found for the head, and "auto" before; None if a rate was given.
         distributed: the processes of the run; `distributed.rank` is 0 in the main process.
         cache: where outputs of frozen blocks are stored; None for nowhere.
         cached: what the cache was used for in this fit.
         checkpoints: where the run is saved while it trains.
         saved: the checkpoint that was written or resumed from last.
+        skipped: unreadable training images of the last fit.
         extra: further JSON values that each checkpoint stores.
     """
 
@@ -45,11 +49,15 @@ class TrainerView(Protocol):
     batch_size: int
     plan: FitPlan | None
     stop: bool
+    rates: dict[str, float]
+    base_rates: dict[str, float]
+    auto_lr: float | Literal["auto"] | None
     distributed: DistributedContext
     cache: FeatureCache | None
     cached: CacheUse | None
     checkpoints: Checkpoints | None
     saved: Path | None
+    skipped: list[Skipped]
     extra: dict[str, Any]
 
     @property

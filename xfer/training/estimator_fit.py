@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from xfer.data import Data, Skipped
+from xfer.data import Data
 from xfer.errors import UsageError
 from xfer.evaluation.metrics import classification_metrics
 from xfer.features.cache import EXTRACTING
@@ -20,21 +20,22 @@ from xfer.training.loop import validated
 
 
 class EstimatorTrainerView(TrainerView, Protocol):
-    """Beside `TrainerView`: the callbacks, and where unreadable images are listed."""
+    """Beside `TrainerView`: the callbacks."""
 
     callbacks: list[Callback]
-    skipped: list[Skipped]
 
 
 def fit_estimator(trainer: EstimatorTrainerView, data: Data, phase: str) -> History:
     """Fit the head on features of the training split; the backbone stays as it is.
 
     Raises:
-        UsageError: mixing, which makes soft labels.
+        UsageError: mixing, which makes soft labels; lr="auto".
     """
     settings, model = trainer.settings, trainer.model
     if settings.mix != "none":
         raise UsageError(f"mix={settings.mix} makes soft labels, which an estimator does not take: leave it out")
+    if trainer.auto_lr == "auto":
+        raise UsageError('lr="auto" tests learning rates, and an estimator has none: leave it out')
     assert model.estimator is not None
     started = time.perf_counter()
     train, validation = loaders(trainer, data, epochs=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -108,6 +109,11 @@ class Fit:
         for name, callback in named.items():
             if state := below(found.callbacks, name):
                 callback.load_state(state)
+
+
+def step_seed(seed: int, epoch: int, batch: int) -> int:
+    """The seed of what is random inside the network in an update."""
+    return zlib.crc32(f"{seed} {epoch} {batch}".encode())
 
 
 def _named(callbacks: Sequence[Callback]) -> dict[str, Callback]:

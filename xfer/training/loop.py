@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import zlib
 from collections.abc import Sequence
 
 from xfer.checkpoints.fit_progress import FitProgress
@@ -16,9 +15,10 @@ from xfer.runtime import progress
 from xfer.runtime.signals import Interrupted
 from xfer.training import diagnosis
 from xfer.training.callback import Callback, TrainerView
-from xfer.training.fit_state import Fit
+from xfer.training.fit_state import Fit, step_seed
 from xfer.training.history import History, Row
 from xfer.training.monitor import MetricMonitor
+from xfer.training.range_test import resolve_lr
 
 
 def run(trainer: TrainerView, fit: Fit, before: FitProgress) -> History:
@@ -33,6 +33,7 @@ def run(trainer: TrainerView, fit: Fit, before: FitProgress) -> History:
     try:
         fit.restore(before)
         trainer.stop = before.stop
+        resolve_lr(trainer, fit)
         while trainer.epoch < fit.last and not trainer.stop:
             row = _epoch(trainer, fit)
             rows.append(row)
@@ -66,7 +67,7 @@ def _epoch(trainer: TrainerView, fit: Fit) -> Row:
     for batch in train.epoch(trainer.epoch, trainer.batch, doing=_title(trainer, fit)):
         fit.tell_changes(trainer)
         rates = trainer.rates_at(done + batch.number, fit.updates)
-        seed = _step_seed(trainer, batch.number)
+        seed = step_seed(trainer.settings.seed, trainer.epoch, batch.number)
         loss = trainer.stepper.step(batch.inputs, batch.labels, rates, seed)
         if not math.isfinite(loss) and diagnosis.is_lone(trainer.stepper, batch) and fit.leave_out(batch, train):
             continue
@@ -117,10 +118,6 @@ def _title(trainer: TrainerView, fit: Fit) -> str:
 def _doing(callbacks: Sequence[Callback], what: str) -> str:
     """What a pass is called; nothing where a callback shows it."""
     return "" if any(callback.shows_epochs for callback in callbacks) else what
-
-
-def _step_seed(trainer: TrainerView, batch: int) -> int:
-    return zlib.crc32(f"{trainer.settings.seed} {trainer.epoch} {batch}".encode())
 
 
 def _metrics(callbacks: Sequence[Callback]) -> list[str]:

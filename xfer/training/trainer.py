@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
-from xfer.checkpoints.checkpoint import Checkpoint
 from xfer.checkpoints.fit_progress import FitProgress
 from xfer.checkpoints.manifest import FitPlan, TrainingState
 from xfer.checkpoints.rotation import Checkpoints
-from xfer.checkpoints.saving import save as save_checkpoint
 from xfer.data import Data, Skipped
 from xfer.data import load as load_data
 from xfer.errors import UsageError
@@ -38,6 +35,8 @@ from xfer.training.history import History
 from xfer.training.monitor import monitors
 from xfer.training.notebook import progress_callback
 from xfer.training.opening import check_fit, check_settings, open_run
+from xfer.training.position import go_on_from, training_state, write_position
+from xfer.training.range_test import HIGH, LOW, UPDATES, RangeTest, check_rates, find_lr
 from xfer.training.trackers import trackers
 
 
@@ -70,6 +69,7 @@ class Trainer:
         skipped: unreadable training images of the last fit. rates: learning rate of each block, before the schedule.
         epoch, batch: the position: the next batch to train on.
         distributed: the processes of the run. plan: the fit that is under way or was interrupted, if any.
+        auto_lr: with lr="auto" the rate found for the head, and "auto" before, when `rates` are ratios; else None.
         cached: what the cache was used for in the last fit. saved: the checkpoint written or resumed from last.
         extra: further JSON values that each checkpoint stores. stop: end the fit after the epoch.
     """
@@ -98,7 +98,9 @@ class Trainer:
             raise UsageError("loss is given for a model with several tasks: give each Task its own")
         check_settings(self.settings)
         self.model, self.distributed = model, model.backend.distributed_context(model.spec.device)
-        self.rates = self.base_rates = block_rates(self.settings.lr, model.blocks)
+        lr = self.settings.lr
+        self.auto_lr: float | Literal["auto"] | None = "auto" if lr == "auto" else None
+        self.rates = self.base_rates = block_rates(1.0 if lr == "auto" else lr, model.blocks)
         self.schedule = self.settings.schedule_spec
         self.batch_size = self.settings.images_per_pass
         self._stepper: Stepper | None = None
@@ -164,7 +166,7 @@ class Trainer:
         loss = None if state.loss.tasks else state.loss
         options |= {"callbacks": callbacks, "checkpoints": checkpoints, "progress": progress, "cache": cache}
         trainer = cls(model, settings=stored, loss=loss, **options)
-        trainer._go_on_from(opened, state)
+        trainer._restored = go_on_from(trainer, opened, state)
         return trainer
 
     def __repr__(self) -> str:
@@ -206,14 +208,28 @@ class Trainer:
         with show_progress(self._shown):
             return self._fit_on(load_data(data), epochs, lr, phase)
 
+    def find_lr(self, data: Any, *, updates: int = UPDATES, low: float = LOW, high: float = HIGH) -> RangeTest:
+        """The learning-rate range test of lr="auto" by itself; model and trainer stay exactly as they are.
+
+        Args:
+            data: see `fit`. updates: how many, at least 10; the test ends earlier where the loss diverges.
+            low, high: rates of the first update and of the last; of the head, where rates differ by block.
+
+        Raises:
+            UsageError: nothing is trainable, or the head is an estimator. TrainingError: the first loss is not finite.
+        """
+        check_rates(self.model, updates, low, high)
+        with show_progress(self._shown):
+            self._count(source := load_data(data))
+            return find_lr(self, source, updates, low, high)
+
     def _fit_on(self, source: Data, epochs: int | None, lr: Rates | None, phase: str) -> History:
-        if self._counts and self._counted != self.model.classes:
-            counts, self._counted = source.train.counts(), self.model.classes
-            self._set_loss(self.settings.loss_spec({name: counts.get(name, 0) for name in self.model.classes}))
+        self._count(source)
         if self.model.estimator is not None:
             return fit_estimator(self, source, phase)
         if lr is not None:
-            self.rates = self.base_rates = block_rates(lr, self.model.blocks)
+            self.rates, self.auto_lr = block_rates(lr, self.model.blocks), None
+            self.base_rates = self.rates
         train, validation = loaders.loaders(self, source, epochs)
         if epochs is not None:
             self.batch, self.plan, self._restored = 0, FitPlan(self.epoch, epochs, phase), None
@@ -265,7 +281,9 @@ class Trainer:
         self.model.unfreeze(last=unfreeze)
         if not train_norm:
             self.model.freezer.freeze_norm()
-        self.rates = block_rates(self.lower_rates() if lr is None else lr, self.model.blocks)
+        self.rates = self.lower_rates() if lr is None else block_rates(lr, self.model.blocks)
+        if lr is not None and self.auto_lr == "auto":  # nothing is left to be found
+            self.base_rates, self.auto_lr = self.rates, None
         return History([*rows, *self.fit(data, epochs, phase="fine-tune")])
 
     def lower_rates(self) -> dict[str, float]:
@@ -306,30 +324,12 @@ class Trainer:
 
     def state(self) -> TrainingState:
         """The settings and the position, as a checkpoint stores them."""
-        return TrainingState(
-            settings=self.settings.document(),
-            loss=self.stepper.update.loss,
-            rates=self.rates,
-            base_rates=self.base_rates,
-            batch_size=self.batch_size,
-            epoch=self.epoch,
-            step=self.batch,
-            fit=self.plan,
-            micro_batch_size=self.stepper.micro_batch_size,
-        )
+        return training_state(self)
 
-    def _go_on_from(self, run: Checkpoint, state: TrainingState) -> None:
-        self.stepper.load_state(run.optimizer_state())
-        self.stepper.micro_batch_size = state.micro_batch_size
-        self.rates, self.batch_size = state.rates, state.batch_size
-        self.base_rates = state.base_rates or state.rates
-        self.epoch, self.batch, self.plan = state.epoch, state.step, state.fit
-        self.saved, self._restored = run.path, run.progress()
-        if self._restored is None:
-            self.history.read(run.path)
-        else:
-            self.history[:], self.extra = self._restored.history, self._restored.extra
-            self.skipped = [Skipped(*bad) for bad in self._restored.skipped]
+    def _count(self, data: Data) -> None:
+        if self._counts and self._counted != self.model.classes:
+            counts, self._counted = data.train.counts(), self.model.classes
+            self._set_loss(self.settings.loss_spec({name: counts.get(name, 0) for name in self.model.classes}))
 
     def _set_loss(self, loss: LossSpec) -> None:
         update = self.settings.update_spec(loss)
@@ -338,9 +338,7 @@ class Trainer:
         self._stepper.update = update  # the state of the optimizer stays
 
     def _write(self, folder: Path) -> None:
-        snapshot, slots = self.model.snapshot(), self.stepper.state()
-        progress = replace(self._progress(), extra=self.extra)
-        save_checkpoint(snapshot, folder, training=self.state(), optimizer_state=slots, progress=progress)
+        write_position(self, folder, self._progress())
 
     def _progress(self) -> FitProgress:
         if self._fit is not None:

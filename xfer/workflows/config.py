@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,29 @@ def read_toml(path: str | Path | None) -> dict[str, Any]:
         raise
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from None
+
+
+def toml_text(settings: Mapping[str, Any]) -> str:
+    """A document of settings as an `xfer.toml`; options that are None are left out.
+
+    Raises:
+        UsageError: a name that is no Unicode, which TOML cannot hold.
+    """
+    lines = [f"{name} = {_toml(value)}\n" for name, value in settings.items() if value is not None]
+    try:
+        "".join(lines).encode()
+    except UnicodeEncodeError:
+        raise UsageError("a name in the settings is no Unicode, which TOML cannot hold: rename the file") from None
+    return "".join(lines)
+
+
+def _toml(value: Any) -> str:
+    """A value of JSON as TOML has it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml(name)} = {_toml(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def run_settings(*layers: Mapping[str, Any]) -> RunSettings:

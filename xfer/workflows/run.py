@@ -23,6 +23,7 @@ from xfer.specs.option import about
 from xfer.specs.settings import RunSettings
 from xfer.specs.training_settings import TrainingSettings
 from xfer.training.callback import Callback
+from xfer.training.range_test import RANGE_TEST
 from xfer.training.tensorboard import TensorBoard
 from xfer.training.tracking import TRACKING, Tracker
 from xfer.training.trainer import Trainer
@@ -62,7 +63,7 @@ def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkp
     with phases.phase("data"):
         data = read_data(config)
     with phases.phase("load"):
-        trainer = _begin(config, data, progress) if found is None else _continue(config, data, found, progress)
+        trainer = begin(config, data, progress=progress) if found is None else _continue(config, data, found, progress)
         model, trainer.checkpoints = trainer.model, checkpoints
         trainer.callbacks.append(clock)
     position = None if found is None else {"epoch": trainer.epoch, "batch": trainer.batch}
@@ -82,6 +83,8 @@ def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkp
     metrics["parameters"]["initial_sha256"] = trainer.extra["initial_sha256"]
     # By which `xfer evaluate` knows the images again; pseudo-labels change their labels.
     metrics["data"]["given"] = {"sha256": trainer.extra["data"]["train"], "contents": contents(given)}
+    if RANGE_TEST in trainer.extra:
+        metrics[RANGE_TEST] = trainer.extra[RANGE_TEST]
     if (guessed := trainer.extra.get("pseudo_labels")) is not None:
         metrics["data"]["pseudo_labels"] = guessed["report"]
     if trainer.distributed.rank == 0:
@@ -92,7 +95,8 @@ def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkp
     return Result(model, evaluation, metrics, out, test, data.judged)
 
 
-def _begin(config: RunSettings, data: Data, progress: bool) -> Trainer:
+def begin(config: RunSettings, data: Data, *, progress: bool) -> Trainer:
+    """A trainer of a new model, as the settings say."""
     model = model_of(config, data)
     initial = tensors_digest(model.weights())
     loss = None if data.tasks else config.loss_spec(data.train.counts())
@@ -139,15 +143,25 @@ def _evaluated(
     config: RunSettings, model: BaseModel, data: Data
 ) -> tuple[Evaluation | TasksEvaluation, Evaluation | TasksEvaluation | None]:
     """Answers on the validation split, and on the test split if there is one, when all is chosen."""
-    options: dict[str, Any] = {
+    found = validate(config, model, data)
+    return found, None if data.test is None else model.evaluate(data, split="test", **_passes(config))
+
+
+def validate(config: RunSettings, model: BaseModel, data: Data) -> Evaluation | TasksEvaluation:
+    """Answers on the validation split, after temperature and thresholds were set on it, if that was asked for."""
+    options = _passes(config)
+    if config.calibrate:
+        calibrate(model, data, **options)
+    if config.thresholds:
+        tune_thresholds(model, data, config.thresholds, **options)
+    evaluation: Evaluation | TasksEvaluation = model.evaluate(data, **options)
+    return evaluation
+
+
+def _passes(config: RunSettings) -> dict[str, Any]:
+    return {
         "batch_size": config.images_per_pass,
         "workers": config.workers,
         "on_bad": config.on_bad,
         "cache": config.cache,
     }
-    if config.calibrate:
-        calibrate(model, data, **options)
-    if config.thresholds:
-        tune_thresholds(model, data, config.thresholds, **options)
-    test = None if data.test is None else model.evaluate(data, split="test", **options)
-    return model.evaluate(data, **options), test

@@ -49,6 +49,10 @@ def check_run(config: RunSettings) -> None:
         raise UsageError(f"estimator={config.estimator} has no gradient: leave out fine_tune")
     if config.estimator and config.mix != "none":
         raise UsageError(f"mix={config.mix} makes soft labels, which an estimator does not take: leave it out")
+    if config.estimator and config.lr == "auto":
+        raise UsageError(f"estimator={config.estimator} has no learning rate: leave out lr=auto")
+    if config.lr == "auto" and not config.epochs and config.pseudo_label is None and config.fine_tune_lr is not None:
+        raise UsageError(f"lr=auto finds a rate that fine_tune_lr={config.fine_tune_lr} replaces: leave one out")
     for name in ("calibrate", "thresholds", "pseudo_label", "estimator"):
         if config.tasks and getattr(config, name):
             raise UsageError(f"{name} is for one task, and there are {len(config.tasks)} in tasks: leave one out")

@@ -1,0 +1,1 @@
+"""Search of training options over trials by Optuna."""
