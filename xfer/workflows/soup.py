@@ -43,6 +43,9 @@ def soup(
         raise UsageError("a soup has no models: give at least one")
     source, higher = load_data(data), metric(metric_name).higher
     opened = [each if not isinstance(each, str | Path) else load(each, backend=backend) for each in models]
+    for model in opened:
+        if model.spec.lora is not None:  # a mean of A and of B would not be that of B A
+            model.merge_lora()
     for other in opened[1:]:
         if other.shapes() != opened[0].shapes() or other.classes != opened[0].classes:
             raise UsageError(f"{other.name} and {opened[0].name} differ in tensors or classes: they cannot be averaged")

@@ -1,0 +1,5 @@
+from tests.suites.adapters import Adapters
+
+
+class TestKeras(Adapters):
+    backend = "tensorflow"

@@ -1,0 +1,5 @@
+from tests.suites.adapters import Files
+
+
+class TestTorch(Files):
+    backend = "torch"
