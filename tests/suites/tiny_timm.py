@@ -23,6 +23,7 @@ ARGUMENTS = {
     "tiny_convnext_v2_conv": _CONVNEXT | {"conv_mlp": True},
 }
 STEPPED = ("tiny_dinov2", "tiny_clip", "tiny_siglip", "tiny_gap", "tiny_convnext_v2_conv")  # they have every layer
+ADAPTED = ("tiny_siglip", "tiny_gap")
 _OUTPUTS = {"tiny_dinov2": 0, "tiny_clip": 7}
 
 
