@@ -18,6 +18,9 @@ from xfer.errors import CheckpointError, UsageError, WeightsError
 from xfer.exporting.export import _in_float32
 from xfer.features.boundary import boundary
 from xfer.runtime import checksums
+from xfer.workflows.config import run_settings
+from xfer.workflows.run import train
+from xfer.workflows.setup import check_run
 from xfer.workflows.soup import soup
 
 NAME, CLASSES = "tiny_dinov2", ["a", "b", "c"]
@@ -191,6 +194,40 @@ class Files(Adapters):
         assert found.spec.lora is None
         name = "blocks.0.mlp.fc1.weight"
         np.testing.assert_allclose(found.weights()[name], np.mean([expected[i][name] for i in chosen], 0), atol=1e-7)
+
+    def test_a_run_from_its_settings(self, file, tmp_path):
+        given = {"data": "digits", "limit": 18, "model": NAME, "weights": str(file), "image_size": 32, "epochs": 1}
+        given |= {
+            "lora": 2,
+            "lora_alpha": 6.0,
+            "lora_layers": "layer1",
+            "train": "biases",
+            "out": str(tmp_path / "run"),
+        }
+        given |= {"backend": self.backend, "device": "cpu", "precision": "fp32", "cache": False}
+        result = train(run_settings(given), progress=False)
+        lora = result.model.spec.lora
+        assert (lora.rank, lora.alpha, len(lora.weights)) == (2, 6.0, 4)
+        assert {n for n in result.model.trainable if not n.endswith("bias")} == {*lora.tensors, "head.weight"}
+        assert {"patch_embed.proj.bias", "norm.bias"} < result.model.trainable
+        assert result.metrics["parameters"]["trainable"] == result.model.freezer.report().trainable
+        run = open_checkpoint(tmp_path / "run")
+        assert run.manifest.backbone.weights == str(file)
+        assert "blocks.0.attn.qkv.weight" not in run.weights()
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"lora_alpha": 4.0}, "give the rank"),
+            ({"lora": 4, "fine_tune": 2}, "leave out fine_tune"),
+            ({"train": "biases", "fine_tune": 2}, "leave out fine_tune"),
+            ({"lora": 4, "estimator": "svm"}, "leave out estimator"),
+            ({"train": "biases", "resample": "smote"}, "leave one out"),
+        ],
+    )
+    def test_options_that_do_not_go_together_are_refused(self, options, said):
+        with pytest.raises(UsageError, match=said):
+            check_run(run_settings({"data": "digits", **options}))
 
     def test_fine_tuning_blocks_is_refused(self, file):
         model = self.model(file)
