@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, load_file, save_file
 
 import xfer
 import xfer.zoo
 from tests.suites import tiny_timm
+from tests.suites.hub import OWNER
 from xfer.checkpoints.checkpoint import open_checkpoint
 from xfer.errors import CheckpointError, UsageError, WeightsError
 from xfer.exporting.export import _in_float32
@@ -41,6 +42,10 @@ def write_backbone(backend, path):
     rng = np.random.default_rng(1)
     save_file({name: array + 0.1 * rng.standard_normal(array.shape).astype("f4") for name, array in _of(model)}, path)
     return path
+
+
+def _names(files):
+    return load(next(content for name, content in files.items() if name.startswith("model-")))
 
 
 def _of(model):
@@ -194,6 +199,31 @@ class Files(Adapters):
         assert found.spec.lora is None
         name = "blocks.0.mlp.fc1.weight"
         np.testing.assert_allclose(found.weights()[name], np.mean([expected[i][name] for i in chosen], 0), atol=1e-7)
+
+    def test_a_push_is_read_without_the_files_of_this_machine(self, file, tmp_path, hub, monkeypatch):
+        """All weights of a local file; adapters and head of one that is on the hub, at its commit."""
+        monkeypatch.setenv("HF_TOKEN", OWNER)
+        local = self.adapted(file)
+        local.save(tmp_path / "run")
+        addresses = [local.push("me/local"), xfer.push(tmp_path / "run", "me/local-run")]
+        plain = self.model(file).push("me/plain")
+        file.unlink()
+        repo = hub.repos["me/plain"]
+        pushed = repo.commits[repo.branches["main"]]
+        weights = next(name for name in pushed if name.startswith("model-"))
+        begun = self.adapted(f"hf://me/plain/{weights}")
+        begun.save(tmp_path / "begun")
+        backbone = open_checkpoint(tmp_path / "begun").manifest.backbone
+        assert backbone.weights == f"{plain}/{weights}"
+        addresses.append(begun.push("me/begun"))
+        for address, model in zip(addresses, (local, local, begun), strict=True):
+            again = xfer.load(address, backend=self.backend, device="cpu")
+            np.testing.assert_array_equal(again.logits(images(2)), model.logits(images(2)))
+        for name in ("me/local", "me/local-run", "me/begun"):
+            repo = hub.repos[name]
+            stored = repo.commits[repo.branches["main"]]
+            assert str(tmp_path).encode() not in b"".join(stored.values())
+            assert ("blocks.0.attn.qkv.weight" in _names(stored)) == (name != "me/begun")
 
     def test_a_run_from_its_settings(self, file, tmp_path):
         given = {"data": "digits", "limit": 18, "model": NAME, "weights": str(file), "image_size": 32, "epochs": 1}

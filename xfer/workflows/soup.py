@@ -31,6 +31,7 @@ def soup(
 
     Args:
         models: runs or models of one architecture and the same classes, fine-tuned from the same weights.
+            Adapters are merged, in models that are given, too.
         data: whatever `xfer.data.load` takes.
         metric_name: of `xfer.evaluation.metrics`.
         backend: to load runs on.
