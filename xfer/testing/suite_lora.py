@@ -97,20 +97,23 @@ class LowRank(Suite):
 
     def test_new_adapters_begin_with_an_empty_optimizer(self) -> None:
         ours, _ = self.adapted()
-        stepper = self.train(ours, optimizer=OptimizerSpec("adamw"))
+        stepper = self.stepper(ours, OptimizerSpec("adamw"))
+        stepper.load_state({name: np.ones_like(array) for name, array in stepper.state().items()})
+        assert stepper.state()["exp_avg/mlp.lora_B"].all()
         ours.merge_lora()
         ours.add_lora(RANK, ALPHA)
         state = stepper.state()
         assert state["step/mlp.lora_A"] == 0
         assert not state["exp_avg/mlp.lora_B"].any()
+        assert state["exp_avg/fc.weight"].all()
 
     def test_a_copy_has_the_adapters(self) -> None:
         ours, _ = self.adapted()
         again = copy.deepcopy(ours)
         assert again.trainable == ours.trainable
         assert again.logits(images(3)).tobytes() == ours.logits(images(3)).tobytes()
-        self.train(again)
-        assert again.weights()["mlp.lora_A"].tobytes() != ours.weights()["mlp.lora_A"].tobytes()
+        again.set_weights({"mlp.lora_A": np.zeros((RANK, 16))})
+        assert ours.weights()["mlp.lora_A"].all()
 
     def test_adapters_are_refused(self) -> None:
         with pytest.raises(UsageError, match="no linear layer"):
