@@ -17,6 +17,7 @@ from xfer.models.engine import Engine
 from xfer.models.spec import ModelSpec
 from xfer.runtime.progress import step
 from xfer.specs.inputs import Inputs
+from xfer_keras.nets import lora
 from xfer_keras.nets.families import FAMILIES
 from xfer_keras.nets.head import build_heads
 from xfer_keras.nets.layers import relu
@@ -45,7 +46,7 @@ class KerasModel(BaseModel):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled by what it was made from: Keras copies a layer and its variables apart from each other."""
-        state = {name: getattr(self, name) for name in ("columns", "decision", "estimator", "undecided")}
+        state = {name: getattr(self, name) for name in ("columns", "decision", "estimator", "undecided", "original")}
         return _restored, (self.made_from(), self.spec, self.weights(), self.trainable, state)
 
     def made_from(self) -> tuple[Any, ...]:
@@ -59,6 +60,8 @@ class KerasModel(BaseModel):
             self._input = keras.Input((size, size, 3), dtype=self.dtype.name, name="image")
             self._ends = dict(FAMILIES[self.card.family](self._input, self.card))
         self.build_head()
+        if self.spec.lora is not None:
+            self.build_lora()
 
     def build_head(self) -> None:
         classes, branches = len(self.classes), {branch.name: branch for branch in self.card.auxiliary}
@@ -86,6 +89,17 @@ class KerasModel(BaseModel):
         for layer in (layer for found in self._layers.values() for layer in found):
             if isinstance(layer, Dropout) and not (self.spec.dropout or layer.name.startswith(self.card.head)):
                 layer.rate = 0.0
+        self._list_tensors()
+
+    def build_lora(self) -> None:
+        with tf.device(self.device), self.policy():
+            lora.detach(layer for found in self._layers.values() for layer in found)
+            if self.spec.lora is not None:
+                weights = [self._tensors[name] for name in self.spec.lora.weights]
+                lora.attach([(weight.layer, weight.shape) for weight in weights], self.spec.lora)
+        self._list_tensors()
+
+    def _list_tensors(self) -> None:
         self._tensors = tensors(layer for found in self._layers.values() for layer in found)
         self._compiled: dict[Any, Any] = {}
 

@@ -17,6 +17,7 @@ from xfer.models.network import STATISTICS
 from xfer.models.spec import ModelSpec
 from xfer.specs.inputs import Inputs
 from xfer_torch.linear import OneDnnLinear, has_linear
+from xfer_torch.nets import lora
 from xfer_torch.nets.families import FAMILIES
 from xfer_torch.nets.head import build_heads
 from xfer_torch.nets.layers import MeanPlace, Undrawn
@@ -41,10 +42,10 @@ class TorchModel(BaseModel):
             self.native, self.stages = FAMILIES[self.card.family](self.card)
         self._with_linear = {name for name, stage in self.stages.items() if has_linear(stage)}
         self.native.to(dtype=self.dtype, memory_format=torch.channels_last)
-        self._fast: dict[str, nn.Module] = {}
-        if self.spec.compile:  # when it is called; for batches of any size, because the last of an epoch is smaller
-            self._fast = {name: torch.compile(stage, dynamic=True) for name, stage in self.stages.items()}  # type: ignore[misc]
+        self._fast = self._to_compile()
         self.build_head()
+        if self.spec.lora is not None:
+            self.build_lora()
 
     def build_head(self) -> None:
         classes = len(self.classes)
@@ -60,6 +61,21 @@ class TorchModel(BaseModel):
             if isinstance(module, nn.Dropout | StochasticDepth) and not (self.spec.dropout or module in of_head):
                 module.p = 0.0
         self._modes = None
+
+    def build_lora(self) -> None:
+        lora.detach(self.native)
+        if self.spec.lora is not None:
+            lora.attach(self.native, self.spec.lora)
+        self._fast = self._to_compile()
+        self._modes = None
+
+    def _to_compile(self) -> dict[str, nn.Module]:
+        """The stages below the head, compiled when they are called, if the spec says so."""
+        if not self.spec.compile:
+            return {}
+        # For batches of any size, because the last of an epoch is smaller.
+        stages = {name: stage for name, stage in self.stages.items() if name != "head"}
+        return {name: torch.compile(stage, dynamic=True) for name, stage in stages.items()}  # type: ignore[misc]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(tensor.shape) for name, tensor in self.tensors().items()}

@@ -47,6 +47,20 @@ def step(net, images):
     return {name: array - before[name] for name, array in net.weights().items()}
 
 
+def adapted(net, images):
+    """What an update of adapters adds to each tensor, and the logits before and after merging."""
+    net.add_lora(3, 6.0, seed=2)
+    rng = np.random.default_rng(4)
+    net.set_weights({n: 0.1 * rng.standard_normal(net.shapes()[n]) for n in net.spec.lora.tensors})
+    before, found = net.weights(), {}
+    stepper = net.backend.stepper(net, UpdateSpec(OptimizerSpec("sgd", momentum=0.9), LossSpec()))
+    stepper.step(images, np.arange(len(images)), dict.fromkeys(net.blocks, 0.1))
+    found |= {name: array - before[name] for name, array in net.live_weights().items()}
+    found["logits"] = net.logits(images)
+    net.merge_lora()
+    return found | {"merged": net.logits(images)}
+
+
 def main(backend_name, out, *models):
     backend = get_backend(backend_name)
     for model, size in (text.split(":") for text in models):
@@ -65,6 +79,8 @@ def main(backend_name, out, *models):
                 np.savez(Path(out, f"{model}-explained.npz"), raw=found.raw, maps=found.maps, block=found.block)
             if model in tiny_timm.STEPPED and precision == "fp64":
                 np.savez(Path(out, f"{model}-step.npz"), **step(net, images))
+            if model in tiny_timm.ADAPTED and precision == "fp64":
+                np.savez(Path(out, f"{model}-lora.npz"), **adapted(net, images))
             del net
 
 

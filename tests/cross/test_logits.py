@@ -165,6 +165,27 @@ def test_a_step_of_tiny_networks_is_the_same(small, model):
         assert difference <= BOUND["fp64"] * largest or max(difference, largest) < 1e-15, name
 
 
+@pytest.mark.parametrize("model", tiny_timm.ADAPTED)
+def test_a_step_of_adapters_is_the_same(small, model):
+    ours, theirs = (np.load(small[backend] / f"{model}-lora.npz") for backend in ("torch", "tensorflow"))
+    assert sorted(ours) == sorted(theirs)
+    assert sum(name.endswith("lora_A") for name in ours) >= 8
+    for name in ours:
+        assert ours[name].any(), name
+        assert np.abs(ours[name] - theirs[name]).max() <= BOUND["fp64"] * np.abs(ours[name]).max(), name
+    assert np.abs(ours["logits"] - ours["merged"]).max() <= BOUND["fp64"] * np.abs(ours["logits"]).max()
+
+
+@pytest.mark.long
+def test_twenty_updates_of_adapters_are_the_same():
+    """The certificate's run, on every kind of matrix that has an adapter."""
+    scenarios = [scenario for scenario in SCENARIOS if scenario.lora is not None]
+    for model in ("vit_tiny_patch16_224", "swin_v2_t", "maxvit_t"):
+        certificate = xfer.parity(model, scenarios=scenarios, precisions=("fp64",), image_size=smallest(model))
+        assert certificate.passed, certificate.trials[0].first_failure
+        assert len(certificate.trials) == 1
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("model", MODELS)
 def test_a_training_step_is_the_same(model):

@@ -51,6 +51,7 @@ STEPPED += ("tiny_eva02", "tiny_eva02_clip", "tiny_tf_efficientnet", "tiny_mobil
 _FAMILIES = {"convnext": convnext_v2, "eva02": eva02, "tf_efficientnet": tf_efficientnet, "mobilenetv4": mobilenet_v4}
 _FAMILIES["resnet"] = resnet_d
 _OUTPUTS = {"tiny_dinov2": 0, "tiny_clip": 7, "tiny_eva02_clip": 7}
+ADAPTED = ("tiny_siglip", "tiny_gap")
 
 
 def _size(name):

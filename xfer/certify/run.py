@@ -18,6 +18,7 @@ import numpy as np
 from xfer.certify.certificate import Certificate, Stage, Trial, compare
 from xfer.certify.scenario import SCENARIOS, Scenario
 from xfer.errors import UnknownNameError, UsageError, XferError
+from xfer.models.lora import linear_weights
 from xfer.runtime.progress import Report, note, step, work
 from xfer.zoo import Card, card
 
@@ -94,7 +95,11 @@ def parity(
             first += _forward(*pair.ask("outputs"), card(model).block_names, bounds)
             if not chosen:
                 trials.append(Trial("forward", precision, tuple(first)))
+            shapes = {name: array.shape for name, array in ours.items()}
             for i, scenario in enumerate(plan[precision]):
+                if scenario.lora is not None and not linear_weights(shapes, card(model)):
+                    report.advance(steps)
+                    continue
                 say(f"{precision}: {scenario.name}")
                 note(f"{precision}: {scenario.name}")
                 stages = [*(first if i == 0 else []), *_train(pair, scenario, steps, bounds, report)]

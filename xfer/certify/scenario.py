@@ -23,6 +23,7 @@ class Scenario:
         unfrozen: blocks below the head that are trained; None trains all.
         norm: whether the backbone's batch normalisation is trained.
         missing: whether some labels are missing.
+        lora: rank of adapters, which are trained with the head; left out where no layer below the head is linear.
         unfreeze_at: the step (0-based) before which one more block is unfrozen; None for never.
     """
 
@@ -38,6 +39,7 @@ class Scenario:
     norm: bool = True
     missing: bool = False
     unfreeze_at: int | None = None
+    lora: int | None = None
 
 
 # The rates are such that training is stable: a run that blows up amplifies the last bit of anything.
@@ -65,4 +67,5 @@ SCENARIOS = (
         missing=True,
     ),
     Scenario("adamw, unfreeze in mid-run", OptimizerSpec("adamw"), rate=1e-3, unfrozen=0, unfreeze_at=5),
+    Scenario("adamw, LoRA of rank 4", OptimizerSpec("adamw"), rate=1e-3, lora=4),
 )

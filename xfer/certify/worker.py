@@ -66,6 +66,8 @@ class Worker:
     def begin(self, scenario: dict[str, Any], steps: int) -> Arrays:
         """Back to the first weights, with this scenario's plan and optimizer; the gradients of the first step."""
         self.scenario, self.steps = TypeAdapter(Scenario).validate_python(scenario), steps
+        if self.model.spec.lora is not None:
+            self.model.merge_lora()
         self.model.set_weights(self.start)
         self._plan(self.scenario.unfrozen)
         weights = tuple(1.0 + k % 3 for k in range(self.classes)) if self.scenario.weighted else None
@@ -92,6 +94,9 @@ class Worker:
 
     def _plan(self, unfrozen: int | None) -> None:
         self.model.unfreeze()
+        if self.scenario.lora is not None:
+            self.model.add_lora(self.scenario.lora, alpha=2.0 * self.scenario.lora, seed=self.seed)
+            return
         if unfrozen is not None:
             self.model.freeze()
             self.model.unfreeze(last=unfrozen)

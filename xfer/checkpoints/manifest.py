@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from xfer.checkpoints.backbone import Backbone
 from xfer.checkpoints.stored import StoredFile
 from xfer.runtime.text import classes_text
 from xfer.specs.decision import Decision
 from xfer.specs.head import Head
+from xfer.specs.lora import Lora
 from xfer.specs.loss import LossSpec
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Preprocessing
@@ -88,6 +90,8 @@ class Manifest:
     callbacks: StoredFile | None = None
     source: WeightsSource | None = None  # of the weights that the run began with, where they came from the hub
     resized: tuple[int, int] | None = None  # patches a side before and after, of those weights' position embeddings
+    lora: Lora | None = None
+    backbone: Backbone | None = None  # what `tensors` leaves out
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:

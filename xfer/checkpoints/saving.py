@@ -108,6 +108,8 @@ def _save(
         callbacks=callbacks,
         source=model.source,
         resized=model.resized,
+        lora=model.lora,
+        backbone=model.backbone,
     )
     write_atomically(folder / MANIFEST, checksums.with_checksum(asdict(manifest)))
     _remove_others(folder, {file.name for file in files})

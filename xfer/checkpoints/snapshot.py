@@ -8,10 +8,12 @@ from typing import Literal
 
 import numpy as np
 
+from xfer.checkpoints.backbone import Backbone
 from xfer.data.columns import Columns
 from xfer.specs.decision import Decision
 from xfer.specs.estimator import FittedEstimator
 from xfer.specs.head import Head
+from xfer.specs.lora import Lora
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Preprocessing
 from xfer.specs.tasks import Task
@@ -26,7 +28,7 @@ class ModelSnapshot:
         name: of the architecture.
         backend: name of the backend.
         versions: of its packages.
-        weights: all tensors by canonical name, in torch's layouts.
+        weights: the tensors by canonical name, in torch's layouts; all but those of `backbone`.
         trainable: names of the tensors that are trained.
         classes: class names in the order of the logits.
         head: the head's shape.
@@ -40,6 +42,8 @@ class ModelSnapshot:
         estimator: the scikit-learn estimator that is the head, if one is.
         source: the file on the hub that its weights were loaded from, if they were.
         resized: patches a side before and after, if the position embeddings of its weights were resized.
+        lora: its adapters, if it has any.
+        backbone: what `weights` leaves out, if anything.
     """
 
     name: str
@@ -59,3 +63,5 @@ class ModelSnapshot:
     estimator: FittedEstimator | None
     source: WeightsSource | None
     resized: tuple[int, int] | None
+    lora: Lora | None
+    backbone: Backbone | None

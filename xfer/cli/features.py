@@ -14,7 +14,7 @@ from xfer.specs.settings import DataSettings, ModelSettings, RunSettings
 
 # What decides cached features, and how they are computed. The head does not.
 _DECIDING = {*DataSettings.model_fields, *ModelSettings.model_fields, "batch_size", "seed", "workers"} - {
-    *("hidden", "dropout", "estimator", "columns", "imputer", "tasks"),
+    *("hidden", "dropout", "estimator", "columns", "imputer", "tasks", "lora", "lora_alpha", "lora_layers"),
 }
 
 

@@ -191,7 +191,7 @@ def _writer(model: BaseModel, format: Format, backend: str | Backend | None) -> 
 
 def _in_float32(model: BaseModel) -> BaseModel:
     """The same model in float32 on the CPU, not compiled."""
-    plain = replace(model.spec, precision="fp32", device="cpu", compile=False, deterministic=False)
+    plain = replace(model.spec, precision="fp32", device="cpu", compile=False, deterministic=False, lora=None)
     if model.card.family == WRAPPED:
         if model.spec.precision != "fp32" or model.spec.device != "cpu":
             raise UsageError(
@@ -202,7 +202,8 @@ def _in_float32(model: BaseModel) -> BaseModel:
     if not isinstance(model.backend, Backend):
         raise BackendError(f"backend {model.backend.name!r} builds no models")
     made = model.backend.build(plain)
-    made.write({name: np.asarray(array, np.float32) for name, array in model.weights().items()})
+    weights = model.weights() if model.spec.lora is None else model.spec.lora.merged(model.weights())
+    made.write({name: np.asarray(array, np.float32) for name, array in weights.items()})
     made.columns, made.decision = model.columns, model.decision
     return made
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from xfer.checkpoints.backbone import Original
 from xfer.checkpoints.saving import save
 from xfer.checkpoints.snapshot import ModelSnapshot
 from xfer.data.columns import Columns
@@ -17,8 +18,9 @@ from xfer.data.loader import Loader
 from xfer.data.sources.load import pictures
 from xfer.data.transforms.test_time import TestTimeView, views_of
 from xfer.errors import UnknownNameError, UsageError, check_name
+from xfer.models import lora
 from xfer.models.finite import check_predictions
-from xfer.models.freezer import Freezer, FreezeReport
+from xfer.models.freezer import Freezer, FreezeReport, Only
 from xfer.models.network import Network
 from xfer.models.predictions import OnUnreadable, SplitPredictions
 from xfer.models.predictor import PREDICTING, OnBatch, Predictor, split_of
@@ -27,6 +29,7 @@ from xfer.runtime.progress import work
 from xfer.specs.decision import Decision, softmax
 from xfer.specs.estimator import FittedEstimator
 from xfer.specs.head import EstimatorHead, Head
+from xfer.specs.lora import Lora
 from xfer.specs.names import class_names
 from xfer.specs.tasks import Task, output_names, split_outputs
 
@@ -35,7 +38,12 @@ class BaseModel(Network, Predictor):
     """A network to freeze, train, evaluate, predict with and save.
 
     Threads may share it: one at a time runs it or changes it. It can be pickled and copied.
+
+    Attributes:
+        original: the weights that it was loaded with, where they can be read again.
     """
+
+    original: Original | None = None
 
     @property
     def freezer(self) -> Freezer:
@@ -56,9 +64,46 @@ class BaseModel(Network, Predictor):
         """Freeze layers, or everything but the head; see `Freezer.freeze`."""
         return self.freezer.freeze(*layers)
 
-    def unfreeze(self, *names: str, last: int | None = None, layers: int | None = None) -> FreezeReport:
-        """Make layers trainable, or everything; see `Freezer.unfreeze`."""
-        return self.freezer.unfreeze(*names, last=last, layers=layers)
+    def unfreeze(
+        self, *names: str, last: int | None = None, layers: int | None = None, only: Only | None = None
+    ) -> FreezeReport:
+        """Make layers trainable, or everything, or only biases or adapters; see `Freezer.unfreeze`."""
+        return self.freezer.unfreeze(*names, last=last, layers=layers, only=only)
+
+    def add_lora(
+        self, rank: int = 8, alpha: float | None = None, layers: str | Sequence[str] = (), *, seed: int = 0
+    ) -> FreezeReport:
+        """Give linear layers below the head adapters, which are trained with the head; everything else is frozen.
+
+        LoRA (Hu et al. 2021, arXiv:2106.09685): a layer computes W x + (alpha / rank) B A x + b. A is drawn, B is zero,
+        so nothing changes before training. Weights, as everything that is frozen, stay bitwise the same.
+
+        Args:
+            rank: columns of B and rows of A.
+            alpha: by default `rank`.
+            layers: blocks, globs or `re:` patterns; by default all linear layers below the head.
+            seed: of A.
+
+        Raises:
+            UsageError: no such linear layer, adapters that are there, or a head that is an estimator.
+        """
+        patterns = [layers] if isinstance(layers, str) else list(layers)
+        with self.exclusively():
+            wanted = Lora(rank, float(rank if alpha is None else alpha), lora.chosen(self, patterns))
+            lora.attach(self, wanted)
+            self.write(wanted.initial(self.shapes(), seed))
+            self.freezer.freeze()
+            return self.freezer.unfreeze(only="lora")
+
+    def merge_lora(self) -> None:
+        """Add the adapters to the weights of their layers, and take them away: the outputs stay, to rounding.
+
+        Raises:
+            UsageError: there are none.
+        """
+        with self.exclusively():
+            lora.merge(self)
+            self.freezer.snapshot()
 
     def live_weights(self) -> dict[str, np.ndarray]:
         """The tensors that training changes under the freeze plan, statistics of normalisation included."""
@@ -227,13 +272,22 @@ class BaseModel(Network, Predictor):
 
         return push(self, repo, **options)
 
-    def snapshot(self) -> ModelSnapshot:
-        """Everything that a checkpoint stores of the model; the tensors are copies."""
+    def snapshot(self, *, whole: bool = False) -> ModelSnapshot:
+        """What a checkpoint stores of the model; the tensors are copies.
+
+        Args:
+            whole: with all tensors. Otherwise, of a model with adapters, those are left out that the weights which it
+                was loaded with have, too.
+        """
+        weights, backbone = self.weights(), None
+        if self.spec.lora is not None and self.original is not None and not whole:
+            backbone = self.original.unchanged(self.card, weights)
+        left_out = frozenset(backbone.tensors if backbone else ())
         return ModelSnapshot(
             name=self.name,
             backend=self.backend.name,
             versions=self.backend.versions(),
-            weights=self.weights(),
+            weights={name: array for name, array in weights.items() if name not in left_out},
             trainable=tuple(sorted(self.trainable)),
             classes=self.classes,
             head=self.spec.head,
@@ -247,6 +301,8 @@ class BaseModel(Network, Predictor):
             estimator=self.estimator if isinstance(self.estimator, FittedEstimator) else None,
             source=self.source,
             resized=self.resized,
+            lora=self.spec.lora,
+            backbone=backbone,
         )
 
     def _logits_of(

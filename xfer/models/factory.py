@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from xfer.checkpoints.backbone import Original
 from xfer.checkpoints.checkpoint import Checkpoint, hub_run, is_checkpoint, open_checkpoint
 from xfer.data.columns import Columns
 from xfer.errors import CheckpointError, UnknownNameError, UsageError, WeightsError
-from xfer.models import pretrained
+from xfer.models import lora, pretrained
 from xfer.models.backend import Backend, any_backend
 from xfer.models.base_model import BaseModel
 from xfer.models.pretrained import Pretrained
@@ -20,6 +21,7 @@ from xfer.runtime.devices import deterministic as resolve_deterministic
 from xfer.runtime.progress import step
 from xfer.specs.head import EstimatorHead, Head
 from xfer.specs.initialization import initial_weights
+from xfer.specs.lora import is_adapter
 from xfer.specs.names import class_names
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Decoding, MissingPixels, Preprocessing
@@ -128,6 +130,7 @@ def load(
     ready = _ready(engine, spec, found, new, seed)
     ready.undecided = precision in (None, "auto") and engine.fast_bf16(spec)
     ready.source = found.origin if found else None
+    ready.original = Original(found.again, pretrained.read_again) if found and found.again else None
     return ready
 
 
@@ -260,13 +263,19 @@ def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | No
         columns=manifest.columns,
         tasks=manifest.tasks,
     )
-    arrays = run.weights()
+    arrays, original = run.weights(), None
     check_heads(spec, arrays, run)
+    if manifest.backbone is not None:
+        original = Original(manifest.backbone.weights, pretrained.read_again)
+        arrays |= original.tensors(spec.card, manifest.backbone, run.path)
     fast = engine.fast_bf16(spec)
     if given.precision is None and spec.precision == "bf16" and not fast:
         spec = replace(spec, precision="fp32")
-    held = Pretrained(spec.card, arrays, spec.preprocessing, str(run.path))
-    model = _ready(engine, spec, held, new, given.seed)
+    plain = {name: array for name, array in arrays.items() if not (manifest.lora and is_adapter(name))}
+    model = _ready(engine, spec, Pretrained(spec.card, plain, spec.preprocessing, str(run.path)), new, given.seed)
+    model.original = original
+    if manifest.lora is not None:
+        lora.restore(model, manifest.lora, arrays, run.path)
     model.undecided = (given.precision or manifest.precision) == "auto" and fast
     model.source, model.resized = run.source, model.resized or manifest.resized
     if new is None:

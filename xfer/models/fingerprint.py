@@ -11,6 +11,7 @@ import PIL
 
 from xfer.models.engine import Engine
 from xfer.models.spec import ModelSpec
+from xfer.specs.lora import is_adapter
 
 FORMAT = 2  # to be raised when decoding, resizing or augmentation change
 
@@ -42,6 +43,8 @@ def namespace(
     }
     if kernels := engine.frozen_kernels(spec):
         described["kernels"] = kernels
+    if spec.lora is not None and any(map(is_adapter, tensors)):
+        described["lora"] = spec.lora.scale
     found.update(json.dumps(described, sort_keys=True).encode())
     for name, array in tensors.items():
         found.update(name.encode() + b"\0")

@@ -7,11 +7,15 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-from xfer.errors import FrozenError, UnknownNameError, UsageError
+from xfer.errors import FrozenError, UnknownNameError, UsageError, check_name
 from xfer.models.network import Network, layer_of
 from xfer.runtime import html
 from xfer.runtime.text import listed
+from xfer.specs.lora import is_adapter, is_bias
+
+Only = Literal["biases", "lora"]
 
 
 @dataclass(frozen=True)
@@ -77,21 +81,27 @@ class Freezer:
         Raises:
             UnknownNameError: a pattern that matches no block and no layer.
         """
-        frozen = self._matching(layers) if layers else {n for n, block in self._blocks().items() if block != "head"}
+        frozen = self.matching(layers) if layers else {n for n, block in self._blocks().items() if block != "head"}
         return self._apply(set(self._model.trainable) - frozen)
 
-    def unfreeze(self, *names: str, last: int | None = None, layers: int | None = None) -> FreezeReport:
-        """Make layers trainable, in addition to what is; with no arguments, everything.
+    def unfreeze(
+        self, *names: str, last: int | None = None, layers: int | None = None, only: Only | None = None
+    ) -> FreezeReport:
+        """Make layers trainable, in addition to what is; with no names and numbers, everything.
 
         Args:
             names: blocks, globs or `re:` patterns.
             last: the last N blocks below the head, and the head.
             layers: the last N layers with parameters, the head's among them.
+            only: of these layers the "biases" alone, those of normalisation too (BitFit, Ben Zaken et al. 2021,
+                arXiv:2106.10199), or the "lora" adapters. A batch normalisation whose bias is trained is in training
+                mode: it uses batch statistics, and its running statistics change.
 
         Raises:
-            UsageError: more blocks or layers than there are. UnknownNameError: a pattern that matches nothing.
+            UsageError: more blocks or layers than there are, or nothing that `only` names. UnknownNameError: a pattern
+            that matches nothing.
         """
-        blocks, chosen = self._blocks(), self._matching(names) if names else set()
+        blocks, chosen = self._blocks(), self.matching(names) if names else set()
         if last is not None:
             wanted = self._model.blocks[-_within(last, len(self._model.blocks) - 1, "blocks") - 1 :]
             chosen |= {name for name, block in blocks.items() if block in wanted}
@@ -101,7 +111,7 @@ class Freezer:
             chosen |= {name for name in blocks if layer_of(name) in last_ones}
         if not names and last is None and layers is None:
             chosen = set(blocks)
-        return self._apply(set(self._model.trainable) | chosen)
+        return self._apply(set(self._model.trainable) | (self._only(only, chosen) if only else chosen))
 
     def freeze_norm(self) -> FreezeReport:
         """Freeze every layer of the backbone with running statistics, in addition to what is frozen; they stay."""
@@ -154,6 +164,29 @@ class Freezer:
             raise FrozenError(f"{len(changed)} frozen tensors have changed: {', '.join(changed[:3])}")
         return len(now)
 
+    def matching(self, patterns: Iterable[str]) -> set[str]:
+        """Names of the tensors of all layers that blocks, globs and `re:` patterns choose.
+
+        Raises:
+            UnknownNameError: a pattern that matches nothing.
+        """
+        blocks, found = self._blocks(), set[str]()
+        for pattern in patterns:
+            hits = {name for name, block in blocks.items() if self._matches(pattern, layer_of(name), block)}
+            if not hits:
+                layers = dict.fromkeys(map(layer_of, blocks))
+                raise UnknownNameError("block or layer", pattern, [*self._model.blocks, *layers])
+            found |= hits
+        return found
+
+    def _only(self, only: Only, chosen: set[str]) -> set[str]:
+        check_name("only", only, get_args(Only))
+        found = set(filter(is_bias if only == "biases" else is_adapter, chosen))
+        if not found:
+            what = "bias" if only == "biases" else "adapter: call model.add_lora() first"
+            raise UsageError(f"only={only!r}: these layers of {self._model.name} have no {what}")
+        return found
+
     def _apply(self, trainable: set[str]) -> FreezeReport:
         if frozenset(trainable) != self._model.trainable:
             self._model.set_trainable(frozenset(trainable))
@@ -167,17 +200,6 @@ class Freezer:
     def _blocks(self) -> dict[str, str]:
         """The block of all that a plan names. A module may hold parameters and blocks, such as the encoder of a ViT."""
         return {name: self._model.card.block_of(name) for name in self._model.freezable}
-
-    def _matching(self, patterns: Iterable[str]) -> set[str]:
-        """The tensors that the patterns choose."""
-        blocks, found = self._blocks(), set[str]()
-        for pattern in patterns:
-            hits = {name for name, block in blocks.items() if self._matches(pattern, layer_of(name), block)}
-            if not hits:
-                layers = dict.fromkeys(map(layer_of, blocks))
-                raise UnknownNameError("block or layer", pattern, [*self._model.blocks, *layers])
-            found |= hits
-        return found
 
     def _matches(self, pattern: str, layer: str, block: str) -> bool:
         if pattern in self._model.blocks:

@@ -84,7 +84,7 @@ class Network(ABC):
         what = f"tasks {listed(t.name for t in spec.tasks)}" if spec.tasks else classes_text(spec.classes)
         plan = f"trainable: {listed(block for block in self.blocks if block in trained) or 'nothing'}"
         size = f"{sum(self.parameters.values()):,} parameters, {spec.preprocessing.size} px"
-        how = f"{spec.precision} on {spec.device}"
+        how = f"{spec.precision} on {spec.device}" + (f", LoRA of rank {spec.lora.rank}" if spec.lora else "")
         return f"{type(self).__name__}({one_line(self.name, 40)}: {what}\n  {size}, {how}; {plan})"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -291,14 +291,9 @@ class Network(ABC):
     def _run_estimator(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:
         if not isinstance(self.estimator, FittedEstimator):
             raise UsageError("the head is an estimator that has not been fitted: call Trainer(model).fit(data) first")
-        if inputs.after == "features":
-            found = {"features": inputs.values}
-        else:
-            found = self.run(inputs, tuple(dict.fromkeys(["features", *(s for s in stages if s != "head")])))
-        read = head_inputs(found["features"], inputs.columns)
-        finite = np.isfinite(read).all(axis=1)
-        logits = self.estimator.logits(np.where(finite[:, None], read, 0))
-        logits[~finite] = np.nan  # which not every estimator takes
+        wanted = tuple(dict.fromkeys(["features", *(s for s in stages if s != "head")]))
+        found = {"features": inputs.values} if inputs.after == "features" else self.run(inputs, wanted)
+        logits = self.estimator.finite_logits(head_inputs(found["features"], inputs.columns))
         found["head"] = logits.astype(np.float64 if self.spec.precision == "fp64" else np.float32)
         return {stage: found[stage] for stage in stages}
 
@@ -335,6 +330,10 @@ class Network(ABC):
     @abstractmethod
     def build_head(self) -> None:
         """Replace the head, and the last layers of auxiliary classifiers, as `spec` says, with undefined weights."""
+
+    @abstractmethod
+    def build_lora(self) -> None:
+        """Give the layers of `spec.lora` adapters of zeros; take those that are there away."""
 
     @abstractmethod
     def run(self, inputs: Inputs, stages: Sequence[str]) -> dict[str, np.ndarray]:

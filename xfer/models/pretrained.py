@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from xfer.checkpoints.manifest import MANIFEST
 from xfer.errors import UsageError, WeightsError
 from xfer.models.base_model import BaseModel
 from xfer.models.nearest import nearest
 from xfer.models.spec import ModelSpec
-from xfer.runtime.progress import say
+from xfer.runtime.progress import say, silence
 from xfer.specs.initialization import initial_weights
 from xfer.specs.names import class_names
 from xfer.specs.preprocessing import Preprocessing
-from xfer.weights import beside, by_children, fit, published, read_weights, resolve, without_prefix
-from xfer.weights.hub import WeightsSource
+from xfer.weights import Resolved, beside, by_children, fit, published, read_weights, resolve, without_prefix
+from xfer.weights.hub import HubAddress, WeightsSource
 from xfer.weights.positions import resized
 from xfer.zoo import Card, cards, imagenet_classes
 from xfer.zoo import card as find_card
@@ -40,6 +41,7 @@ class Pretrained:
         source: for messages.
         raw: as a user's file has them; nothing for what xfer or a publisher has written.
         origin: the file on the hub, if it is from there.
+        again: what reads the same tensors again, as `xfer.load` takes it; None where they may be gone.
     """
 
     card: Card
@@ -48,6 +50,7 @@ class Pretrained:
     source: str
     raw: Mapping[str, np.ndarray] = field(default_factory=dict)
     origin: WeightsSource | None = None
+    again: str | None = None
 
 
 def read(card: Card, weights: str | Path | None, new: bool) -> Pretrained | None:
@@ -74,9 +77,31 @@ def read(card: Card, weights: str | Path | None, new: bool) -> Pretrained | None
         outputs = of_user.tensors.get(f"{card.head}.weight")
         if not new and card.projection and outputs is not None and outputs.shape[:1] == (card.projection,):
             raise _no_classes(str(weights))
-        return replace(of_user, origin=found.source)
+        return replace(of_user, origin=found.source, again=_again(found))
     preprocessing = card.preprocessing_for(found.entry.name)
-    return Pretrained(card, card.canonical(raw), preprocessing, str(weights), origin=found.source)
+    tensors, again = card.canonical(raw), _again(found)
+    return Pretrained(card, tensors, preprocessing, str(weights), origin=found.source, again=again)
+
+
+def read_again(card: Card, weights: str) -> dict[str, np.ndarray]:
+    """The tensors of weights that `Pretrained.again` names, by canonical name; float16 is widened to float32.
+
+    Raises:
+        WeightsError: they are not at hand.
+    """
+    with silence():
+        found = read(card, weights, True)
+    assert found is not None
+    return {n: array.astype(np.float32) if array.dtype == np.float16 else array for n, array in found.tensors.items()}
+
+
+def _again(found: Resolved) -> str | None:
+    if found.source is not None:
+        return str(HubAddress(found.source.repo, found.source.commit, found.source.file))
+    if found.entry is not None:
+        return found.entry.name
+    path = found.path.absolute()  # a file of a run is replaced when the run is saved again
+    return None if (path.parent / MANIFEST).exists() else str(path)
 
 
 def _no_classes(weights: str) -> UsageError:

@@ -10,6 +10,7 @@ import numpy as np
 from xfer.errors import UsageError
 from xfer.runtime.text import count_of
 from xfer.specs.head import Head
+from xfer.specs.lora import Lora
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Preprocessing
 from xfer.specs.tasks import Task
@@ -72,6 +73,7 @@ class ModelSpec:
         compile: whether torch.compile or XLA may be used, where it is faster.
         deterministic: whether the same pass on the same device shall give the same bits each time.
         tasks: those of a network with several heads; `classes` are then the names of all their outputs.
+        lora: adapters of its linear layers, if it has any.
     """
 
     card: Card
@@ -85,6 +87,7 @@ class ModelSpec:
     tasks: tuple[Task, ...] = ()
     compile: bool = False
     deterministic: bool = False
+    lora: Lora | None = None
 
     def __repr__(self) -> str:
         size, precision = self.preprocessing.size, self.precision

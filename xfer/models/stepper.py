@@ -15,6 +15,7 @@ from xfer.models import compilation
 from xfer.models.base_model import BaseModel
 from xfer.runtime.progress import say
 from xfer.specs.inputs import Inputs
+from xfer.specs.lora import Lora
 from xfer.specs.tasks import check_loss
 from xfer.specs.update import UpdateSpec
 
@@ -28,6 +29,7 @@ class _Built(NamedTuple):
     generation: int
     heads: int
     update: UpdateSpec
+    lora: Lora | None
 
 
 class UpdateRule(Protocol):
@@ -248,13 +250,13 @@ class Stepper(ABC):
             yield
 
     def _rebuild_if_stale(self) -> None:
-        wanted = _Built(self.model.generation, self.model.new_heads, self.update)
+        wanted = _Built(self.model.generation, self.model.new_heads, self.update, self.model.spec.lora)
         if self._built_for == wanted:
             return
         check_loss(self.update.loss, self.model.classes, self.model.spec.tasks)
         slots = {} if self._built_for is None else dict(self.optimizer.slots())
         counts = {} if self._built_for is None else dict(self.optimizer.counts)
-        fresh = self._new_tensors() if self._built_for and self._built_for.heads != self.model.new_heads else set()
+        fresh = self._new_tensors(self._built_for) if self._built_for else set()
         blocks, shapes = self.trainable_by_block(), self.model.shapes()
         self.rebuild(blocks)
         self._fitted.clear()
@@ -269,11 +271,14 @@ class Stepper(ABC):
         ]
         self.optimizer.load({n: slots[n] for n in same if n in slots}, {n: counts[n] for n in same})
 
-    def _new_tensors(self) -> set[str]:
-        """Tensors that a new head has brought: its own, and the last layers of auxiliary classifiers."""
-        card = self.model.card
-        last = tuple(f"{branch.head}." for branch in card.auxiliary)
-        return {name for name in self.model.parameters if card.block_of(name) == "head" or name.startswith(last)}
+    def _new_tensors(self, before: _Built) -> set[str]:
+        """What a new head has brought: its tensors, and the last layers of auxiliary classifiers; and new adapters."""
+        card, lora = self.model.card, self.model.spec.lora
+        found = set[str]() if lora is None or lora is before.lora else set(lora.tensors)
+        if before.heads != self.model.new_heads:
+            last = tuple(f"{branch.head}." for branch in card.auxiliary)
+            found |= {name for name in self.model.parameters if card.block_of(name) == "head" or name.startswith(last)}
+        return found
 
     def _halve_micro_batches(self, images: int) -> None:
         before = min(images, self.micro_batch_size or images)

@@ -11,13 +11,16 @@ from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from xfer.checkpoints.backbone import Backbone, Original
 from xfer.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from xfer.checkpoints.manifest import FORMAT, MANIFEST, METRICS
+from xfer.checkpoints.saving import save
 from xfer.checkpoints.stored import read_stored
 from xfer.errors import CheckpointError, UsageError
 from xfer.evaluation.evaluation import Evaluation
 from xfer.evaluation.tasks import TasksEvaluation
 from xfer.models.base_model import BaseModel
+from xfer.models.factory import load
 from xfer.report import plots
 from xfer.report.card import PICTURE, Card
 from xfer.runtime import checksums
@@ -73,14 +76,24 @@ def push(
     client = hub.client(token)
     if isinstance(run, BaseModel):
         with TemporaryDirectory() as folder:
-            files = _files(open_checkpoint(run.save(folder)), {}, evaluation, address.repo, license)
+            save(run.snapshot(whole=_of_file(run.original)), folder)
+            files = _files(open_checkpoint(folder), {}, evaluation, address.repo, license)
     else:
         opened = open_checkpoint(run)
         metrics = recorded(opened.path) or {}
         judged = evaluation or (_stored(opened, metrics) if metrics and not opened.manifest.tasks else None)
-        files = _files(opened, metrics, judged, address.repo, license)
+        with TemporaryDirectory() as folder:
+            if _of_file(opened.manifest.backbone):
+                save(load(opened.path, device="cpu").snapshot(whole=True), folder)
+                opened = open_checkpoint(folder)
+            files = _files(opened, metrics, judged, address.repo, license)
     with hub.errors(replace(address, revision=revision)), step(f"uploading to {address.repo}"):
         return f"{address}@{_commit(client, address.repo, files, private, revision, message)}"
+
+
+def _of_file(found: Original | Backbone | None) -> bool:
+    """Whether weights are in a file of this machine, which others do not have."""
+    return found is not None and Path(found.weights).is_absolute()
 
 
 def _commit(

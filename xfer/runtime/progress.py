@@ -125,8 +125,23 @@ def announce(text: str) -> None:
         display.announce(text)
 
 
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """A context in which `say` says nothing: what it would say was said before."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
 def say(text: str) -> None:
     """A line on stderr, above any bar. It ends nothing if stderr is closed."""
+    if _silent.get():
+        return
     display = _display.get()
     if display is None:
         on_stderr(text)

@@ -62,6 +62,13 @@ class FittedEstimator:
         found[:, places] = np.column_stack([-scores, scores]) / 2 if scores.ndim == 1 else scores
         return found
 
+    def finite_logits(self, features: np.ndarray) -> np.ndarray:
+        """`logits`, NaN for rows that are not finite, which not every estimator takes."""
+        finite = np.isfinite(features).all(axis=1)
+        found = self.logits(np.where(finite[:, None], features, 0))
+        found[~finite] = np.nan
+        return found
+
 
 def by_name(name: str, seed: int) -> Any:
     """The scikit-learn classifier that a word of the configuration stands for, with its library's defaults."""

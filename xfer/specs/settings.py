@@ -59,6 +59,13 @@ class ModelSettings(Settings):
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = option((), "widths of hidden layers in the head", panel="model")
     dropout: float = option(0.0, "dropout in the head", panel="model", ge=0, lt=1)
     estimator: EstimatorName | None = option(None, "a scikit-learn classifier as head", panel="model")
+    lora: int | None = option(
+        None, "LoRA: rank of adapters that are trained with the head, on a frozen backbone", panel="model", ge=1
+    )
+    lora_alpha: float | None = option(None, "LoRA's alpha; default: the rank", panel="model", gt=0)
+    lora_layers: tuple[str, ...] = option(
+        (), "linear layers with adapters, such as '*.attn.qkv,layer11'; default: all below the head", panel="model"
+    )
     missing_pixels: MissingPixels = option(
         "keep", "what pixels of alpha 0 (NaN in arrays) are replaced by", panel="data"
     )
@@ -76,13 +83,16 @@ class ModelSettings(Settings):
         None, "bitwise the same result from each run; default: on the CPU, unless compiled", panel="hardware"
     )
 
-    _model_lists = field_validator("hidden", mode="before")(parts)
+    _model_lists = field_validator("hidden", "lora_layers", mode="before")(parts)
 
 
 class RunSettings(TrainingSettings, ModelSettings, DataSettings):
     """Everything that decides a run of `xfer train`; one field, `backend`, chooses the framework."""
 
     epochs: int = option(10, "epochs of the head on a frozen backbone", panel="common", ge=0)
+    train: Literal["head", "biases"] = option(
+        "head", "what these epochs train: the head, or with it all biases (BitFit)", panel="training"
+    )
     fine_tune: int = option(0, "epochs of fine-tuning after them; 5 if given without a number", panel="common", ge=0)
     unfreeze: int = option(1, "blocks below the head that fine-tuning trains", panel="training", ge=0)
     fine_tune_lr: float | None = option(

@@ -71,3 +71,13 @@ def check_fit(model: BaseModel, plan: FitPlan | None, epochs: int | None) -> Non
         raise UsageError(f"epochs={epochs}: give at least 1")
     if model.estimator is None and not model.trainable & model.parameters.keys():
         raise UsageError("nothing is trainable: call model.unfreeze() first")
+
+
+def check_fine_tune(model: BaseModel, head_epochs: int, epochs: int) -> None:
+    """Refuse to fine-tune blocks of a model whose head has no gradient, or that has adapters in their place."""
+    if model.estimator is not None:
+        raise UsageError("the head is an estimator, which has no gradient: fine-tune a Head instead")
+    if model.spec.lora is not None:
+        raise UsageError("the model has LoRA adapters: call fit, which trains them, or merge_lora() before")
+    if head_epochs < 0 or epochs < 1:
+        raise UsageError(f"head_epochs={head_epochs}, epochs={epochs}: give 0 or more, and at least 1")

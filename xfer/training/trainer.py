@@ -34,7 +34,7 @@ from xfer.training.fit_state import Fit
 from xfer.training.history import History
 from xfer.training.monitor import monitors
 from xfer.training.notebook import progress_callback
-from xfer.training.opening import check_fit, check_settings, open_run
+from xfer.training.opening import check_fine_tune, check_fit, check_settings, open_run
 from xfer.training.position import go_on_from, training_state, write_position
 from xfer.training.range_test import HIGH, LOW, UPDATES, RangeTest, check_rates, find_lr
 from xfer.training.trackers import trackers
@@ -270,10 +270,7 @@ class Trainer:
         Returns:
             The rows of both phases.
         """
-        if self.model.estimator is not None:
-            raise UsageError("the head is an estimator, which has no gradient: fine-tune a Head instead")
-        if head_epochs < 0 or epochs < 1:
-            raise UsageError(f"head_epochs={head_epochs}, epochs={epochs}: give 0 or more, and at least 1")
+        check_fine_tune(self.model, head_epochs, epochs)
         rows, self.rates = History(), self.base_rates
         if head_epochs:
             self.model.freeze()

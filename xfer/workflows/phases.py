@@ -34,6 +34,12 @@ def train_phases(config: RunSettings, data: Data, trainer: Trainer, phases: Phas
 
     def head() -> None:
         model.freeze()
+        if config.lora is not None:
+            model.unfreeze(only="lora")
+        if config.train == "biases":
+            model.unfreeze(only="biases")
+            if config.train_norm is False:
+                model.freezer.freeze_norm()
         trainer.fit(head_data(config, model, data), config.epochs, phase="head")
 
     def fine_tune() -> None:

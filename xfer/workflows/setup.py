@@ -45,6 +45,7 @@ def check_run(config: RunSettings) -> None:
             raise UsageError(
                 f"resample={config.resample} works on features of images as they are: leave out augment and mix"
             )
+    check_adapters(config)
     if config.estimator and config.fine_tune:
         raise UsageError(f"estimator={config.estimator} has no gradient: leave out fine_tune")
     if config.estimator and config.mix != "none":
@@ -56,6 +57,20 @@ def check_run(config: RunSettings) -> None:
     for name in ("calibrate", "thresholds", "pseudo_label", "estimator"):
         if config.tasks and getattr(config, name):
             raise UsageError(f"{name} is for one task, and there are {len(config.tasks)} in tasks: leave one out")
+
+
+def check_adapters(config: RunSettings) -> None:
+    """Refuse what does not go together with adapters, or with biases that are trained."""
+    if config.lora is None and (config.lora_alpha is not None or config.lora_layers):
+        raise UsageError("lora_alpha and lora_layers say which adapters: give the rank as lora, too")
+    named = "lora" if config.lora is not None else "train=biases"
+    if config.lora is None and config.train == "head":
+        return
+    for name, given in (("fine_tune", config.fine_tune), ("estimator", config.estimator)):
+        if given:
+            raise UsageError(f"{named} trains in the epochs of the head, which must be a network: leave out {name}")
+    if config.resample != "none":
+        raise UsageError(f"{named} trains below the head, and resample={config.resample} makes features: leave one out")
 
 
 def read_data(config: RunSettings, *, hold_out: bool = True) -> Data:
@@ -86,7 +101,7 @@ def model_of(config: RunSettings, data: Data) -> BaseModel:
     head: Head | EstimatorHead = Head(config.hidden, config.dropout, "batch" if config.hidden else None)
     if config.estimator:
         head = Head.sklearn(by_name(config.estimator, config.seed))
-    return load(
+    model = load(
         config.model,
         backend=config.backend,
         weights=None if config.weights == "none" else config.weights,
@@ -103,6 +118,9 @@ def model_of(config: RunSettings, data: Data) -> BaseModel:
         decode=config.decode,
         seed=config.seed,
     )
+    if config.lora is not None:
+        model.add_lora(config.lora, config.lora_alpha, config.lora_layers, seed=config.seed)
+    return model
 
 
 def head_data(config: RunSettings, model: BaseModel, data: Data) -> Data:

@@ -31,6 +31,7 @@ def soup(
 
     Args:
         models: runs or models of one architecture and the same classes, fine-tuned from the same weights.
+            Adapters are merged, in models that are given, too.
         data: whatever `xfer.data.load` takes.
         metric_name: of `xfer.evaluation.metrics`.
         backend: to load runs on.
@@ -43,6 +44,9 @@ def soup(
         raise UsageError("a soup has no models: give at least one")
     source, higher = load_data(data), metric(metric_name).higher
     opened = [each if not isinstance(each, str | Path) else load(each, backend=backend) for each in models]
+    for model in opened:
+        if model.spec.lora is not None:  # a mean of A and of B would not be that of B A
+            model.merge_lora()
     for other in opened[1:]:
         if other.shapes() != opened[0].shapes() or other.classes != opened[0].classes:
             raise UsageError(f"{other.name} and {opened[0].name} differ in tensors or classes: they cannot be averaged")

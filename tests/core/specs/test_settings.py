@@ -40,6 +40,9 @@ OTHERS = {
     "hidden": ((8, 4), "8,4"),
     "dropout": (0.25, None),
     "estimator": ("svm", None),
+    "lora": (4, None),
+    "lora_alpha": (8.0, None),
+    "lora_layers": (("*.qkv", "layer1"), "*.qkv,layer1"),
     "missing_pixels": ("mean", None),
     "decode": ("draft", None),
     "precision": ("fp64", None),
@@ -78,6 +81,7 @@ OTHERS = {
     "image_memory": (0.5, None),
     "workers": (1, None),
     "epochs": (3, None),
+    "train": ("biases", None),
     "fine_tune": (2, None),
     "unfreeze": (2, None),
     "fine_tune_lr": (1e-5, None),
@@ -178,13 +182,22 @@ def test_every_training_option_is_an_argument_of_the_trainer_that_a_run_stores(n
 
 @pytest.mark.parametrize("name", ModelSettings.model_fields)
 def test_every_model_option_reaches_the_model(name, monkeypatch, data):
-    """`xfer train` builds the model with it: in `load`'s arguments, or in the head."""
+    """`xfer train` builds the model with it: in `load`'s arguments, in the head, or as adapters."""
     given = {}
-    monkeypatch.setattr("xfer.workflows.setup.load", lambda model, **options: given.update(options, model=model))
-    model_of(RunSettings.of({"data": "x", "backend": "torch", "weights": "imagenet"}), data)
+
+    class Built:
+        def __init__(self, model, **options):
+            given.update(options, model=model)
+
+        def add_lora(self, *arguments, seed):
+            given["adapters"] = arguments
+
+    monkeypatch.setattr("xfer.workflows.setup.load", Built)
+    settings = {"data": "x", "backend": "torch", "weights": "imagenet", "lora": 2}
+    model_of(RunSettings.of(settings), data)
     plain = dict(given)
     value = OTHERS[name][0]
-    model_of(RunSettings.of({"data": "x", "backend": "torch", name: value if name != "backend" else "numpy"}), data)
+    model_of(RunSettings.of({**settings, name: value if name != "backend" else "numpy"}), data)
     assert {key for key in given if str(given[key]) != str(plain[key])}, name
 
 

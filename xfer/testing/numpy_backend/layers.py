@@ -33,19 +33,38 @@ class Layer(ABC):
 
 
 class Linear(Layer):
-    """y = x W^T + b."""
+    """y = x W^T + b, with adapters x (W + scale B A)^T + b (Hu et al. 2021, arXiv:2106.09685)."""
 
     def __init__(self, features: int, out: int, dtype: type) -> None:
         super().__init__()
         self.tensors = {"weight": np.zeros((out, features), dtype), "bias": np.zeros(out, dtype)}
+        self.scale = 0.0
+
+    def adapt(self, rank: int, scale: float) -> None:
+        """Adapters of zeros, or none for rank 0."""
+        weight, self.scale = self.tensors["weight"], scale
+        self.tensors = {"weight": weight, "bias": self.tensors["bias"]}
+        if rank:
+            a, b = np.zeros((rank, weight.shape[1]), weight.dtype), np.zeros((len(weight), rank), weight.dtype)
+            self.tensors |= {"lora_A": a, "lora_B": b}
 
     def forward(self, x: Array, training: bool) -> Array:
         self._x = x
-        return np.asarray(x @ self.tensors["weight"].T + self.tensors["bias"])
+        return np.asarray(x @ self._weight().T + self.tensors["bias"])
 
     def backward(self, dy: Array) -> Array:
-        self.grads = {"weight": dy.T @ self._x, "bias": dy.sum(0)}
-        return np.asarray(dy @ self.tensors["weight"])
+        to_weight = dy.T @ self._x
+        self.grads = {"weight": to_weight, "bias": dy.sum(0)}
+        if "lora_A" in self.tensors:
+            a, b = self.tensors["lora_A"], self.tensors["lora_B"]
+            self.grads |= {"lora_A": self.scale * b.T @ to_weight, "lora_B": self.scale * to_weight @ a.T}
+        return np.asarray(dy @ self._weight())
+
+    def _weight(self) -> Array:
+        if "lora_A" not in self.tensors:
+            return self.tensors["weight"]
+        update = self.tensors["lora_B"] @ self.tensors["lora_A"]
+        return np.asarray(self.tensors["weight"] + self.scale * update)
 
 
 class Conv(Layer):

@@ -41,14 +41,26 @@ class NumpyModel(BaseModel):
                 "layer1.bn": self._norm(second),
                 "layer1.relu": ReLU(),
             },
-            "features": {"avgpool": GlobalAverage()},
         }
+        last: Stage = {"avgpool": GlobalAverage()}
+        if hidden := spec.card.config.get("hidden"):
+            self.stages["mlp"] = last | {"mlp": Linear(second, hidden, self.dtype), "mlp.relu": ReLU()}
+            last = {}
+        self.stages["features"] = last
         self.build_head()
+        if spec.lora is not None:
+            self.build_lora()
 
     def build_head(self) -> None:
         heads = [self._head(prefix, head, outputs) for prefix, (head, outputs) in self.spec.heads.items()]
         self.stages["head"] = {f"{self.card.head}.tasks": Heads(heads)} if self.spec.tasks else heads[0]
         self.native = self.stages
+
+    def build_lora(self) -> None:
+        lora = self.spec.lora
+        for name, layer in self.layers().items():
+            if isinstance(layer, Linear):
+                layer.adapt(lora.rank if lora and f"{name}.weight" in lora.weights else 0, lora.scale if lora else 0.0)
 
     def _head(self, name: str, head: Head, outputs: int) -> Stage:
         width = self.spec.head_inputs

@@ -67,6 +67,7 @@ def _digest(model: Predictor) -> str:
         *(model.name, model.classes, model.column_names, spec.preprocessing.described(), asdict(model.decision)),
         *([asdict(task) for task in spec.tasks] or "()", repr(spec.head)),
         *(each and _of_scikit_learn(each) for each in (model.columns, model.estimator)),
+        *([spec.lora.scale] if spec.lora else []),
     ]
     found = _sha256(described)
     _add(found, ((name, model.read([name])[name]) for name in model.shapes()))

@@ -10,7 +10,10 @@ from xfer.zoo import Card
 
 
 def tiny(card: Card) -> tuple[nn.Module, dict[str, nn.Module]]:
-    """Two 3x3 convolutions of stride 2 with batch norm and ReLU, global average pooling, linear."""
+    """Two 3x3 convolutions of stride 2 with batch norm and ReLU, global average pooling, linear.
+
+    With `hidden` in the configuration, a linear layer of that width and ReLU before the head.
+    """
     first, second = card.config["widths"]
     norm = {"eps": card.norm_eps, "momentum": card.norm_momentum}
     layer1 = OrderedDict(
@@ -29,4 +32,9 @@ def tiny(card: Card) -> tuple[nn.Module, dict[str, nn.Module]]:
             fc=nn.Linear(second, 1000),
         )
     )
-    return net, {"stem": net[:3], "layer1": net.layer1, "features": nn.Sequential(net.avgpool, net.flatten)}
+    pooled = nn.Sequential(net.avgpool, net.flatten)
+    if hidden := card.config.get("hidden"):
+        net.mlp = nn.Linear(second, hidden)
+        mlp = nn.Sequential(pooled, net.mlp, nn.ReLU())
+        return net, {"stem": net[:3], "layer1": net.layer1, "mlp": mlp, "features": nn.Identity()}
+    return net, {"stem": net[:3], "layer1": net.layer1, "features": pooled}
