@@ -96,8 +96,13 @@ def test_best_toml_is_the_run_of_the_best(study, folder):
 
 
 def test_in_parts_it_is_the_same(study, folder, tmp_path):
-    for trials in (3, TRIALS):
-        found = tune(folder, tmp_path / "tune", trials=trials)
+    """As after a kill: the journal ends with the eighth trial; the eleventh depends on all before."""
+    lines = (study.path / "study.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "tune").mkdir()
+    (tmp_path / "tune" / "study.jsonl").write_bytes(b"".join(lines[: 8 - TRIALS]))
+    found = tune(folder, tmp_path / "tune")
+    assert found.trials[:8] == study.trials[:8]
+    assert found.trials[8:] != study.trials[8:]  # they took another time
     assert alike(found.document()["trials"]) == alike(study.document()["trials"])
     again = tune(folder, tmp_path / "tune", trials=2)  # which makes none, and takes none away
     assert again.trials == found.trials

@@ -16,6 +16,7 @@ from xfer.runtime import progress
 from xfer.runtime.files import write_atomically
 from xfer.runtime.paths import expanded
 from xfer.runtime.signals import Interrupted
+from xfer.runtime.text import count_of
 from xfer.specs.settings import RunSettings
 from xfer.specs.space import Range, Space, default_space, parse_space
 from xfer.training.monitor import lower_is_better
@@ -23,7 +24,7 @@ from xfer.workflows.config import toml_text
 from xfer.workflows.resume import fingerprints
 from xfer.workflows.setup import check_run, read_data
 from xfer.workflows.tuning.ray import run_on_ray
-from xfer.workflows.tuning.result import Trial, Tuning, shown
+from xfer.workflows.tuning.result import Trial, Tuning, best_of, shown
 from xfer.workflows.tuning.study import Study, open_study
 from xfer.workflows.tuning.trial import run_trial, with_params
 from xfer.zoo import card
@@ -94,9 +95,9 @@ def _checked(
 
 
 def _run(study: Study, config: RunSettings, data: Data, trials: int, deadline: float | None) -> None:
-    done = study.trials()
-    with progress.work("tuning", trials, "trials", len(done)) as report:
-        for number in range(len(done), trials):
+    left = study.left(trials)
+    with progress.work("tuning", trials, "trials", trials - len(left)) as report:
+        for number in left:
             if deadline is not None and time.monotonic() > deadline:
                 break
             trial = run_trial(number, config, data, study.ask(number), study.hopeless)
@@ -109,7 +110,11 @@ def say_trial(trial: Trial, monitor: str) -> None:
     """One line on stderr."""
     chosen = ", ".join(f"{name} {shown(value)}" for name, value in trial.params.items())
     value = "" if trial.value is None else f": {monitor} {trial.value:.4f}"
-    state = {"complete": "", "pruned": f", pruned after {len(trial.epochs)} epochs", "failed": f": {trial.reason}"}
+    state = {
+        "complete": "",
+        "pruned": f", pruned after {count_of(len(trial.epochs), 'epoch')}",
+        "failed": f": {trial.reason}",
+    }
     progress.say(f"trial {trial.number}{value}{state[trial.state]} ({chosen})")
 
 
@@ -118,18 +123,17 @@ def _result(study: Study, config: RunSettings, space: Space, data: Data, folder:
     if not any(each.state == "complete" for each in found):
         last = next((each.reason for each in reversed(found) if each.reason), "none had the time")
         raise XferError(f"no trial of {len(found)} is complete: {last}")
-    tuning = Tuning(
+    best = with_params(config, best_of(found, higher=higher).params).document() | {"out": str(folder / "best")}
+    write_atomically(folder / BEST, toml_text(best).encode())
+    return Tuning(
         trials=found,
         metric=config.monitor,
         higher=higher,
         space={name: str(each) for name, each in space.items()},
         importance=study.importance(),
-        images=len(data.val) if data.val is not None else 0,
+        images=len(data.judged),
         untouched=0 if data.test is None else len(data.test),
-        settings={},
+        settings=best,
         path=folder,
         command=shlex.join(["xfer", "train", "--config", str(folder / BEST)]),
     )
-    best = with_params(config, tuning.best.params).document() | {"out": str(folder / "best")}
-    write_atomically(folder / BEST, toml_text(best).encode())
-    return Tuning(**{**vars(tuning), "settings": best})

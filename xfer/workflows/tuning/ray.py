@@ -50,9 +50,9 @@ def run_on_ray(
         from ray.tune.search import Searcher
     except ImportError:
         raise UsageError('launcher "ray" needs Ray Tune: pip install "xfer-learn[tune,ray]"') from None
-    done = study.trials()
+    left = study.left(trials)
     mode, ended = "max" if higher else "min", list[Trial]()
-    free = iter(sorted(set(range(trials)) - {each.number for each in done}))
+    free = iter(left)
 
     class Asking(Searcher):  # type: ignore[misc]
         """Ray's side of the study."""
@@ -90,7 +90,7 @@ def run_on_ray(
     try:
         with (
             tempfile.TemporaryDirectory() as storage,
-            progress.work("tuning", trials, "trials", len(done)) as report,
+            progress.work("tuning", trials, "trials", trials - len(left)) as report,
         ):
             resources = ray.cluster_resources()
             share = {"cpu": max(1, int(resources.get("CPU", 1)) // processes)}

@@ -54,6 +54,11 @@ class Study:
         """All that are over, by number."""
         return tuple(sorted(map(_trial, self._study.get_trials(deepcopy=False)), key=lambda trial: trial.number))
 
+    def left(self, trials: int) -> list[int]:
+        """Numbers of the trials that are to be made, if there are to be so many; in parallel, others may have ended."""
+        done = {trial.number for trial in self.trials()}
+        return [number for number in range(trials) if number not in done]
+
     def ask(self, number: int) -> dict[str, Any]:
         """The options of a trial: TPE's (Bergstra et al. 2011), from the trials that are over.
 
