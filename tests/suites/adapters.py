@@ -14,6 +14,7 @@ import xfer
 import xfer.zoo
 from tests.suites import tiny_timm
 from tests.suites.hub import OWNER
+from xfer.certify.run import smallest
 from xfer.checkpoints.checkpoint import open_checkpoint
 from xfer.errors import CheckpointError, UsageError, WeightsError
 from xfer.exporting.export import _in_float32
@@ -26,6 +27,9 @@ from xfer.workflows.soup import soup
 
 NAME, CLASSES = "tiny_dinov2", ["a", "b", "c"]
 PATTERNS = ("*.attn.qkv", "re:.*fc[12]")
+QUICK = ("tiny_siglip", "tiny_eva02", "tiny_eva02_clip", "tiny_convnext_v2")
+SMALLEST = ("vit_b_32", "swin_t", "swin_v2_t", "maxvit_t", "convnext_tiny", "convnextv2_tiny", "vit_tiny_patch16_224")
+SMALLEST += ("deit3_small_patch16_224", "eva02_tiny_patch14_224", "eva02_base_patch16_clip_224")
 
 
 def images(number, seed=0):
@@ -276,3 +280,26 @@ class Files(Adapters):
         copied = replace(again.snapshot(whole=True))
         assert copied.backbone is None
         assert set(copied.weights) == set(again.shapes())
+
+    @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.long) for name in SMALLEST)])
+    def test_every_family_with_linear_layers_is_merged(self, monkeypatch, name):
+        """Adapters of every linear layer beside the same model with B A in its weights."""
+        if name in tiny_timm.CARDS:
+            monkeypatch.setitem(xfer.zoo._CARDS, name, tiny_timm.CARDS[name])
+        size = smallest(xfer.zoo.card(name))
+        options = {"weights": None, "classes": CLASSES, "image_size": size, "precision": "fp64", "device": "cpu"}
+        model, rng = xfer.load(name, backend=self.backend, **options), np.random.default_rng(0)
+        pixels = rng.integers(0, 256, (2, size, size, 3)).astype(np.uint8)
+        model.set_weights({n: np.ones_like(a) for n, a in model.weights().items() if "scale" in n or "gamma" in n})
+        plain = model.weights()
+        model.add_lora(2)
+        adapters = {n: 0.1 * rng.standard_normal(model.shapes()[n]) for n in model.spec.lora.tensors}
+        model.set_weights(adapters)
+        adapted, matrices = model.features(pixels), model.spec.lora.weights
+        model.merge_lora()
+        changed = {n for n, array in model.weights().items() if not np.array_equal(array, plain[n])}
+        assert changed == set(matrices)
+        merged = model.features(pixels)
+        np.testing.assert_allclose(adapted, merged, atol=1e-9 * np.abs(merged).max(), rtol=0)
+        model.set_weights(plain)
+        assert np.abs(model.features(pixels) - merged).max() > 1e-6 * np.abs(merged).max()

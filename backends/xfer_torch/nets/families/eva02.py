@@ -54,7 +54,7 @@ class Attention(nn.Module):
         if not self.fused:
             return self.q_proj(x), self.k_proj(x), self.v_proj(x)
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        return functional.linear(x, self.qkv.weight, bias).chunk(3, dim=2)
+        return (self.qkv(x) + bias).chunk(3, dim=2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, L, D) to (N, L, D)."""
