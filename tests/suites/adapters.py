@@ -156,6 +156,7 @@ class Files(Adapters):
 
     def test_all_weights_are_kept_where_the_backbone_cannot_be_read_again(self, file, tmp_path):
         drawn, lost, second = self.adapted(None), self.adapted(file), self.model(file)
+        lost.save(tmp_path / "before")  # which has left the backbone out
         file.unlink()
         second.save(tmp_path / "plain")
         of_run = xfer.load(tmp_path / "plain", backend=self.backend, device="cpu")

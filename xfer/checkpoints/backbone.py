@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -39,14 +40,15 @@ class Original:
     weights: str
     read: Callable[[Card, str], Mapping[str, np.ndarray]]
     _digests: dict[str, tuple[str, str]] | None = field(default=None, repr=False)
+    _read: tuple[int, ...] = field(default=(), repr=False)  # the file, when its digests were taken
 
     def unchanged(self, card: Card, tensors: Mapping[str, np.ndarray]) -> Backbone | None:
         """Those of a network's tensors below the head that are bitwise those of the weights.
 
         None where there are none, or the weights cannot be read any more.
         """
-        if self._digests is None:  # once: they are read as a whole
-            self._digests = self._of_weights(card, tensors)
+        if self._digests is None or self._read != self._file():  # not at each checkpoint: all are read
+            self._read, self._digests = self._file(), self._of_weights(card, tensors)
         there = {name: both for name, both in self._digests.items() if name in tensors}
         same = {name: given for name, (given, held) in there.items() if _of(tensors[name]) == held}
         return Backbone(self.weights, tuple(same), _together(same)) if same else None
@@ -71,6 +73,17 @@ class Original:
         if _together({name: _of(array) for name, array in found.items()}) != expected.sha256:
             raise WeightsError(f"{begun}, which are others now: bring back the file that the run began with")
         return found
+
+    def _file(self) -> tuple[int, ...]:
+        """Size and time of a local file, which may be removed; nothing for what is published."""
+        path = Path(self.weights)
+        if not path.is_absolute():
+            return ()
+        try:
+            about = (path if path.exists() else path.with_name(path.name.partition("#")[0])).stat()
+        except OSError:
+            return (-1,)
+        return about.st_size, about.st_mtime_ns
 
     def _of_weights(self, card: Card, tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[str, str]]:
         """Digests of the tensors as the weights have them, and in the precision of the network."""
