@@ -119,6 +119,13 @@ def test_padding_is_timms_at_every_size(tmp_path, name, size):
     assert worst(model.logits(pixels(size)), logits) <= BOUND["fp64"]
 
 
+@pytest.mark.parametrize("name", ["tiny_siglip", "tiny_eva02"])
+def test_a_network_is_exported_for_batches_of_any_size(name):
+    net, _ = FAMILIES[CARDS[name].family](CARDS[name].at(32))
+    images, batch = torch.zeros(2, 3, 32, 32), torch.export.Dim("batch", min=1, max=1024)
+    torch.export.export(net.float().eval(), (images,), dynamic_shapes=({0: batch},))
+
+
 def test_a_run_keeps_its_size_and_what_was_resized(tmp_path, capsys):
     save_file(timms("tiny_vit").state_dict(), path := tmp_path / "model.safetensors")
     model = load("tiny_vit", path, 48, classes=["a", "b"], precision="fp32")

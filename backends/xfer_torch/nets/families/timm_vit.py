@@ -80,7 +80,7 @@ class Tokens(nn.Module):
         x = self.proj(x).flatten(2).transpose(1, 2)
         if not self.prefix_has_places:
             x = x + self.pos_embed
-        prefix = [token.expand(len(x), -1, -1) for token in (self.cls_token, self.reg_token) if token is not None]
+        prefix = [token.expand(x.shape[0], -1, -1) for token in (self.cls_token, self.reg_token) if token is not None]
         x = torch.cat([*prefix, x], dim=1) if prefix else x
         return self.norm_pre(x + self.pos_embed if self.prefix_has_places else x)
 
@@ -131,7 +131,7 @@ class AttentionPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, L, D) to (N, D)."""
-        query = self.q(self.latent.expand(len(x), -1, -1)).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        query = self.q(self.latent.expand(x.shape[0], -1, -1)).unflatten(2, (self.heads, -1)).transpose(1, 2)
         key, value = self.kv(x).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         x = functional.scaled_dot_product_attention(query, key, value)
         x = self.proj(x.transpose(1, 2).flatten(2))
