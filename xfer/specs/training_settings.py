@@ -29,6 +29,13 @@ class TrainingSettings(Settings):
     lr: Rate | dict[str, Rate] = option(
         1e-3, "learning rate of the head, or rates by block such as 'head=1e-3,layer4=1e-4'", panel="common"
     )
+    layer_decay: float | None = option(
+        None,
+        "factor of the learning rate from each layer to the one below it, such as 0.75",
+        panel="training",
+        gt=0,
+        le=1,
+    )
     optimizer: OptimizerName = option("adamw", "update rule, with PyTorch's constants", panel="training")
     momentum: float = option(0.9, "momentum of sgd", panel="training", ge=0, lt=1)
     nesterov: bool = option(False, "Nesterov momentum in sgd", panel="training")

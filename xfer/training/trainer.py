@@ -27,7 +27,7 @@ from xfer.runtime.progress import show_progress
 from xfer.runtime.signals import Watch
 from xfer.specs.loss import LossSpec
 from xfer.specs.option import takes_settings
-from xfer.specs.rates import Rates, block_rates, lower_rates
+from xfer.specs.rates import Rates
 from xfer.specs.tasks import losses
 from xfer.specs.training_settings import TrainingSettings
 from xfer.training import loaders, loop
@@ -38,6 +38,7 @@ from xfer.training.history import History
 from xfer.training.monitor import monitors
 from xfer.training.notebook import progress_callback
 from xfer.training.opening import check_fit, check_settings, open_run
+from xfer.training.rates import fine_tuning_rates, rates_of
 from xfer.training.trackers import trackers
 
 
@@ -98,9 +99,8 @@ class Trainer:
             raise UsageError("loss is given for a model with several tasks: give each Task its own")
         check_settings(self.settings)
         self.model, self.distributed = model, model.backend.distributed_context(model.spec.device)
-        self.rates = self.base_rates = block_rates(self.settings.lr, model.blocks)
-        self.schedule = self.settings.schedule_spec
-        self.batch_size = self.settings.images_per_pass
+        self.rates = self.base_rates = rates_of(model, self.settings.lr, self.settings)
+        self.schedule, self.batch_size = self.settings.schedule_spec, self.settings.images_per_pass
         self._stepper: Stepper | None = None
         self._counts = self.settings.needs_counts and not (model.spec.tasks or isinstance(loss, LossSpec))
         self._counted: tuple[str, ...] = ()
@@ -213,7 +213,7 @@ class Trainer:
         if self.model.estimator is not None:
             return fit_estimator(self, source, phase)
         if lr is not None:
-            self.rates = self.base_rates = block_rates(lr, self.model.blocks)
+            self.rates = self.base_rates = rates_of(self.model, lr, self.settings)
         train, validation = loaders.loaders(self, source, epochs)
         if epochs is not None:
             self.batch, self.plan, self._restored = 0, FitPlan(self.epoch, epochs, phase), None
@@ -265,12 +265,12 @@ class Trainer:
         self.model.unfreeze(last=unfreeze)
         if not train_norm:
             self.model.freezer.freeze_norm()
-        self.rates = block_rates(self.lower_rates() if lr is None else lr, self.model.blocks)
+        self.rates = self.lower_rates() if lr is None else rates_of(self.model, lr, self.settings)
         return History([*rows, *self.fit(data, epochs, phase="fine-tune")])
 
     def lower_rates(self) -> dict[str, float]:
-        """A tenth of the head's rate for the head, and 2.6 times less for each block below; not of rates so lowered."""
-        return lower_rates(self.base_rates["head"] / 10, self.model.blocks)
+        """A tenth of the head's rate for the head, and less below it; not of rates so lowered."""
+        return fine_tuning_rates(self.model, self.base_rates["head"] / 10, self.settings)
 
     def rates_at(self, update: int, updates: int) -> dict[str, float]:
         """Learning rates by block at an update (0-based) of a fit of so many updates."""

@@ -47,6 +47,7 @@ OTHERS = {
     "compile": (True, None),
     "deterministic": (False, None),
     "lr": ({"head": 0.1, "layer1": 0.01}, "head=0.1,layer1=0.01"),
+    "layer_decay": (0.75, None),
     "optimizer": ("sgd", None),
     "momentum": (0.5, None),
     "nesterov": (True, None),
