@@ -1,13 +1,26 @@
 """Options of fine-tuning against torch's and timm's own implementations."""
 
+import numpy as np
 import pytest
 import timm.optim
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+import xfer
 from tests.suites.tiny_timm import CARDS, VITS, timms
 from xfer.specs.rates import decayed_rates
+from xfer.specs.update import UpdateSpec
 from xfer.zoo import card
 
 DECAY = 0.7
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.uint8)
+LABELS = np.arange(8) % 3
+
+
+def tiny():
+    return xfer.load("tiny", backend="torch", weights=None, classes=3, image_size=16, precision="fp64")
 
 
 @pytest.mark.parametrize("name", VITS)
@@ -34,3 +47,73 @@ def test_a_last_normalisation_is_no_layer(name, depths):
     found = card(name).layer_depths
     assert tuple(found) == card(name).block_names
     assert {block: found[block] for block in depths} == depths
+
+
+RULES = {
+    "sgd": lambda groups: torch.optim.SGD(groups, momentum=0.9, weight_decay=0.02),
+    "adam": lambda groups: torch.optim.Adam(groups, weight_decay=0.02),
+    "adamw": lambda groups: torch.optim.AdamW(groups, weight_decay=0.02),
+}
+
+
+@settings(max_examples=5, deadline=None)
+@given(
+    st.sampled_from(list(RULES)),
+    st.floats(1e-3, 1.0),
+    st.floats(1e-3, 0.05),
+    st.floats(0.3, 1.0),
+    st.sampled_from([None, 0.1]),
+    st.sampled_from([(), ("stem",), ("layer1.bn",)]),
+)
+def test_updates_are_those_of_torchs_groups_over_displacements(rule, l2_sp, rate, decay, clip, frozen):
+    """L2-SP is the weight decay of w - w0, layer decay a group's rate: torch's optimizer on w - w0, by hand."""
+    model, other = tiny(), tiny()
+    for each in (model, other):
+        if frozen:
+            each.freeze(*frozen)
+    spec = xfer.OptimizerSpec(rule, weight_decay=0.02)
+    stepper = model.backend.stepper(model, UpdateSpec(spec, xfer.LossSpec(), clip, l2_sp))
+    reader = other.backend.stepper(other, UpdateSpec(spec, xfer.LossSpec()))
+    depths = {"stem": 2, "layer1": 1, "head": 0}
+    rates = decayed_rates(rate, model.card.layer_depths, decay)
+    start = {name: torch.from_numpy(array) for name, array in other.read(other.trainable).items()}
+    start |= {name: torch.zeros_like(tensor) for name, tensor in start.items() if name.startswith("fc.")}
+    moved = {name: torch.from_numpy(array) - start[name] for name, array in other.read(other.trainable).items()}
+    groups = []
+    for name, tensor in moved.items():
+        block = other.card.block_of(name)
+        pull = 0.02 if block == "head" else l2_sp
+        groups.append({"params": [tensor], "lr": rate * decay ** depths[block], "weight_decay": pull})
+    native = RULES[rule](groups)
+    for seed in range(3):
+        images = np.roll(IMAGES, seed, axis=1)
+        for name, array in reader.gradients(images, LABELS).items():
+            moved[name].grad = torch.from_numpy(array)
+        if clip:
+            torch.nn.utils.clip_grad_norm_(moved.values(), clip)
+        native.step()
+        other.write({name: (start[name] + tensor).numpy() for name, tensor in moved.items()})
+        stepper.step(images, LABELS, rates)
+    for name, array in other.read(other.trainable).items():
+        np.testing.assert_allclose(model.read([name])[name], array, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+class Averaging(xfer.callbacks.Callback):
+    """torch's own average of the network."""
+
+    def on_fit_begin(self, trainer, epochs):
+        self.model = AveragedModel(trainer.model.native, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+
+    def on_step_end(self, trainer, step, loss):
+        self.model.update_parameters(trainer.model.native)
+
+
+def test_the_moving_average_is_torchs():
+    """Bit by bit, running statistics included."""
+    model, average = tiny(), Averaging()
+    data = xfer.data.arrays(IMAGES, LABELS, IMAGES, LABELS, classes=model.classes)
+    options = {"ema": 0.9, "restore_best": False, "callbacks": [average], "batch_size": 4, "lr": 0.01}
+    xfer.Trainer(model, progress=False, **options).fit(data, 3)
+    state = average.model.module.state_dict()
+    for name, array in model.weights().items():
+        assert array.tobytes() == state[name].numpy().tobytes(), name

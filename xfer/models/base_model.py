@@ -60,10 +60,14 @@ class BaseModel(Network, Predictor):
         """Make layers trainable, or everything; see `Freezer.unfreeze`."""
         return self.freezer.unfreeze(*names, last=last, layers=layers)
 
+    def live_names(self) -> list[str]:
+        """Names of the tensors that training changes under the freeze plan, statistics of normalisation included."""
+        frozen = set(self.freezer.frozen())
+        return [name for name in self.shapes() if name not in frozen]
+
     def live_weights(self) -> dict[str, np.ndarray]:
         """The tensors that training changes under the freeze plan, statistics of normalisation included."""
-        frozen = set(self.freezer.frozen())
-        return self.read(name for name in self.shapes() if name not in frozen)
+        return self.read(self.live_names())
 
     def set_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Set the tensors named, frozen or not; the freeze plan stays, and is verified against the new values.

@@ -6,20 +6,21 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xfer.errors import CheckpointError, DeviceError, UsageError
 from xfer.models import compilation
 from xfer.models.base_model import BaseModel
+from xfer.models.update_rule import UpdateRule
 from xfer.runtime.progress import say
 from xfer.specs.inputs import Inputs
 from xfer.specs.tasks import check_loss
 from xfer.specs.update import UpdateSpec
 
 _STRIDE = 0x9E3779B9  # between the seeds of micro-batches
-Slots = Mapping[str, Mapping[str, np.ndarray]]
+_START = "start/"  # before the names of tensors that L2-SP decays towards, in the state
 
 
 class _Built(NamedTuple):
@@ -28,20 +29,6 @@ class _Built(NamedTuple):
     generation: int
     heads: int
     update: UpdateSpec
-
-
-class UpdateRule(Protocol):
-    """The optimizer of a backend, its state by canonical tensor name, arrays in torch's layouts."""
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """The number of updates of each trainable tensor."""
-
-    def slots(self) -> Slots:
-        """Copies of the slots of each trainable tensor, zeros where there was no update yet."""
-
-    def load(self, slots: Slots, counts: Mapping[str, int]) -> None:
-        """Set the slots and counts of the tensors named."""
 
 
 class Stepper(ABC):
@@ -62,6 +49,7 @@ class Stepper(ABC):
     Attributes:
         update: what a step computes; may be replaced between steps.
         optimizer: the update rule, which `rebuild` makes.
+        start: what L2-SP decays tensors towards, by name: their weights when they were trained for the first time.
         micro_batch_size: images of a micro-batch; None for the whole batch. It is halved when memory runs out.
     """
 
@@ -72,6 +60,7 @@ class Stepper(ABC):
         check_loss(update.loss, model.classes, model.spec.tasks)
         self.model, self.update = model, update
         self._built_for: _Built | None = None
+        self.start: dict[str, np.ndarray] = {}
         self._live: tuple[str, ...] = ()
         self._fitted: set[tuple[str | None, int]] = set()
 
@@ -106,11 +95,15 @@ class Stepper(ABC):
             return self._gradients(self._accepted(inputs), self._targets(labels), seed)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Optimizer slots as `slot/tensor` (`exp_avg/fc.weight`) and `step/tensor`, an int64 count of updates."""
+        """Optimizer slots as `slot/tensor` (`exp_avg/fc.weight`) and `step/tensor`, an int64 count of updates.
+
+        With L2-SP also `start/tensor`.
+        """
         with self._ready():
             slots, counts = self.optimizer.slots(), dict(self.optimizer.counts)
         found = {f"{slot}/{name}": array for name, each in slots.items() for slot, array in each.items()}
-        return found | {f"step/{name}": np.array(count, np.int64) for name, count in counts.items()}
+        found |= {f"step/{name}": np.array(count, np.int64) for name, count in counts.items()}
+        return found | {f"{_START}{name}": array for name, array in self.start.items()}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Set the slots and counts that `state` names; the others stay.
@@ -119,6 +112,7 @@ class Stepper(ABC):
             CheckpointError: a slot of another shape.
         """
         with self._ready():
+            self._load_start({n.removeprefix(_START): array for n, array in state.items() if n.startswith(_START)})
             slots: dict[str, dict[str, np.ndarray]] = {}
             for name, mine in self.optimizer.slots().items():
                 for slot, array in mine.items():
@@ -249,14 +243,16 @@ class Stepper(ABC):
 
     def _rebuild_if_stale(self) -> None:
         wanted = _Built(self.model.generation, self.model.new_heads, self.update)
-        if self._built_for == wanted:
-            return
+        if self._built_for != wanted:
+            self._rebuild(wanted)
+
+    def _rebuild(self, wanted: _Built) -> None:
         check_loss(self.update.loss, self.model.classes, self.model.spec.tasks)
         slots = {} if self._built_for is None else dict(self.optimizer.slots())
         counts = {} if self._built_for is None else dict(self.optimizer.counts)
         fresh = self._new_tensors() if self._built_for and self._built_for.heads != self.model.new_heads else set()
         blocks, shapes = self.trainable_by_block(), self.model.shapes()
-        self.rebuild(blocks)
+        self.rebuild(blocks, self._start_of([name for names in blocks.values() for name in names]))
         self._fitted.clear()
         self._live, self._built_for = tuple(blocks), wanted
         same = [
@@ -269,8 +265,25 @@ class Stepper(ABC):
         ]
         self.optimizer.load({n: slots[n] for n in same if n in slots}, {n: counts[n] for n in same})
 
+    def _start_of(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """What L2-SP decays these tensors towards, those left out that belong to a head."""
+        if self.update.l2_sp is None:
+            return {}
+        pulled = [name for name in names if name not in self._new_tensors()]
+        self.start |= self.model.read(name for name in pulled if name not in self.start)
+        return {name: self.start[name] for name in pulled}
+
+    def _load_start(self, start: Mapping[str, np.ndarray]) -> None:
+        shapes = self.model.shapes()
+        for name, array in start.items():
+            if shapes.get(name) != array.shape:
+                raise CheckpointError(f"'{_START}{name}' has shape {array.shape}: expected {shapes.get(name)}")
+        if start and self._built_for:
+            self.start |= start
+            self._rebuild(self._built_for)
+
     def _new_tensors(self) -> set[str]:
-        """Tensors that a new head has brought: its own, and the last layers of auxiliary classifiers."""
+        """Tensors that a new head brings: its own, and the last layers of auxiliary classifiers."""
         card = self.model.card
         last = tuple(f"{branch.head}." for branch in card.auxiliary)
         return {name for name in self.model.parameters if card.block_of(name) == "head" or name.startswith(last)}
@@ -293,8 +306,8 @@ class Stepper(ABC):
     # What a backend implements. `Any` stands for the framework's own tensors.
 
     @abstractmethod
-    def rebuild(self, blocks: Mapping[str, Sequence[str]]) -> None:
-        """Make `optimizer` for the trainable tensors, by block, with empty slots."""
+    def rebuild(self, blocks: Mapping[str, Sequence[str]], start: Mapping[str, np.ndarray]) -> None:
+        """Make `optimizer` for the trainable tensors, by block, with empty slots; L2-SP decays towards `start`."""
 
     @abstractmethod
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:

@@ -44,6 +44,12 @@ class TrainingSettings(Settings):
     weight_decay: float | None = option(
         None, "default: PyTorch's, 0.01 for adamw and 0 for sgd and adam", panel="training", ge=0
     )
+    l2_sp: float | None = option(
+        None,
+        "L2-SP: decay of the backbone towards its pretrained weights, in place of weight_decay towards zero",
+        panel="training",
+        gt=0,
+    )
     schedule: ScheduleName = option("constant", "learning-rate schedule over the updates of a fit", panel="training")
     warmup: int = option(0, "updates of linear warm-up", panel="training", ge=0)
     milestones: tuple[Share, ...] = option(
@@ -71,6 +77,13 @@ class TrainingSettings(Settings):
         panel="training",
         ge=1,
         on_resume=True,
+    )
+    ema: float | None = option(
+        None,
+        "decay of an exponential moving average of the weights, such as 0.99, which is validated and saved",
+        panel="training",
+        gt=0,
+        lt=1,
     )
     seed: int = option(0, "seed of split, order, augmentation, dropout and initial weights", panel="training", ge=0)
     loss: LossName = option("cross-entropy", "loss of a single-label task", panel="imbalance")
@@ -156,7 +169,7 @@ class TrainingSettings(Settings):
 
     def update_spec(self, loss: LossSpec) -> UpdateSpec:
         """What a stepper computes with this loss."""
-        return UpdateSpec(self.optimizer_spec, loss, self.clip_norm)
+        return UpdateSpec(self.optimizer_spec, loss, self.clip_norm, self.l2_sp)
 
     @property
     def schedule_spec(self) -> Schedule:

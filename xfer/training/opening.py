@@ -51,10 +51,19 @@ def check_settings(settings: TrainingSettings) -> None:
     Augment.parse(settings.augment_minority)
     Budget.of(settings.image_memory)
     check_trackers(settings.track)
+    if settings.ema is not None and settings.swa is not None:
+        raise UsageError(f"ema={settings.ema} and swa={settings.swa} are two averages of the weights: leave one out")
     if Mix.parse(settings.mix) and settings.cache_views is not None:
         raise UsageError(
             f"cache_views={settings.cache_views}: mix={settings.mix} blends other images each epoch; leave one out"
         )
+
+
+def check_estimator(settings: TrainingSettings) -> None:
+    """Refuse what changes how a head is trained by gradients, where the head is an estimator that has none."""
+    for name in ("layer_decay", "l2_sp", "ema"):
+        if (value := getattr(settings, name)) is not None:
+            raise UsageError(f"{name}={value} is for training by gradients, which an estimator has not: leave it out")
 
 
 def check_fit(model: BaseModel, plan: FitPlan | None, epochs: int | None) -> None:
