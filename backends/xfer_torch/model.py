@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import StochasticDepth
 
 from xfer.models.base_model import BaseModel
+from xfer.models.drop_rates import Kind
 from xfer.models.engine import Engine
 from xfer.models.network import STATISTICS
 from xfer.models.spec import ModelSpec
@@ -38,6 +39,7 @@ class TorchModel(BaseModel):
         """Make the network and its stages, with undefined weights."""
         with torch.device(self.device), Undrawn():
             self.native, self.stages = FAMILIES[self.card.family](self.card)
+        self._built_rates = {m: m.p for m in self.native.modules() if isinstance(m, nn.Dropout | StochasticDepth)}
         self.native.to(dtype=self.dtype, memory_format=torch.channels_last)
         self._fast: dict[str, nn.Module] = {}
         if self.spec.compile:  # when it is called; for batches of any size, because the last of an epoch is smaller
@@ -53,11 +55,13 @@ class TorchModel(BaseModel):
             self.native.set_submodule(name, module.to(dtype=self.dtype, memory_format=torch.channels_last))
         self.stages["head"] = nn.Sequential(head, nn.ReLU(), MeanPlace()) if self.card.head_per_place else head
         self._branches = {b.after: (b.weight, self.native.get_submodule(b.name)) for b in self.card.auxiliary}
-        of_head = set(head.modules())
-        for module in self.native.modules():
-            if isinstance(module, nn.Dropout | StochasticDepth) and not (self.spec.dropout or module in of_head):
-                module.p = 0.0
+        self.apply_drop_rates()
         self._modes = None
+
+    def apply_drop_rates(self) -> None:
+        for module, built in self._built_rates.items():
+            kind: Kind = "dropout" if isinstance(module, nn.Dropout) else "stochastic_depth"
+            module.p = self.drop_rates.of_layer(self.card, kind, built, self.spec.dropout)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(tensor.shape) for name, tensor in self.tensors().items()}

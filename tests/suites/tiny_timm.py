@@ -40,14 +40,14 @@ CARDS = {name: _card(name, arguments) for name, arguments in ARGUMENTS.items()}
 VITS = [name for name in CARDS if "convnext" not in name]
 
 
-def timms(name, size=None, classes=5):
+def timms(name, size=None, classes=5, **more):
     """timm's own network, with weights, biases and tokens that all show."""
     import torch
     from timm.layers import LayerNorm
     from timm.models.convnext import ConvNeXt
     from timm.models.vision_transformer import VisionTransformer
 
-    options = dict(ARGUMENTS[name])
+    options = ARGUMENTS[name] | more
     if name in VITS:
         act = options.pop("act", "gelu")
         options |= {"norm_layer": partial(LayerNorm, eps=options.pop("eps")), "act_layer": act, "img_size": size or 32}

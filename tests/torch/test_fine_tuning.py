@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 import timm.optim
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchvision.ops import StochasticDepth
 
 import xfer
+from tests.suites import drop_rates
 from tests.suites.tiny_timm import CARDS, VITS, timms
+from xfer.models.drop_rates import DropRates
 from xfer.specs.rates import decayed_rates
 from xfer.specs.update import UpdateSpec
 from xfer.zoo import card
@@ -117,3 +122,49 @@ def test_the_moving_average_is_torchs():
     state = average.model.module.state_dict()
     for name, array in model.weights().items():
         assert array.tobytes() == state[name].numpy().tobytes(), name
+
+
+class TestDropRates(drop_rates.DropRatesOfNetworks):
+    backend = "torch"
+
+    def rates(self, model):
+        modules = list(model.native.modules())
+        path = [module.p for module in modules if isinstance(module, StochasticDepth)]
+        return path, [module.p for module in modules if isinstance(module, nn.Dropout)]
+
+
+def test_vision_transformers_drop_as_timms(monkeypatch):
+    """With the same seed the same is dropped: gradients are those of timm's network in training."""
+    monkeypatch.setitem(xfer.zoo._CARDS, drop_rates.NAME, CARDS[drop_rates.NAME])
+    net = timms(drop_rates.NAME, drop_path_rate=0.5, proj_drop_rate=0.3).double().train()
+    model = xfer.load(
+        drop_rates.NAME, backend="torch", weights=None, classes=5, image_size=32, precision="fp64", device="cpu"
+    )
+    model.set_weights({name: tensor.numpy() for name, tensor in net.state_dict().items()})
+    model.set_drop_rates(DropRates(0.5, 0.3))
+    stepper = model.backend.stepper(model, UpdateSpec())
+    for seed in (3, 4):
+        found = stepper.gradients(drop_rates.IMAGES, drop_rates.LABELS, seed)
+        torch.manual_seed(seed)
+        net.zero_grad()
+        logits = net(model.normalise(drop_rates.IMAGES))
+        nn.functional.cross_entropy(logits, torch.from_numpy(drop_rates.LABELS)).backward()
+        for name, tensor in net.named_parameters():
+            np.testing.assert_allclose(found[name], tensor.grad.numpy(), rtol=1e-7, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "convnext_tiny"])
+def test_stochastic_depth_grows_as_in_torchvisions_network(name):
+    def rates(net):
+        return [module.p for module in net.modules() if isinstance(module, StochasticDepth)]
+
+    with torch.device("meta"):
+        own, expected = (
+            rates(torchvision.models.get_model(name, **more)) for more in ({}, {"stochastic_depth_prob": 0.37})
+        )
+    model = xfer.load(name, backend="torch", weights=None, classes=3, image_size=64, device="cpu")
+    assert rates(model.native) == own
+    model.set_drop_rates(DropRates(0.37))
+    assert rates(model.native) == pytest.approx(expected)
+    model.set_drop_rates(DropRates())
+    assert rates(model.native) == own

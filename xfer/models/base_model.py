@@ -17,6 +17,7 @@ from xfer.data.loader import Loader
 from xfer.data.sources.load import pictures
 from xfer.data.transforms.test_time import TestTimeView, views_of
 from xfer.errors import UnknownNameError, UsageError, check_name
+from xfer.models.drop_rates import DropRates
 from xfer.models.finite import check_predictions
 from xfer.models.freezer import Freezer, FreezeReport
 from xfer.models.network import Network
@@ -36,6 +37,8 @@ class BaseModel(Network, Predictor):
 
     Threads may share it: one at a time runs it or changes it. It can be pickled and copied.
     """
+
+    drop_rates = DropRates()
 
     @property
     def freezer(self) -> Freezer:
@@ -84,6 +87,22 @@ class BaseModel(Network, Predictor):
         with self.exclusively():
             self.write(arrays)
             self.freezer.snapshot()
+
+    def set_drop_rates(self, rates: DropRates) -> None:
+        """Set the rates of stochastic depth and dropout below the head in training; a trainer does it at each fit.
+
+        Raises:
+            UsageError: a rate of layers that the network does not have.
+        """
+        if rates != self.drop_rates:
+            rates.check(self.card)
+            with self.exclusively():
+                self.drop_rates = rates
+                self.generation += 1
+                self.apply_drop_rates()
+
+    def apply_drop_rates(self) -> None:
+        """Take over `drop_rates`; a backend whose networks have no such layers keeps this."""
 
     def replace_head(
         self,

@@ -50,6 +50,16 @@ class TrainingSettings(Settings):
         panel="training",
         gt=0,
     )
+    drop_path: float | None = option(
+        None,
+        "rate of stochastic depth in the last layer, less in those before; default: the network's own",
+        panel="training",
+        ge=0,
+        lt=1,
+    )
+    backbone_dropout: float | None = option(
+        None, "rate of dropout below the head; default: the network's own", panel="training", ge=0, lt=1
+    )
     schedule: ScheduleName = option("constant", "learning-rate schedule over the updates of a fit", panel="training")
     warmup: int = option(0, "updates of linear warm-up", panel="training", ge=0)
     milestones: tuple[Share, ...] = option(

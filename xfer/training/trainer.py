@@ -37,7 +37,7 @@ from xfer.training.fit_state import Fit
 from xfer.training.history import History
 from xfer.training.monitor import monitors
 from xfer.training.notebook import progress_callback
-from xfer.training.opening import check_fit, check_settings, open_run
+from xfer.training.opening import check_settings, open_run, prepare_fit
 from xfer.training.rates import fine_tuning_rates, rates_of
 from xfer.training.trackers import trackers
 
@@ -202,7 +202,7 @@ class Trainer:
             NumbersError: predictions are not finite. DistributedError: another process has ended. CheckpointError: one
             cannot be written; the one before stays. Interrupted: by Ctrl-C or SIGTERM, with a checkpoint.
         """
-        check_fit(self.model, self.plan, epochs)
+        prepare_fit(self.model, self.settings, self.plan, epochs)
         with show_progress(self._shown):
             return self._fit_on(load_data(data), epochs, lr, phase)
 

@@ -55,6 +55,8 @@ OTHERS = {
     "eps": (1e-6, None),
     "weight_decay": (0.1, None),
     "l2_sp": (0.1, None),
+    "drop_path": (0.2, None),
+    "backbone_dropout": (0.2, None),
     "schedule": ("step", None),
     "warmup": (3, None),
     "milestones": ((0.25, 0.5), "0.25,0.5"),

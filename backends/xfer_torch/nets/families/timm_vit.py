@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import StochasticDepth
 
 from xfer.zoo import Card
+from xfer.zoo.depth import depth_share
 
 
 def timm_vit(card: Card) -> tuple[nn.Module, dict[str, nn.Module]]:
@@ -29,7 +31,7 @@ class VisionTransformer(nn.Module):
         self.patch_embed = nn.Sequential()
         self.patch_embed.proj = nn.Conv2d(3, width, c["patch"], c["patch"], bias=not c["pre_norm"])
         self.norm_pre = nn.LayerNorm(width, eps) if c["pre_norm"] else nn.Identity()
-        self.blocks = nn.Sequential(*(Block(card) for _ in range(c["depth"])))
+        self.blocks = nn.Sequential(*(Block(card, depth_share(i, c["depth"])) for i in range(c["depth"])))
         if not c["norm_after_pool"]:
             self.norm = nn.LayerNorm(width, eps)
         if c["pool"] == "map":
@@ -81,18 +83,19 @@ class Tokens(nn.Module):
 class Block(nn.Module):
     """Attention, then an MLP on each token; each normalised before, scaled by channel, and added to its input."""
 
-    def __init__(self, card: Card) -> None:
+    def __init__(self, card: Card, share: float) -> None:
         super().__init__()
         c, width, eps = card.config, card.feature_dim, card.norm_eps
         self.norm1, self.attn = nn.LayerNorm(width, eps), Attention(width, c["heads"], c["qkv_bias"])
         self.ls1 = LayerScale(width) if c["layer_scale"] else nn.Identity()
         self.norm2, self.mlp = nn.LayerNorm(width, eps), Mlp(width, c["mlp"], c["activation"])
         self.ls2 = LayerScale(width) if c["layer_scale"] else nn.Identity()
+        self.drop_path1, self.drop_path2 = StochasticDepth(share, "row"), StochasticDepth(share, "row")
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, L, D) to (N, L, D)."""
-        x = x + self.ls1(self.attn(self.norm1(x)))
-        return x + self.ls2(self.mlp(self.norm2(x)))
+        x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x))))
+        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
 
 
 class Attention(nn.Module):
@@ -102,13 +105,14 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv, self.proj = nn.Linear(width, 3 * width, bias=bias), nn.Linear(width, width)
+        self.proj_drop = nn.Dropout()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, L, D) to (N, L, D)."""
         parts = self.qkv(x).unflatten(2, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
         x = functional.scaled_dot_product_attention(query, key, value)
-        return self.proj(x.transpose(1, 2).flatten(2))
+        return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2)))
 
 
 class AttentionPool(nn.Module):
@@ -137,10 +141,11 @@ class Mlp(nn.Module):
     def __init__(self, width: int, hidden: int, activation: str) -> None:
         super().__init__()
         self.fc1, self.act, self.fc2 = nn.Linear(width, hidden), ACTIVATIONS[activation](), nn.Linear(hidden, width)
+        self.drop1, self.drop2 = nn.Dropout(), nn.Dropout()
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) to (..., D)."""
-        return self.fc2(self.act(self.fc1(x)))
+        return self.drop2(self.fc2(self.drop1(self.act(self.fc1(x)))))
 
 
 class LayerScale(nn.Module):
