@@ -28,6 +28,7 @@ from xfer.runtime.shared_mode import SharedMode
 from xfer.specs.exported import ExportJob
 from xfer.specs.update import UpdateSpec
 from xfer_keras import export
+from xfer_keras.average import KerasAverage
 from xfer_keras.gan import KerasGan
 from xfer_keras.model import KerasModel
 from xfer_keras.nets.families import FAMILIES
@@ -117,6 +118,10 @@ class KerasBackend(Backend):
     def stepper(self, model: BaseModel, update: UpdateSpec) -> KerasStepper:
         assert isinstance(model, KerasModel)
         return KerasStepper(model, update)
+
+    def moving_average(self, model: BaseModel, decay: float) -> KerasAverage:
+        assert isinstance(model, KerasModel)
+        return KerasAverage(model, decay)
 
     def gan(
         self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras.layers import Concatenate, Dense, Dropout, GlobalAveragePooling1D
 
 from xfer.models.base_model import BaseModel
+from xfer.models.drop_rates import Kind
 from xfer.models.engine import Engine
 from xfer.models.spec import ModelSpec
 from xfer.runtime.progress import step
@@ -59,6 +60,7 @@ class KerasModel(BaseModel):
         with tf.device(self.device), self.policy():
             self._input = keras.Input((size, size, 3), dtype=self.dtype.name, name="image")
             self._ends = dict(FAMILIES[self.card.family](self._input, self.card))
+        self._drops: dict[str, tuple[Any, float]] = {}  # and the rates that the layers were built with
         self.build_head()
         if self.spec.lora is not None:
             self.build_lora()
@@ -86,9 +88,10 @@ class KerasModel(BaseModel):
             self.stages[stage] = keras.Model(start, end, name=stage)
             self._layers[stage] = forward_order(end, start)
             start = end
-        for layer in (layer for found in self._layers.values() for layer in found):
-            if isinstance(layer, Dropout) and not (self.spec.dropout or layer.name.startswith(self.card.head)):
-                layer.rate = 0.0
+        for layer in (layer for stage, found in self._layers.items() if stage != "head" for layer in found):
+            if isinstance(layer, Dropout):
+                self._drops.setdefault(layer.name, (layer, layer.rate))
+        self.apply_drop_rates()
         self._list_tensors()
 
     def build_lora(self) -> None:
@@ -102,6 +105,11 @@ class KerasModel(BaseModel):
     def _list_tensors(self) -> None:
         self._tensors = tensors(layer for found in self._layers.values() for layer in found)
         self._compiled: dict[Any, Any] = {}
+
+    def apply_drop_rates(self) -> None:
+        for layer, built in self._drops.values():
+            kind: Kind = "stochastic_depth" if layer.name.endswith(".stochastic_depth") else "dropout"
+            layer.rate = self.drop_rates.of_layer(self.card, kind, built, self.spec.dropout)
 
     def head_input(self) -> tuple[Any, list[Any]]:
         """What the head reads, and the input of the columns if there are any."""

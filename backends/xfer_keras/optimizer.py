@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xfer.models.stepper import Slots
+from xfer.models.update_rule import Slots
 from xfer.specs.update import UpdateSpec
 from xfer_keras.nets.layout import Tensor
 
@@ -20,15 +20,27 @@ class Optimizer:
         spec: the update.
         blocks: trainable tensors by canonical name, by block.
         order: all blocks of the model, in the order of the rates.
+        start: what L2-SP decays tensors towards, by canonical name, in torch's layouts.
     """
 
-    def __init__(self, spec: UpdateSpec, blocks: Mapping[str, Mapping[str, Tensor]], order: Sequence[str]) -> None:
-        self.spec, self.clip_norm = spec.optimizer, spec.clip_norm
+    def __init__(
+        self,
+        spec: UpdateSpec,
+        blocks: Mapping[str, Mapping[str, Tensor]],
+        order: Sequence[str],
+        start: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self.spec, self.clip_norm, self.l2_sp = spec.optimizer, spec.clip_norm, spec.l2_sp
         self.tensors = {name: tensor for tensors in blocks.values() for name, tensor in tensors.items()}
         self._places = [order.index(block) for block, tensors in blocks.items() for _ in tensors]
         self._slots = {
             slot: [tf.Variable(tf.zeros_like(tensor.variable.value)) for tensor in self.tensors.values()]
             for slot in self.spec.slots
+        }
+        self._start = {
+            i: tf.Variable(tensor.to_keras(start[name]), dtype=tensor.variable.dtype, trainable=False)
+            for i, (name, tensor) in enumerate(self.tensors.items())
+            if start and name in start
         }
         self._steps = tf.Variable(tf.zeros(len(self.tensors), tf.int64))
 
@@ -74,8 +86,8 @@ class Optimizer:
 
     def _sgd(self, i: int, weight: Any, gradient: Any, rate: Any) -> Any:
         spec = self.spec
-        if spec.decay:
-            gradient += spec.decay * weight
+        if self._decay(i):
+            gradient += self._decay(i) * self._away(i, weight)
         if spec.momentum:
             momentum = self._slots["momentum_buffer"][i]
             momentum.assign(spec.momentum * momentum + gradient)
@@ -85,9 +97,12 @@ class Optimizer:
     def _adam(self, i: int, weight: Any, gradient: Any, rate: Any) -> Any:
         spec, (beta1, beta2), dtype = self.spec, self.spec.betas, weight.dtype
         if spec.name == "adamw":
-            weight.assign(weight * tf.cast(1 - rate * spec.decay, dtype))
-        elif spec.decay:
-            gradient += spec.decay * weight
+            if i in self._start:
+                weight.assign_sub(tf.cast(rate * self._decay(i), dtype) * self._away(i, weight))
+            else:
+                weight.assign(weight * tf.cast(1 - rate * spec.decay, dtype))
+        elif self._decay(i):
+            gradient += self._decay(i) * self._away(i, weight)
         mean, square = self._slots["exp_avg"][i], self._slots["exp_avg_sq"][i]
         mean.assign(mean + (gradient - mean) * (1 - beta1))
         square.assign(beta2 * square + (1 - beta2) * gradient * gradient)
@@ -95,6 +110,13 @@ class Optimizer:
         size = tf.cast(rate / (1 - tf.pow(tf.constant(beta1, tf.float64), step)), dtype)
         correction = tf.cast(tf.sqrt(1 - tf.pow(tf.constant(beta2, tf.float64), step)), dtype)
         return weight.assign_sub(size * mean / (tf.sqrt(square) / correction + spec.eps))
+
+    def _decay(self, i: int) -> float:
+        return self.l2_sp if i in self._start and self.l2_sp is not None else self.spec.decay
+
+    def _away(self, i: int, weight: Any) -> Any:
+        """How far the weight is from what it decays towards: with L2-SP its start, else zero."""
+        return weight - self._start[i] if i in self._start else weight
 
     def slots(self) -> dict[str, dict[str, np.ndarray]]:
         """The slots of each tensor, zeros where there was no update yet."""

@@ -29,11 +29,11 @@ class KerasStepper(Stepper):
         super().__init__(model, update)
         self._compiled: dict[Any, Any] = {}
 
-    def rebuild(self, blocks: Mapping[str, Sequence[str]]) -> None:
+    def rebuild(self, blocks: Mapping[str, Sequence[str]], start: Mapping[str, np.ndarray]) -> None:
         tensors = self.model.tensors()
         by_block = {block: {name: tensors[name] for name in names} for block, names in blocks.items()}
         with tf.device(self.model.device):
-            self.optimizer = Optimizer(self.update, by_block, self.model.blocks)
+            self.optimizer = Optimizer(self.update, by_block, self.model.blocks, start)
         self._compiled = {}
 
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:

@@ -32,6 +32,7 @@ from xfer.runtime.shared_mode import SharedMode
 from xfer.specs.exported import ExportJob
 from xfer.specs.update import UpdateSpec
 from xfer_torch import export, linear
+from xfer_torch.average import TorchAverage
 from xfer_torch.distributed import joined
 from xfer_torch.gan import TorchGan
 from xfer_torch.model import TorchModel
@@ -110,6 +111,10 @@ class TorchBackend(Backend):
     def stepper(self, model: BaseModel, update: UpdateSpec) -> TorchStepper:
         assert isinstance(model, TorchModel)
         return TorchStepper(model, update)
+
+    def moving_average(self, model: BaseModel, decay: float) -> TorchAverage:
+        assert isinstance(model, TorchModel)
+        return TorchAverage(model, decay)
 
     def distributed_context(self, device: str) -> DistributedContext:
         if launch_environment().size == 1:

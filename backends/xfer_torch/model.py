@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import StochasticDepth
 
 from xfer.models.base_model import BaseModel
+from xfer.models.drop_rates import Kind
 from xfer.models.engine import Engine
 from xfer.models.network import STATISTICS
 from xfer.models.spec import ModelSpec
@@ -41,6 +42,7 @@ class TorchModel(BaseModel):
         with torch.device(self.device), Undrawn():
             self.native, self.stages = FAMILIES[self.card.family](self.card)
         self._with_linear = {name for name, stage in self.stages.items() if has_linear(stage)}
+        self._built_rates = {m: m.p for m in self.native.modules() if isinstance(m, nn.Dropout | StochasticDepth)}
         self.native.to(dtype=self.dtype, memory_format=torch.channels_last)
         self._fast = self._to_compile()
         self.build_head()
@@ -56,10 +58,7 @@ class TorchModel(BaseModel):
             self.native.set_submodule(name, module.to(dtype=self.dtype, memory_format=torch.channels_last))
         self.stages["head"] = nn.Sequential(head, nn.ReLU(), MeanPlace()) if self.card.head_per_place else head
         self._branches = {b.after: (b.weight, self.native.get_submodule(b.name)) for b in self.card.auxiliary}
-        of_head = set(head.modules())
-        for module in self.native.modules():
-            if isinstance(module, nn.Dropout | StochasticDepth) and not (self.spec.dropout or module in of_head):
-                module.p = 0.0
+        self.apply_drop_rates()
         self._modes = None
 
     def build_lora(self) -> None:
@@ -76,6 +75,11 @@ class TorchModel(BaseModel):
         # For batches of any size, because the last of an epoch is smaller.
         stages = {name: stage for name, stage in self.stages.items() if name != "head"}
         return {name: torch.compile(stage, dynamic=True) for name, stage in stages.items()}  # type: ignore[misc]
+
+    def apply_drop_rates(self) -> None:
+        for module, built in self._built_rates.items():
+            kind: Kind = "dropout" if isinstance(module, nn.Dropout) else "stochastic_depth"
+            module.p = self.drop_rates.of_layer(self.card, kind, built, self.spec.dropout)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(tensor.shape) for name, tensor in self.tensors().items()}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xfer.models.stepper import Slots
+from xfer.models.update_rule import Slots
 from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.update import UpdateSpec
 from xfer_torch.model import to_numpy
@@ -22,15 +22,29 @@ class Optimizer:
     Args:
         spec: the update.
         blocks: trainable tensors by canonical name, by block.
+        start: what L2-SP decays tensors towards, by canonical name.
 
     Attributes:
         counts: how many updates each tensor has had.
     """
 
-    def __init__(self, spec: UpdateSpec, blocks: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def __init__(
+        self,
+        spec: UpdateSpec,
+        blocks: Mapping[str, Mapping[str, Tensor]],
+        start: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         self.spec = spec
         self.tensors = {name: tensor for tensors in blocks.values() for name, tensor in tensors.items()}
-        groups = [{"params": list(tensors.values()), "block": block} for block, tensors in blocks.items()]
+        self._start = {
+            self.tensors[name]: torch.from_numpy(a).to(self.tensors[name]) for name, a in (start or {}).items()
+        }
+        groups: list[dict[str, Any]] = []
+        for block, tensors in blocks.items():
+            pulled = [tensor for tensor in tensors.values() if tensor in self._start]
+            others = [tensor for tensor in tensors.values() if tensor not in self._start]
+            groups += [{"params": pulled, "block": block, "weight_decay": 0.0}] if pulled else []
+            groups += [{"params": others, "block": block}] if others else []
         self.native = _native(spec.optimizer, groups)
         self.counts = dict.fromkeys(self.tensors, 0)
 
@@ -58,11 +72,23 @@ class Optimizer:
                 torch.nn.utils.clip_grads_with_norm_(self.tensors.values(), self.spec.clip_norm, norm)
             for group in self.native.param_groups:
                 group["lr"] = rates[group["block"]]
+                self._pull(group["params"], group["lr"])
             self.native.step()
             for name, tensor in self.tensors.items():
                 self.counts[name] += tensor.grad is not None
         self.native.zero_grad(set_to_none=True)
         return found if finite else math.nan
+
+    @torch.no_grad()
+    def _pull(self, tensors: Sequence[Tensor], rate: float) -> None:
+        """L2-SP: weight decay towards `start`, as the update rule has it towards zero."""
+        weights = [tensor for tensor in tensors if tensor in self._start and tensor.grad is not None]
+        if weights and self.spec.l2_sp is not None:
+            away = torch._foreach_sub(weights, [self._start[tensor] for tensor in weights])
+            if self.spec.optimizer.name == "adamw":
+                torch._foreach_add_(weights, away, alpha=-rate * self.spec.l2_sp)
+            else:
+                torch._foreach_add_([tensor.grad for tensor in weights], away, alpha=self.spec.l2_sp)
 
     def slots(self) -> dict[str, dict[str, np.ndarray]]:
         """The slots of each tensor, zeros where there was no update yet."""

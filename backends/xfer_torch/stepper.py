@@ -36,7 +36,7 @@ class TorchStepper(Stepper):
         self._live_buffers: list[Tensor] = []
         self._kept: list[Tensor] = []
 
-    def rebuild(self, blocks: Mapping[str, Sequence[str]]) -> None:
+    def rebuild(self, blocks: Mapping[str, Sequence[str]], start: Mapping[str, np.ndarray]) -> None:
         self._parallel = {}
         self.model.set_training(True)
         modules = [module for module in self.model.native.modules() if module.training]
@@ -45,7 +45,7 @@ class TorchStepper(Stepper):
         self.model.set_training(False)
         tensors = self.model.tensors()
         self.optimizer = Optimizer(
-            self.update, {b: {name: tensors[name] for name in names} for b, names in blocks.items()}
+            self.update, {b: {name: tensors[name] for name in names} for b, names in blocks.items()}, start
         )
 
     def statistics(self) -> dict[str, Tensor]:

@@ -44,6 +44,7 @@ SCENARIOS = {
     "augmented": {"augment": "flip,crop", "workers": 1, "mix": "mixup", "schedule": "cosine", "clip_norm": 1.0},
     "watching": {"early_stopping": 1, "monitor": "val_accuracy", "workers": 0, "optimizer": "sgd", "epochs": 4},
     "averaging": {"swa": 2, "dropout": 0.3, "hidden": "8", "label_smoothing": 0.1},
+    "moving": {"layer_decay": 0.7, "ema": 0.8, "clip_norm": 1.0},
     "views": {"augment": "flip,crop", "cache_views": 2, "epochs": 4, "fine_tune": 1},
     "range test": {"lr": "auto"},
     "pseudo": {"pseudo_label": 0.5, "calibrate": True},

@@ -34,10 +34,13 @@ OPTIONS = st.fixed_dictionaries(
         "optimizer": st.sampled_from(["sgd", "adamw"]),
         "restore_best": st.booleans(),
         "swa": st.sampled_from([None, 1]),
+        "ema": st.sampled_from([None, 0.8]),
+        "l2_sp": st.sampled_from([None, 0.5]),
+        "layer_decay": st.sampled_from([None, 0.5]),
         "clip_norm": st.sampled_from([None, 0.1]),
         "class_weights": st.sampled_from(["none", "balanced"]),
     }
-)
+).map(lambda options: options | ({"ema": None} if options["swa"] else {}))
 
 
 class Sequences:

@@ -68,7 +68,7 @@ CARDS = {name: _card(name, arguments) for name, arguments in ARGUMENTS.items()}
 VITS = [name for name, card in CARDS.items() if card.family == "timm_vit"]
 
 
-def _build(name, size, classes):
+def _build(name, size, classes, more):
     from timm.layers import LayerNorm, get_act_layer, get_attn
     from timm.models._efficientnet_builder import decode_arch_def
     from timm.models.convnext import ConvNeXt
@@ -79,7 +79,7 @@ def _build(name, size, classes):
     from timm.models.vision_transformer import VisionTransformer
     from torch.nn import BatchNorm2d
 
-    options, family = dict(ARGUMENTS[name]) | {"num_classes": classes}, CARDS[name].family
+    options, family = ARGUMENTS[name] | {"num_classes": classes} | more, CARDS[name].family
     if family == "convnext_v2":
         return ConvNeXt(**options)
     if family == "resnet_d":
@@ -101,13 +101,13 @@ def _build(name, size, classes):
     return MobileNetV3(head_bias=False, head_norm=True, layer_scale_init_value=layer_scale, **options)
 
 
-def timms(name, size=None, classes=5):
+def timms(name, size=None, classes=5, **more):
     """timm's own network, with weights, biases and tokens that all show."""
     import torch
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = _build(name, size, classes)
+        net = _build(name, size, classes, more)
         for value in net.state_dict().values():
             if value.is_floating_point():
                 value.add_(0.1 * torch.randn(value.shape))

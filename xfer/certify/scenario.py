@@ -20,6 +20,7 @@ class Scenario:
         name: in tables.
         optimizer, schedule, loss, clip_norm: as in `xfer.Trainer`; `weighted` adds class weights to the loss.
         rate: base learning rate; `decay` divides it for each block below the head.
+        layer_decay, l2_sp, ema: as in `xfer.Trainer`.
         unfrozen: blocks below the head that are trained; None trains all.
         norm: whether the backbone's batch normalisation is trained.
         missing: whether some labels are missing.
@@ -35,6 +36,9 @@ class Scenario:
     clip_norm: float | None = None
     rate: float = 1e-2
     decay: float = 1.0
+    layer_decay: float | None = None
+    l2_sp: float | None = None
+    ema: float | None = None
     unfrozen: int | None = None
     norm: bool = True
     missing: bool = False
@@ -68,4 +72,22 @@ SCENARIOS = (
     ),
     Scenario("adamw, unfreeze in mid-run", OptimizerSpec("adamw"), rate=1e-3, unfrozen=0, unfreeze_at=5),
     Scenario("adamw, LoRA of rank 4", OptimizerSpec("adamw"), rate=1e-3, lora=4),
+    Scenario(
+        "sgd, layer decay, L2-SP, moving average",
+        OptimizerSpec("sgd", weight_decay=1e-2),
+        rate=1e-3,
+        layer_decay=0.75,
+        l2_sp=0.1,
+        ema=0.9,
+    ),
+    Scenario(
+        "adamw, layer decay, L2-SP, moving average, unfreeze in mid-run",
+        OptimizerSpec("adamw"),
+        rate=1e-3,
+        layer_decay=0.75,
+        l2_sp=0.1,
+        ema=0.9,
+        unfrozen=1,
+        unfreeze_at=5,
+    ),
 )

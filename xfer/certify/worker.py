@@ -25,8 +25,10 @@ from xfer.errors import XferError
 from xfer.models.backend import get_backend
 from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
+from xfer.models.moving_average import MovingAverage
 from xfer.models.network import STATISTICS
 from xfer.models.stepper import Stepper
+from xfer.specs.rates import decayed_rates
 from xfer.specs.update import UpdateSpec
 
 Arrays = Mapping[str, np.ndarray]
@@ -38,6 +40,7 @@ class Worker:
 
     model: BaseModel
     stepper: Stepper
+    average: MovingAverage | None
     scenario: Scenario
     start: dict[str, np.ndarray]
 
@@ -73,7 +76,9 @@ class Worker:
         weights = tuple(1.0 + k % 3 for k in range(self.classes)) if self.scenario.weighted else None
         loss = replace(self.scenario.loss, class_weights=weights)
         backend = get_backend(self.model.backend)
-        self.stepper = backend.stepper(self.model, UpdateSpec(self.scenario.optimizer, loss, self.scenario.clip_norm))
+        update = UpdateSpec(self.scenario.optimizer, loss, self.scenario.clip_norm, self.scenario.l2_sp)
+        self.stepper = backend.stepper(self.model, update)
+        self.average = backend.moving_average(self.model, self.scenario.ema) if self.scenario.ema else None
         return self.stepper.gradients(*self._data(0))
 
     def step(self, number: int) -> Arrays:
@@ -83,14 +88,24 @@ class Worker:
         scenario, blocks = self.scenario, self.model.blocks
         factor = scenario.rate * scenario.schedule.factor(number, self.steps)
         rates = {block: factor / scenario.decay**depth for depth, block in enumerate(reversed(blocks))}
+        if scenario.layer_decay is not None:
+            rates = decayed_rates(factor, self.model.card.layer_depths, scenario.layer_decay)
         loss = float(self.stepper.step(*self._data(number), rates, seed=number))
         weights = {f"{_kind(name)}/{name}": array for name, array in self.model.live_weights().items()}
-        return {"loss": np.array(loss), **weights, **self.stepper.state()}
+        return {"loss": np.array(loss), **weights, **self._averages(), **self.stepper.state()}
 
     def evaluate(self) -> Arrays:
         """Logits of images that were not trained on; and the proof that what is frozen has not changed."""
         self.model.freezer.verify()
         return {"logits": self.model.logits(self._images(_UNSEEN))}
+
+    def _averages(self) -> Arrays:
+        """The moving average after the step, of what is trained, or was."""
+        if self.average is None:
+            return {}
+        self.average.update()
+        self.average.hold(self.model.live_names())
+        return {f"average/{name}": array for name, array in self.average.read().items()}
 
     def _plan(self, unfrozen: int | None) -> None:
         self.model.unfreeze()

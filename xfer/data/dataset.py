@@ -121,6 +121,13 @@ class Split:
             targets=None if self.targets is None else self.targets[chosen],
         )
 
+    def with_columns(self, names: Sequence[str]) -> Split:
+        """The split with these of its columns, in that order, if it has them all."""
+        if self.columns is None or not set(names) <= set(self.column_names):
+            return self
+        places = [self.column_names.index(name) for name in names]
+        return replace(self, columns=self.columns[:, places], column_names=tuple(names))
+
     @property
     def _in_memory(self) -> bool:
         return self.after is not None and isinstance(self.images, np.ndarray)

@@ -13,6 +13,7 @@ from typing import Any
 from xfer.errors import BackendError, UnknownNameError
 from xfer.models.base_model import BaseModel
 from xfer.models.engine import Engine
+from xfer.models.moving_average import MovingAverage
 from xfer.models.spec import Description, ModelSpec
 from xfer.models.stepper import Stepper
 from xfer.runtime.progress import step
@@ -59,6 +60,10 @@ class Backend(Engine):
     @abstractmethod
     def stepper(self, model: BaseModel, update: UpdateSpec) -> Stepper:
         """What trains `model` by one update at a time; see `Stepper`."""
+
+    def moving_average(self, model: BaseModel, decay: float) -> MovingAverage:
+        """An exponential moving average of tensors of a model; a backend whose tensors are on the host keeps this."""
+        return MovingAverage(model, decay)
 
     def export(self, model: BaseModel, job: ExportJob) -> None:
         """Write a file of one of `formats`; the model computes in float32 on the CPU.

@@ -19,6 +19,7 @@ from xfer.data.sources.load import pictures
 from xfer.data.transforms.test_time import TestTimeView, views_of
 from xfer.errors import UnknownNameError, UsageError, check_name
 from xfer.models import lora
+from xfer.models.drop_rates import DropRates
 from xfer.models.finite import check_predictions
 from xfer.models.freezer import Freezer, FreezeReport, Only
 from xfer.models.network import Network
@@ -44,6 +45,7 @@ class BaseModel(Network, Predictor):
     """
 
     original: Original | None = None
+    drop_rates = DropRates()
 
     @property
     def freezer(self) -> Freezer:
@@ -105,10 +107,14 @@ class BaseModel(Network, Predictor):
             lora.merge(self)
             self.freezer.snapshot()
 
+    def live_names(self) -> list[str]:
+        """Names of the tensors that training changes under the freeze plan, statistics of normalisation included."""
+        frozen = set(self.freezer.frozen())
+        return [name for name in self.shapes() if name not in frozen]
+
     def live_weights(self) -> dict[str, np.ndarray]:
         """The tensors that training changes under the freeze plan, statistics of normalisation included."""
-        frozen = set(self.freezer.frozen())
-        return self.read(name for name in self.shapes() if name not in frozen)
+        return self.read(self.live_names())
 
     def set_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Set the tensors named, frozen or not; the freeze plan stays, and is verified against the new values.
@@ -125,6 +131,22 @@ class BaseModel(Network, Predictor):
         with self.exclusively():
             self.write(arrays)
             self.freezer.snapshot()
+
+    def set_drop_rates(self, rates: DropRates) -> None:
+        """Set the rates of stochastic depth and dropout below the head in training; a trainer does it at each fit.
+
+        Raises:
+            UsageError: a rate of layers that the network does not have.
+        """
+        if rates != self.drop_rates:
+            rates.check(self.card)
+            with self.exclusively():
+                self.drop_rates = rates
+                self.generation += 1
+                self.apply_drop_rates()
+
+    def apply_drop_rates(self) -> None:
+        """Take over `drop_rates`; a backend whose networks have no such layers keeps this."""
 
     def replace_head(
         self,
@@ -193,7 +215,7 @@ class BaseModel(Network, Predictor):
     def loader(self, split: Split, batch_size: int, view: TestTimeView | None = None) -> Loader:
         """Batches of a split as predictions read them: every image once, in order, with the columns of the model."""
         if (columns := self.columns) is not None:
-            split = _of_columns(split, columns.names)
+            split = split.with_columns(columns.names)
         recipe = self.spec.preprocessing
         return Loader(split, recipe, batch_size=batch_size, workers=None, columns=columns, augment=view)
 
@@ -315,16 +337,7 @@ class BaseModel(Network, Predictor):
         for batch in loader.epoch(0, allow_nothing=True):
             z[batch.indices] = self.logits(batch.inputs)
             tell(len(batch))
-        bad = loader.unreadable
-        tell(len(bad))
+        tell(len(bad := loader.unreadable))
         good = [i for i in range(len(split)) if i not in bad]
         check_predictions(self, z[good], [split.names[i] for i in good])
         return z, dict(sorted(bad.items()))
-
-
-def _of_columns(split: Split, names: tuple[str, ...]) -> Split:
-    """A split with these of its columns, if it has them all."""
-    if split.columns is None or not set(names) <= set(split.column_names):
-        return split
-    places = [split.column_names.index(name) for name in names]
-    return replace(split, columns=split.columns[:, places], column_names=names)

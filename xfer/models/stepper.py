@@ -6,21 +6,22 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xfer.errors import CheckpointError, DeviceError, UsageError
 from xfer.models import compilation
 from xfer.models.base_model import BaseModel
+from xfer.models.update_rule import UpdateRule
 from xfer.runtime.progress import say
 from xfer.specs.inputs import Inputs
-from xfer.specs.lora import Lora
+from xfer.specs.lora import Lora, is_adapter
 from xfer.specs.tasks import check_loss
 from xfer.specs.update import UpdateSpec
 
 _STRIDE = 0x9E3779B9  # between the seeds of micro-batches
-Slots = Mapping[str, Mapping[str, np.ndarray]]
+_START = "start/"  # before the names of tensors that L2-SP decays towards, in the state
 
 
 class _Built(NamedTuple):
@@ -30,20 +31,6 @@ class _Built(NamedTuple):
     heads: int
     update: UpdateSpec
     lora: Lora | None
-
-
-class UpdateRule(Protocol):
-    """The optimizer of a backend, its state by canonical tensor name, arrays in torch's layouts."""
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """The number of updates of each trainable tensor."""
-
-    def slots(self) -> Slots:
-        """Copies of the slots of each trainable tensor, zeros where there was no update yet."""
-
-    def load(self, slots: Slots, counts: Mapping[str, int]) -> None:
-        """Set the slots and counts of the tensors named."""
 
 
 class Stepper(ABC):
@@ -64,6 +51,7 @@ class Stepper(ABC):
     Attributes:
         update: what a step computes; may be replaced between steps.
         optimizer: the update rule, which `rebuild` makes.
+        start: what L2-SP decays tensors towards, by name: their weights when they were trained for the first time.
         micro_batch_size: images of a micro-batch; None for the whole batch. It is halved when memory runs out.
     """
 
@@ -74,6 +62,7 @@ class Stepper(ABC):
         check_loss(update.loss, model.classes, model.spec.tasks)
         self.model, self.update = model, update
         self._built_for: _Built | None = None
+        self.start: dict[str, np.ndarray] = {}
         self._live: tuple[str, ...] = ()
         self._fitted: set[tuple[str | None, int]] = set()
 
@@ -108,11 +97,15 @@ class Stepper(ABC):
             return self._gradients(self._accepted(inputs), self._targets(labels), seed)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Optimizer slots as `slot/tensor` (`exp_avg/fc.weight`) and `step/tensor`, an int64 count of updates."""
+        """Optimizer slots as `slot/tensor` (`exp_avg/fc.weight`) and `step/tensor`, an int64 count of updates.
+
+        With L2-SP also `start/tensor`.
+        """
         with self._ready():
             slots, counts = self.optimizer.slots(), dict(self.optimizer.counts)
         found = {f"{slot}/{name}": array for name, each in slots.items() for slot, array in each.items()}
-        return found | {f"step/{name}": np.array(count, np.int64) for name, count in counts.items()}
+        found |= {f"step/{name}": np.array(count, np.int64) for name, count in counts.items()}
+        return found | {f"{_START}{name}": array for name, array in self.start.items()}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Set the slots and counts that `state` names; the others stay.
@@ -121,6 +114,7 @@ class Stepper(ABC):
             CheckpointError: a slot of another shape.
         """
         with self._ready():
+            self._load_start({n.removeprefix(_START): array for n, array in state.items() if n.startswith(_START)})
             slots: dict[str, dict[str, np.ndarray]] = {}
             for name, mine in self.optimizer.slots().items():
                 for slot, array in mine.items():
@@ -251,14 +245,16 @@ class Stepper(ABC):
 
     def _rebuild_if_stale(self) -> None:
         wanted = _Built(self.model.generation, self.model.new_heads, self.update, self.model.spec.lora)
-        if self._built_for == wanted:
-            return
+        if self._built_for != wanted:
+            self._rebuild(wanted)
+
+    def _rebuild(self, wanted: _Built) -> None:
         check_loss(self.update.loss, self.model.classes, self.model.spec.tasks)
         slots = {} if self._built_for is None else dict(self.optimizer.slots())
         counts = {} if self._built_for is None else dict(self.optimizer.counts)
         fresh = self._new_tensors(self._built_for) if self._built_for else set()
         blocks, shapes = self.trainable_by_block(), self.model.shapes()
-        self.rebuild(blocks)
+        self.rebuild(blocks, self._start_of([name for names in blocks.values() for name in names]))
         self._fitted.clear()
         self._live, self._built_for = tuple(blocks), wanted
         same = [
@@ -271,14 +267,35 @@ class Stepper(ABC):
         ]
         self.optimizer.load({n: slots[n] for n in same if n in slots}, {n: counts[n] for n in same})
 
+    def _start_of(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """What L2-SP decays these tensors towards, those left out that are new: heads and adapters."""
+        if self.update.l2_sp is None:
+            return {}
+        heads = self._of_heads()
+        pulled = [name for name in names if name not in heads and not is_adapter(name)]
+        self.start |= self.model.read(name for name in pulled if name not in self.start)
+        return {name: self.start[name] for name in pulled}
+
+    def _load_start(self, start: Mapping[str, np.ndarray]) -> None:
+        shapes = self.model.shapes()
+        for name, array in start.items():
+            if shapes.get(name) != array.shape:
+                raise CheckpointError(f"'{_START}{name}' has shape {array.shape}: expected {shapes.get(name)}")
+        if start and self._built_for:
+            self.start |= start
+            self._rebuild(self._built_for)
+
     def _new_tensors(self, before: _Built) -> set[str]:
-        """What a new head has brought: its tensors, and the last layers of auxiliary classifiers; and new adapters."""
-        card, lora = self.model.card, self.model.spec.lora
+        """What a new head has brought, and new adapters."""
+        lora = self.model.spec.lora
         found = set[str]() if lora is None or lora is before.lora else set(lora.tensors)
-        if before.heads != self.model.new_heads:
-            last = tuple(f"{branch.head}." for branch in card.auxiliary)
-            found |= {name for name in self.model.parameters if card.block_of(name) == "head" or name.startswith(last)}
-        return found
+        return found | (self._of_heads() if before.heads != self.model.new_heads else set())
+
+    def _of_heads(self) -> set[str]:
+        """Tensors that a new head brings: its own, and the last layers of auxiliary classifiers."""
+        card = self.model.card
+        last = tuple(f"{branch.head}." for branch in card.auxiliary)
+        return {name for name in self.model.parameters if card.block_of(name) == "head" or name.startswith(last)}
 
     def _halve_micro_batches(self, images: int) -> None:
         before = min(images, self.micro_batch_size or images)
@@ -298,8 +315,8 @@ class Stepper(ABC):
     # What a backend implements. `Any` stands for the framework's own tensors.
 
     @abstractmethod
-    def rebuild(self, blocks: Mapping[str, Sequence[str]]) -> None:
-        """Make `optimizer` for the trainable tensors, by block, with empty slots."""
+    def rebuild(self, blocks: Mapping[str, Sequence[str]], start: Mapping[str, np.ndarray]) -> None:
+        """Make `optimizer` for the trainable tensors, by block, with empty slots; L2-SP decays towards `start`."""
 
     @abstractmethod
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:

@@ -42,3 +42,24 @@ def block_rates(rates: Rates, blocks: Sequence[str]) -> dict[str, float]:
 def lower_rates(head: float, blocks: Sequence[str]) -> dict[str, float]:
     """A rate for the head, and `DECAY_PER_BLOCK` times less for each block below."""
     return {block: head / DECAY_PER_BLOCK**depth for depth, block in enumerate(reversed(blocks))}
+
+
+def decayed_rates(rates: Rates, depths: Mapping[str, int], decay: float | None) -> dict[str, float]:
+    """Rates by block, with layer-wise decay (Bao et al. 2021, arXiv:2106.08254): that of the head times decay**depth.
+
+    Args:
+        rates: as in `block_rates`; with a decay, one number.
+        depths: of every block, input first, how many layers below the head it is.
+        decay: the factor from layer to layer; None for the rates as they are.
+
+    Raises:
+        UsageError, UnknownNameError: as `block_rates`; or rates by block beside a decay.
+    """
+    found = block_rates(rates, tuple(depths))
+    if decay is None:
+        return found
+    if isinstance(rates, Mapping):
+        raise UsageError(
+            f"learning rates by block are given beside layer_decay={decay}: give one rate, or no layer_decay"
+        )
+    return {block: rate * decay ** depths[block] for block, rate in found.items()}

@@ -31,6 +31,13 @@ class TrainingSettings(Settings):
         "learning rate of the head, or rates by block such as 'head=1e-3,layer4=1e-4'; 'auto': by a range test",
         panel="common",
     )
+    layer_decay: float | None = option(
+        None,
+        "factor of the learning rate from each layer to the one below it, such as 0.75",
+        panel="training",
+        gt=0,
+        le=1,
+    )
     optimizer: OptimizerName = option("adamw", "update rule, with PyTorch's constants", panel="training")
     momentum: float = option(0.9, "momentum of sgd", panel="training", ge=0, lt=1)
     nesterov: bool = option(False, "Nesterov momentum in sgd", panel="training")
@@ -38,6 +45,22 @@ class TrainingSettings(Settings):
     eps: float = option(1e-8, "Adam's epsilon", panel="training", gt=0)
     weight_decay: float | None = option(
         None, "default: PyTorch's, 0.01 for adamw and 0 for sgd and adam", panel="training", ge=0
+    )
+    l2_sp: float | None = option(
+        None,
+        "L2-SP: decay of the backbone towards its pretrained weights, in place of weight_decay towards zero",
+        panel="training",
+        gt=0,
+    )
+    drop_path: float | None = option(
+        None,
+        "rate of stochastic depth in the last layer, less in those before; default: the network's own",
+        panel="training",
+        ge=0,
+        lt=1,
+    )
+    backbone_dropout: float | None = option(
+        None, "rate of dropout below the head; default: the network's own", panel="training", ge=0, lt=1
     )
     schedule: ScheduleName = option("constant", "learning-rate schedule over the updates of a fit", panel="training")
     warmup: int = option(0, "updates of linear warm-up", panel="training", ge=0)
@@ -66,6 +89,13 @@ class TrainingSettings(Settings):
         panel="training",
         ge=1,
         on_resume=True,
+    )
+    ema: float | None = option(
+        None,
+        "decay of an exponential moving average of the weights, such as 0.99, which is validated and saved",
+        panel="training",
+        gt=0,
+        lt=1,
     )
     seed: int = option(0, "seed of split, order, augmentation, dropout and initial weights", panel="training", ge=0)
     loss: LossName = option("cross-entropy", "loss of a single-label task", panel="imbalance")
@@ -151,7 +181,7 @@ class TrainingSettings(Settings):
 
     def update_spec(self, loss: LossSpec) -> UpdateSpec:
         """What a stepper computes with this loss."""
-        return UpdateSpec(self.optimizer_spec, loss, self.clip_norm)
+        return UpdateSpec(self.optimizer_spec, loss, self.clip_norm, self.l2_sp)
 
     @property
     def schedule_spec(self) -> Schedule:

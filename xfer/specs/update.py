@@ -17,12 +17,18 @@ class UpdateSpec:
         optimizer: the update rule.
         loss: the loss.
         clip_norm: bound of the gradients' global norm, as `torch.nn.utils.clip_grad_norm_` applies it; None for none.
+        l2_sp: L2-SP (Li et al. 2018, arXiv:1802.01483): the weight decay of what is below the head, towards the weights
+            with which its training began, in the place of the optimizer's weight decay towards zero. Like that it is
+            applied after clipping, added to the gradient by `sgd` and `adam`, and decoupled in `adamw`. None for none.
     """
 
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     loss: LossSpec = field(default_factory=LossSpec)
     clip_norm: float | None = None
+    l2_sp: float | None = None
 
     def __post_init__(self) -> None:
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise UsageError(f"clip_norm={self.clip_norm}: give a positive number, or None not to clip")
+        if self.l2_sp is not None and not self.l2_sp > 0:
+            raise UsageError(f"l2_sp={self.l2_sp}: give a positive number, or None for no L2-SP")

@@ -69,9 +69,10 @@ class Suite:
         optimizer: OptimizerSpec | None = None,
         loss: LossSpec | None = None,
         clip_norm: float | None = None,
+        l2_sp: float | None = None,
     ) -> Stepper:
         """A stepper of the model's own backend; plain SGD if nothing is said."""
-        spec = UpdateSpec(optimizer or OptimizerSpec("sgd", momentum=0.0), loss or LossSpec(), clip_norm)
+        spec = UpdateSpec(optimizer or OptimizerSpec("sgd", momentum=0.0), loss or LossSpec(), clip_norm, l2_sp)
         return get_backend(model.backend).stepper(model, spec)
 
     def train(self, model: BaseModel, steps: int = 3, rates: Rates = 0.1, **options: Any) -> Stepper:

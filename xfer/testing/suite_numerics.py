@@ -284,6 +284,45 @@ class Numerics(Suite):
             assert_close(ours.weights(), reference.weights(), EXACT, f"after step {step}")
             assert_close(mine.state(), theirs.state(), EXACT, f"slots after step {step}")
 
+    @pytest.mark.parametrize("rule", RULES, ids=lambda r: f"{r.name}-{r.momentum}-{r.nesterov}-{r.decay}")
+    def test_l2_sp_over_changes_of_the_plan(self, rule: OptimizerSpec) -> None:
+        """A block that is frozen and trained again decays towards its first weights."""
+        ours, reference = self.pair()
+        steppers = [self.stepper(model, rule, clip_norm=0.3, l2_sp=0.5) for model in (ours, reference)]
+        for step, frozen in enumerate(((), (), ("layer1",), (), ())):
+            for stepper in steppers:
+                stepper.model.unfreeze()
+                if frozen:
+                    stepper.model.freeze(*frozen)
+                self.go_on(stepper, range(step, step + 1), 0.05)
+            assert_close(ours.weights(), reference.weights(), EXACT, f"after step {step}")
+            assert_close(steppers[0].state(), steppers[1].state(), EXACT, f"slots after step {step}")
+
+    def test_l2_sp_is_the_gradient_of_its_penalty(self) -> None:
+        """0.4 / 2 |w - w0|^2 for all parameters below the head, and the weight decay for the head."""
+        model, rate = self.model("fp64"), 0.1
+        stepper = self.stepper(model, OptimizerSpec("sgd", momentum=0.0, weight_decay=0.3), l2_sp=0.4)
+        before = [model.weights()]
+        for step in range(3):
+            gradients = stepper.gradients(images(6, seed=step), labels(6))
+            self.go_on(stepper, range(step, step + 1), rate)
+            now, first, after = before[-1], before[0], model.weights()
+            for name, gradient in gradients.items():
+                pull = 0.3 * now[name] if name.startswith("fc.") else 0.4 * (now[name] - first[name])
+                np.testing.assert_allclose(after[name], now[name] - rate * (gradient + pull), rtol=EXACT, atol=1e-12)
+            before.append(after)
+
+    @pytest.mark.parametrize("rule", ["sgd", "adam", "adamw"])
+    def test_l2_sp_towards_zero_is_weight_decay(self, rule: str) -> None:
+        plain, pulled = self.model("fp64"), self.model("fp64")
+        spec = OptimizerSpec(rule, weight_decay=0.4)  # type: ignore[arg-type]
+        stepper = self.stepper(pulled, spec, l2_sp=0.4)
+        below = [name for name in pulled.parameters if not name.startswith("fc.")]
+        stepper.load_state({f"start/{name}": np.zeros(pulled.shapes()[name]) for name in below})
+        self.go_on(stepper, range(3), 0.05)
+        self.train(plain, rates=0.05, optimizer=spec)
+        assert_close(pulled.weights(), plain.weights(), EXACT, rule)
+
     def test_updates_of_mlp_heads(self) -> None:
         """By SGD: a bias below batch norm has no gradient but rounding, which Adam would blow up."""
         for norm in (None, "batch", "layer"):

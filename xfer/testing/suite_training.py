@@ -9,7 +9,7 @@ import xfer
 from xfer.errors import FrozenError
 from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.rates import block_rates
-from xfer.testing.suite_base import CLASSES, Suite, images, labels
+from xfer.testing.suite_base import CLASSES, Suite, assert_close, images, labels
 
 
 class Training(Suite):
@@ -105,17 +105,18 @@ class Training(Suite):
             runs.append(model.weights())
         assert all(array.tobytes() == runs[1][name].tobytes() for name, array in runs[0].items())
 
+    @pytest.mark.parametrize("l2_sp", [None, 0.5])
     @pytest.mark.parametrize("rule", ["sgd", "adam", "adamw"])
-    def test_state_moves_to_a_new_stepper(self, rule: str) -> None:
+    def test_state_moves_to_a_new_stepper(self, rule: str, l2_sp: float | None) -> None:
         """Two steps, everything moved by names, two more: the same as four."""
         spec = OptimizerSpec(rule)  # type: ignore[arg-type]
         whole = self.model()
-        expected = self.train(whole, 4, rates=0.01, optimizer=spec).state()
+        expected = self.train(whole, 4, rates=0.01, optimizer=spec, l2_sp=l2_sp).state()
         first = self.model()
-        state = self.train(first, 2, rates=0.01, optimizer=spec).state()
+        state = self.train(first, 2, rates=0.01, optimizer=spec, l2_sp=l2_sp).state()
         second = self.model()
         second.set_weights(first.weights())
-        stepper = self.stepper(second, spec)
+        stepper = self.stepper(second, spec, l2_sp=l2_sp)
         stepper.load_state(state)
         assert all(array.tobytes() == state[name].tobytes() for name, array in stepper.state().items())
         self.go_on(stepper, range(2, 4), 0.01)
@@ -130,3 +131,21 @@ class Training(Suite):
         trainer.fit(data, 60)
         assert model.evaluate(data).metrics["accuracy"] == 1.0
         assert trainer.history[-1]["loss"] < 0.1
+
+    def test_a_moving_average(self) -> None:
+        """Against one by hand over a plan that changes, and moved to another one in mid-run."""
+        model, decay = self.model("fp64"), 0.7
+        model.freeze("stem")
+        stepper, average = self.stepper(model), self.engine.moving_average(model, decay)
+        average.hold(model.live_names())
+        expected = model.weights()
+        for step in range(4):
+            if step == 2:
+                model.unfreeze()
+                average.hold(model.live_names())
+                average, held = self.engine.moving_average(model, decay), average.read()
+                average.write(held)
+            self.go_on(stepper, range(step, step + 1))
+            average.update()
+            expected = {name: decay * expected[name] + (1 - decay) * a for name, a in model.weights().items()}
+        assert_close(average.read(), expected, 1e-12, "moving average")

@@ -7,12 +7,13 @@ from xfer.training.progress import Progress
 from xfer.training.tensorboard import TensorBoard
 from xfer.training.tracking import Tracker
 from xfer.training.wandb import WandB
-from xfer.training.weight_averaging import WeightAverage
+from xfer.training.weight_averaging import ExponentialMovingAverage, WeightAverage
 
 __all__ = [
     "BestWeights",
     "Callback",
     "EarlyStopping",
+    "ExponentialMovingAverage",
     "MLflow",
     "MetricMonitor",
     "Progress",

@@ -17,6 +17,7 @@ from xfer.training.callback import Callback, TrainerView
 from xfer.training.history import History, Row
 from xfer.training.loaders import loaders
 from xfer.training.loop import validated
+from xfer.training.opening import check_estimator
 
 
 class EstimatorTrainerView(TrainerView, Protocol):
@@ -29,13 +30,14 @@ def fit_estimator(trainer: EstimatorTrainerView, data: Data, phase: str) -> Hist
     """Fit the head on features of the training split; the backbone stays as it is.
 
     Raises:
-        UsageError: mixing, which makes soft labels; lr="auto".
+        UsageError: mixing, which makes soft labels, lr="auto", or another option of training by gradients.
     """
     settings, model = trainer.settings, trainer.model
     if settings.mix != "none":
         raise UsageError(f"mix={settings.mix} makes soft labels, which an estimator does not take: leave it out")
     if trainer.auto_lr == "auto":
         raise UsageError('lr="auto" tests learning rates, and an estimator has none: leave it out')
+    check_estimator(settings)
     assert model.estimator is not None
     started = time.perf_counter()
     train, validation = loaders(trainer, data, epochs=1)

@@ -19,6 +19,7 @@ from xfer.training.fit_state import Fit, step_seed
 from xfer.training.history import History, Row
 from xfer.training.monitor import MetricMonitor
 from xfer.training.range_test import resolve_lr
+from xfer.training.weight_averaging import averaged
 
 
 def run(trainer: TrainerView, fit: Fit, before: FitProgress) -> History:
@@ -88,7 +89,7 @@ def _epoch(trainer: TrainerView, fit: Fit) -> Row:
     mean = math.fsum(loss * number for loss, number in fit.losses) / max(labelled, 1)
     lr = trainer.rates_at(done + len(train) - 1, fit.updates)["head"]
     row: Row = {"epoch": trainer.epoch + 1, "phase": fit.plan.phase, "lr": lr, "loss": mean, "images": fit.images}
-    with fit.watch.anywhere():
+    with averaged(trainer.model, fit.callbacks if fit.validation is not None else ()), fit.watch.anywhere():
         row = validated(trainer, row, fit.validation, fit.callbacks, started)
     trainer.history.append(row)
     trainer.epoch, trainer.batch, fit.losses = trainer.epoch + 1, 0, []

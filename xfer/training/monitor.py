@@ -12,7 +12,7 @@ from xfer.evaluation.metrics import METRICS, is_metric
 from xfer.specs.training_settings import TrainingSettings
 from xfer.training.callback import Callback, TrainerView, below
 from xfer.training.history import Row
-from xfer.training.weight_averaging import WeightAverage, put_back
+from xfer.training.weight_averaging import ExponentialMovingAverage, WeightAverage, put_back
 
 _LOWER = (*(name for name, metric in METRICS.items() if not metric.higher), "mae", "rmse")
 
@@ -80,8 +80,10 @@ def monitors(settings: TrainingSettings, *, validated: bool) -> list[Callback]:
     """
     monitor, stops, swa = settings.monitor if validated else "loss", settings.early_stopping, settings.swa
     found: list[Callback] = [] if stops is None else [EarlyStopping(stops, monitor)]
+    average = None if settings.ema is None else ExponentialMovingAverage(settings.ema)
+    found += [] if average is None else [average]
     if settings.restore_best and (swa is None or stops is not None):
-        found.append(BestWeights(monitor))
+        found.append(BestWeights(monitor, average))
     return found if swa is None else [*found, WeightAverage(swa)]
 
 
@@ -110,10 +112,16 @@ class EarlyStopping(MetricMonitor):
 
 
 class BestWeights(MetricMonitor):
-    """Keeps the tensors of the best epoch that training changes, and puts them back at the end of the fit."""
+    """Keeps the tensors of the best epoch that training changes, and puts them back at the end of the fit.
 
-    def __init__(self, monitor: str = "val_loss") -> None:
+    Args:
+        monitor: as in `MetricMonitor`.
+        average: the moving average that is validated, if one is; it is kept then.
+    """
+
+    def __init__(self, monitor: str = "val_loss", average: ExponentialMovingAverage | None = None) -> None:
         super().__init__(monitor)
+        self._average = average
         self._kept: dict[str, np.ndarray] = {}
 
     def on_fit_begin(self, trainer: TrainerView, epochs: int) -> None:
@@ -129,7 +137,8 @@ class BestWeights(MetricMonitor):
 
     def on_epoch_end(self, trainer: TrainerView, row: Row) -> None:
         if self.improved(row):
-            self._kept = trainer.model.read(self._kept) | trainer.model.live_weights()
+            averages = {} if self._average is None else self._average.weights()
+            self._kept = trainer.model.read(self._kept) | trainer.model.live_weights() | averages
 
     def on_fit_end(self, trainer: TrainerView) -> None:
         if self._kept and trainer.plan is None:  # of a fit that was broken off, the last weights are to go on with

@@ -12,6 +12,7 @@ from xfer.checkpoints.rotation import latest_checkpoint
 from xfer.data import Augment, Budget, Mix
 from xfer.errors import CheckpointError, UsageError
 from xfer.models.base_model import BaseModel
+from xfer.models.drop_rates import DropRates
 from xfer.specs.option import about
 from xfer.specs.training_settings import TrainingSettings
 from xfer.training.trackers import check_trackers
@@ -51,17 +52,27 @@ def check_settings(settings: TrainingSettings) -> None:
     Augment.parse(settings.augment_minority)
     Budget.of(settings.image_memory)
     check_trackers(settings.track)
+    if settings.ema is not None and settings.swa is not None:
+        raise UsageError(f"ema={settings.ema} and swa={settings.swa} are two averages of the weights: leave one out")
     if Mix.parse(settings.mix) and settings.cache_views is not None:
         raise UsageError(
             f"cache_views={settings.cache_views}: mix={settings.mix} blends other images each epoch; leave one out"
         )
 
 
-def check_fit(model: BaseModel, plan: FitPlan | None, epochs: int | None) -> None:
-    """Refuse a fit that would train nothing, or a number of epochs that makes no sense.
+def check_estimator(settings: TrainingSettings) -> None:
+    """Refuse what changes how a head is trained by gradients, where the head is an estimator that has none."""
+    for name in ("layer_decay", "l2_sp", "ema", "drop_path", "backbone_dropout"):
+        if (value := getattr(settings, name)) is not None:
+            raise UsageError(f"{name}={value} is for training by gradients, which an estimator has not: leave it out")
+
+
+def prepare_fit(model: BaseModel, settings: TrainingSettings, plan: FitPlan | None, epochs: int | None) -> None:
+    """Refuse a fit that would train nothing, or a number of epochs that makes no sense; set the model's drop rates.
 
     Args:
         model: what is to be trained.
+        settings: of its trainer.
         plan: the fit that was interrupted, if one was.
         epochs: how many, or None to finish the interrupted fit.
     """
@@ -71,6 +82,8 @@ def check_fit(model: BaseModel, plan: FitPlan | None, epochs: int | None) -> Non
         raise UsageError(f"epochs={epochs}: give at least 1")
     if model.estimator is None and not model.trainable & model.parameters.keys():
         raise UsageError("nothing is trainable: call model.unfreeze() first")
+    if model.estimator is None:
+        model.set_drop_rates(DropRates(settings.drop_path, settings.backbone_dropout))
 
 
 def check_fine_tune(model: BaseModel, head_epochs: int, epochs: int) -> None:

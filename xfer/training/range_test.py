@@ -15,11 +15,12 @@ from xfer.errors import TrainingError, UsageError
 from xfer.models.base_model import BaseModel
 from xfer.runtime import html, progress
 from xfer.runtime.curves import Curve, chart
+from xfer.specs.training_settings import TrainingSettings
 from xfer.training import diagnosis
 from xfer.training.callback import TrainerView
 from xfer.training.fit_state import Fit, step_seed
 from xfer.training.loaders import loaders
-from xfer.training.opening import check_fit
+from xfer.training.opening import prepare_fit
 from xfer.training.weight_averaging import put_back
 
 UPDATES, LOW, HIGH = 100, 1e-7, 10.0  # of fastai's lr_find, and its constants below
@@ -107,7 +108,7 @@ def valley(losses: Sequence[float]) -> int:
     return max(start + int(third) + int(third / 2), 0)
 
 
-def check_rates(model: BaseModel, updates: int, low: float, high: float) -> None:
+def check_rates(model: BaseModel, settings: TrainingSettings, updates: int, low: float, high: float) -> None:
     """Refuse a test of nothing: of an estimator, of a model that is frozen, of too few updates, of rates out of order.
 
     Raises:
@@ -115,7 +116,7 @@ def check_rates(model: BaseModel, updates: int, low: float, high: float) -> None
     """
     if model.estimator is not None:
         raise UsageError("the head is an estimator, which has no learning rate: test a Head instead")
-    check_fit(model, None, 1)
+    prepare_fit(model, settings, None, 1)
     if updates < 10 or not 0 < low < high < math.inf:
         raise UsageError(f"updates={updates}, low={low}, high={high}: give at least 10, and 0 < low < high")
 

@@ -24,7 +24,7 @@ from xfer.runtime.progress import show_progress
 from xfer.runtime.signals import Watch
 from xfer.specs.loss import LossSpec
 from xfer.specs.option import takes_settings
-from xfer.specs.rates import Rates, block_rates, lower_rates
+from xfer.specs.rates import Rates
 from xfer.specs.tasks import losses
 from xfer.specs.training_settings import TrainingSettings
 from xfer.training import loaders, loop
@@ -34,9 +34,10 @@ from xfer.training.fit_state import Fit
 from xfer.training.history import History
 from xfer.training.monitor import monitors
 from xfer.training.notebook import progress_callback
-from xfer.training.opening import check_fine_tune, check_fit, check_settings, open_run
+from xfer.training.opening import check_fine_tune, check_settings, open_run, prepare_fit
 from xfer.training.position import go_on_from, training_state, write_position
 from xfer.training.range_test import HIGH, LOW, UPDATES, RangeTest, check_rates, find_lr
+from xfer.training.rates import fine_tuning_rates, rates_of
 from xfer.training.trackers import trackers
 
 
@@ -100,9 +101,8 @@ class Trainer:
         self.model, self.distributed = model, model.backend.distributed_context(model.spec.device)
         lr = self.settings.lr
         self.auto_lr: float | Literal["auto"] | None = "auto" if lr == "auto" else None
-        self.rates = self.base_rates = block_rates(1.0 if lr == "auto" else lr, model.blocks)
-        self.schedule = self.settings.schedule_spec
-        self.batch_size = self.settings.images_per_pass
+        self.rates = self.base_rates = rates_of(model, 1.0 if lr == "auto" else lr, self.settings)
+        self.schedule, self.batch_size = self.settings.schedule_spec, self.settings.images_per_pass
         self._stepper: Stepper | None = None
         self._counts = self.settings.needs_counts and not (model.spec.tasks or isinstance(loss, LossSpec))
         self._counted: tuple[str, ...] = ()
@@ -204,7 +204,7 @@ class Trainer:
             NumbersError: predictions are not finite. DistributedError: another process has ended. CheckpointError: one
             cannot be written; the one before stays. Interrupted: by Ctrl-C or SIGTERM, with a checkpoint.
         """
-        check_fit(self.model, self.plan, epochs)
+        prepare_fit(self.model, self.settings, self.plan, epochs)
         with show_progress(self._shown):
             return self._fit_on(load_data(data), epochs, lr, phase)
 
@@ -218,7 +218,7 @@ class Trainer:
         Raises:
             UsageError: nothing is trainable, or the head is an estimator. TrainingError: the first loss is not finite.
         """
-        check_rates(self.model, updates, low, high)
+        check_rates(self.model, self.settings, updates, low, high)
         with show_progress(self._shown):
             self._count(source := load_data(data))
             return find_lr(self, source, updates, low, high)
@@ -228,8 +228,8 @@ class Trainer:
         if self.model.estimator is not None:
             return fit_estimator(self, source, phase)
         if lr is not None:
-            self.rates, self.auto_lr = block_rates(lr, self.model.blocks), None
-            self.base_rates = self.rates
+            self.rates = self.base_rates = rates_of(self.model, lr, self.settings)
+            self.auto_lr = None
         train, validation = loaders.loaders(self, source, epochs)
         if epochs is not None:
             self.batch, self.plan, self._restored = 0, FitPlan(self.epoch, epochs, phase), None
@@ -278,14 +278,14 @@ class Trainer:
         self.model.unfreeze(last=unfreeze)
         if not train_norm:
             self.model.freezer.freeze_norm()
-        self.rates = self.lower_rates() if lr is None else block_rates(lr, self.model.blocks)
+        self.rates = self.lower_rates() if lr is None else rates_of(self.model, lr, self.settings)
         if lr is not None and self.auto_lr == "auto":  # nothing is left to be found
             self.base_rates, self.auto_lr = self.rates, None
         return History([*rows, *self.fit(data, epochs, phase="fine-tune")])
 
     def lower_rates(self) -> dict[str, float]:
-        """A tenth of the head's rate for the head, and 2.6 times less for each block below; not of rates so lowered."""
-        return lower_rates(self.base_rates["head"] / 10, self.model.blocks)
+        """A tenth of the head's rate for the head, and less below it; not of rates so lowered."""
+        return fine_tuning_rates(self.model, self.base_rates["head"] / 10, self.settings)
 
     def rates_at(self, update: int, updates: int) -> dict[str, float]:
         """Learning rates by block at an update (0-based) of a fit of so many updates."""

@@ -19,7 +19,7 @@ from xfer.models.factory import load
 from xfer.specs.estimator import by_name
 from xfer.specs.head import EstimatorHead, Head
 from xfer.specs.settings import RunSettings
-from xfer.training.opening import check_settings
+from xfer.training.opening import check_estimator, check_settings
 from xfer.workflows.ensemble import Ensemble
 
 
@@ -50,10 +50,14 @@ def check_run(config: RunSettings) -> None:
         raise UsageError(f"estimator={config.estimator} has no gradient: leave out fine_tune")
     if config.estimator and config.mix != "none":
         raise UsageError(f"mix={config.mix} makes soft labels, which an estimator does not take: leave it out")
+    if config.estimator:
+        check_estimator(config)
     if config.estimator and config.lr == "auto":
         raise UsageError(f"estimator={config.estimator} has no learning rate: leave out lr=auto")
     if config.lr == "auto" and not config.epochs and config.pseudo_label is None and config.fine_tune_lr is not None:
         raise UsageError(f"lr=auto finds a rate that fine_tune_lr={config.fine_tune_lr} replaces: leave one out")
+    if config.l2_sp is not None and config.weights == "none":
+        raise UsageError(f"l2_sp={config.l2_sp} decays towards pretrained weights, and weights is none: leave one out")
     for name in ("calibrate", "thresholds", "pseudo_label", "estimator"):
         if config.tasks and getattr(config, name):
             raise UsageError(f"{name} is for one task, and there are {len(config.tasks)} in tasks: leave one out")

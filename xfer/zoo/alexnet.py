@@ -15,7 +15,7 @@ CARDS = (
         },
         head="classifier.6",
         feature_dim=4096,
-        config={},
+        config={"dropout": 0.5},
         parameters=61_100_840,
         size_smallest=63,
         source="https://arxiv.org/abs/1404.5997",

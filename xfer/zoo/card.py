@@ -16,6 +16,8 @@ from xfer.specs.preprocessing import Preprocessing
 from xfer.weights.entry import WeightsEntry
 from xfer.zoo.foreign import layouts, rename, tokens
 
+_NORM_OF_ALL = ("norm", "encoder.ln")  # names of a last normalisation of every place or token, before pooling
+
 
 @dataclass(frozen=True)
 class Auxiliary:
@@ -113,6 +115,20 @@ class Card:
     def block_names(self) -> tuple[str, ...]:
         """All blocks in forward order, the head last."""
         return (*self.blocks, "head")
+
+    @property
+    def layer_depths(self) -> dict[str, int]:
+        """How many layers each block is below the head, input first, as timm counts them for layer-wise decay.
+
+        A last normalisation is no layer: it belongs to the layer before it or, after pooling, to the head, as does a
+        pool that has weights.
+        """
+        depths, depth = {"head": 0}, 0
+        for block, prefixes in reversed(list(self.blocks.items())):
+            beside = block in ("norm", "pool")
+            depth += not beside
+            depths[block] = max(depth, 1) if beside and prefixes[0] in _NORM_OF_ALL else depth
+        return dict(reversed(list(depths.items())))
 
     def block_of(self, name: str) -> str:
         """The block that a layer or tensor belongs to, by its canonical name."""

@@ -58,6 +58,7 @@ def config(arguments: Mapping[str, Any]) -> dict[str, Any]:
         "fused": arguments.get("qkv_fused", True),
         "attention_norm": arguments.get("scale_attn_inner", False),
         "mlp_norm": arguments.get("scale_mlp", False),
+        "stochastic_depth": 0.0,
     }
 
 

@@ -48,6 +48,8 @@ def config(arguments: Mapping[str, Any]) -> dict[str, Any]:
         "layer_scale": "init_values" in arguments,
         "qkv_bias": arguments.get("qkv_bias", True),
         "activation": arguments.get("act", "gelu"),
+        "stochastic_depth": 0.0,
+        "dropout": 0.0,
     }
 
 

@@ -30,7 +30,7 @@ def _card(depth: int, norm: bool, parameters: int, sha256: str, acc1: float) -> 
         blocks=_blocks(_REPEATS[depth], norm),
         head="classifier.6",
         feature_dim=4096,
-        config={"repeats": _REPEATS[depth], "norm": norm},
+        config={"repeats": _REPEATS[depth], "norm": norm, "dropout": 0.5},
         parameters=parameters,
         size_smallest=32,
         source="https://arxiv.org/abs/1409.1556",

@@ -29,7 +29,7 @@ def _card(
         },
         head="heads.head",
         feature_dim=width,
-        config={"patch": patch, "depth": depth, "heads": heads, "mlp": mlp},
+        config={"patch": patch, "depth": depth, "heads": heads, "mlp": mlp, "stochastic_depth": 0.0, "dropout": 0.0},
         parameters=parameters,
         norm_eps=1e-6,
         rename=_canonical,

@@ -209,6 +209,11 @@ def stochastic_depth(x: Any, name: str, rate: float) -> Any:
     return layers.Dropout(rate, noise_shape=(None, *(1 for _ in x.shape[1:])), name=f"{name}.stochastic_depth")(x)
 
 
+def dropout(x: Any, name: str) -> Any:
+    """Dropout, whose rate is set by `DropRates`."""
+    return layers.Dropout(0.5, name=name)(x)
+
+
 def basic_conv(
     x: Any,
     name: str,

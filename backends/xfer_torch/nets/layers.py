@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torchvision.ops import StochasticDepth
 
 from xfer.zoo import Card
 
@@ -63,6 +64,13 @@ class HardSigmoid(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Any shape, unchanged."""
         return functional.relu6(x + 3) / 6
+
+
+class Dropped(nn.Sequential):
+    """Dropout, and stochastic depth, at the end of a residual branch; their rates are set by `DropRates`."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__(nn.Dropout(), StochasticDepth(share, "row"))
 
 
 class MeanPlace(nn.Module):

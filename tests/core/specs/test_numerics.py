@@ -1,13 +1,15 @@
 """Specs: what they refuse, and what the rates of blocks come to."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xfer.errors import DeviceError, UnknownNameError, UsageError
 from xfer.runtime import devices
 from xfer.specs.loss import LossSpec
 from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.preprocessing import Preprocessing
-from xfer.specs.rates import block_rates
+from xfer.specs.rates import block_rates, decayed_rates
 from xfer.specs.schedule import Schedule
 
 BLOCKS = ("stem", "layer1", "layer2", "head")
@@ -32,6 +34,25 @@ def test_impossible_rates(rate):
 def test_rate_of_unknown_block():
     with pytest.raises(UnknownNameError, match="did you mean 'layer1'"):
         block_rates({"layr1": 0.1}, BLOCKS)
+
+
+@given(st.floats(1e-6, 10), st.floats(0.01, 1), st.lists(st.booleans(), min_size=1, max_size=30))
+def test_layer_decay_divides_from_layer_to_layer(rate, decay, layers):
+    """Going down from the head: a block that is a layer has the rate of the one above it times the decay."""
+    depths = {f"b{i}": sum(layers[i:]) for i in range(len(layers))} | {"head": 0}
+    found = decayed_rates(rate, depths, decay)
+    expected = rate
+    for i in reversed(range(len(layers))):
+        expected *= decay if layers[i] else 1
+        assert found[f"b{i}"] == pytest.approx(expected, rel=1e-12)
+    assert found["head"] == rate
+    assert decayed_rates(rate, depths, None) == dict.fromkeys(depths, rate)
+
+
+def test_layer_decay_and_rates_by_block_are_one_or_the_other():
+    depths = {"stem": 2, "layer1": 1, "head": 0}
+    with pytest.raises(UsageError, match=r"given beside layer_decay=0\.5: give one rate"):
+        decayed_rates({"head": 0.1}, depths, 0.5)
 
 
 def test_warm_up_is_linear_and_never_zero():

@@ -115,6 +115,20 @@ def test_fine_tune_is_two_phases_with_lower_rates(model, data):
     assert rates[1][1]["layer1"] == pytest.approx(1e-3 / 2.6)
 
 
+def test_layer_decay_is_of_every_fit(model, data):
+    """In place of the 2.6 times of fine-tuning, too, and from rates that are given later."""
+    run = trainer(model, layer_decay=0.5)
+    assert run.rates == {"stem": 2.5e-3, "layer1": 5e-3, "head": 1e-2}
+    run.fit(data, 1, lr=0.08)
+    assert run.rates == {"stem": 0.02, "layer1": 0.04, "head": 0.08}
+    run.fine_tune(data, head_epochs=0, epochs=1)
+    assert run.rates == pytest.approx({"stem": 0.002, "layer1": 0.004, "head": 0.008})
+    run.fine_tune(data, head_epochs=0, epochs=1, lr=0.04)
+    assert run.rates == {"stem": 0.01, "layer1": 0.02, "head": 0.04}
+    with pytest.raises(UsageError, match="by block are given beside layer_decay"):
+        run.fit(data, 1, lr={"head": 0.1, "layer1": 0.01})
+
+
 def test_fine_tune_trains_batch_norm_when_asked(model, data):
     trainer(model).fine_tune(data, head_epochs=0, epochs=1, unfreeze=1, train_norm=True)
     assert {"layer1.bn.weight", "layer1.bn.bias"} < model.trainable

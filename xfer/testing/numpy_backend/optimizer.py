@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from xfer.models.stepper import Slots
+from xfer.models.update_rule import Slots
 from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.update import UpdateSpec
 
@@ -20,13 +21,20 @@ class Optimizer:
         spec: the update.
         shapes: of the trainable tensors, by name.
         dtype: of the slots.
+        start: what L2-SP decays tensors towards, by name.
 
     Attributes:
         counts: how many updates each tensor has had.
     """
 
-    def __init__(self, spec: UpdateSpec, shapes: Mapping[str, tuple[int, ...]], dtype: Any) -> None:
-        self.spec, self._dtype = spec, dtype
+    def __init__(
+        self,
+        spec: UpdateSpec,
+        shapes: Mapping[str, tuple[int, ...]],
+        dtype: Any,
+        start: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self.spec, self._dtype, self._start = spec, dtype, start or {}
         self.counts = dict.fromkeys(shapes, 0)
         self._slots = {
             name: {slot: np.zeros(shape, dtype) for slot in spec.optimizer.slots} for name, shape in shapes.items()
@@ -57,7 +65,10 @@ class Optimizer:
         for name, gradient in gradients.items():
             self.counts[name] += 1
             slots, count = self._slots[name], self.counts[name]
-            found[name] = update(self.spec.optimizer, weights[name], gradient, slots, count, rates[name])
+            rule, start = self.spec.optimizer, self._start.get(name)
+            if start is not None:
+                rule = replace(rule, weight_decay=self.spec.l2_sp)
+            found[name] = update(rule, weights[name], gradient, slots, count, rates[name], start)
         return found
 
     def slots(self) -> Slots:
@@ -83,14 +94,24 @@ def clip(gradients: dict[str, np.ndarray], bound: float, norm: float) -> dict[st
 
 
 def update(
-    spec: OptimizerSpec, weight: np.ndarray, gradient: np.ndarray, slots: dict[str, np.ndarray], step: int, rate: float
+    spec: OptimizerSpec,
+    weight: np.ndarray,
+    gradient: np.ndarray,
+    slots: dict[str, np.ndarray],
+    step: int,
+    rate: float,
+    start: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The weight after update number `step` (1 for the first); `slots` are changed in place."""
+    """The weight after update number `step` (1 for the first), which decays towards `start`, or zero.
+
+    `slots` are changed in place.
+    """
     kind = weight.dtype.type
+    away = weight if start is None else weight - start
     if spec.name == "adamw":
-        weight = weight * kind(1 - rate * spec.decay)
+        weight = weight - kind(rate * spec.decay) * away
     elif spec.decay:
-        gradient = gradient + kind(spec.decay) * weight
+        gradient = gradient + kind(spec.decay) * away
     if spec.name == "sgd":
         return np.asarray(weight - kind(rate) * _momentum(spec, gradient, slots))
     beta1, beta2 = spec.betas

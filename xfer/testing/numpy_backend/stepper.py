@@ -24,9 +24,9 @@ class NumpyStepper(Stepper):
     model: NumpyModel
     optimizer: Optimizer
 
-    def rebuild(self, blocks: Mapping[str, Sequence[str]]) -> None:
+    def rebuild(self, blocks: Mapping[str, Sequence[str]], start: Mapping[str, np.ndarray]) -> None:
         shapes = {name: shape for name, shape in self.model.shapes().items() if name in self.model.trainable}
-        self.optimizer = Optimizer(self.update, shapes, self.model.dtype)
+        self.optimizer = Optimizer(self.update, shapes, self.model.dtype, start)
 
     @np.errstate(all="ignore")  # who steps looks for NaN and infinity
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:

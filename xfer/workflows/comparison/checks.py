@@ -107,7 +107,7 @@ def _first_loss(runs: Sequence[Run]) -> Check:
     config, precision = runs[0].metrics["config"], runs[0].metrics["precision"]
     losses = [run.metrics["epochs"][0]["loss"] for run in runs]
     difference = float(np.ptp(losses)) / max(abs(losses[0]), 1e-12)
-    if config["dropout"]:
+    if any(config.get(name) for name in ("dropout", "drop_path", "backbone_dropout")):
         return Check(
             "dropout", False, f"each framework draws its own; training losses differ by {difference_text(difference)}"
         )

@@ -9,7 +9,7 @@ from keras import layers
 
 from xfer.zoo import Card
 from xfer_keras.nets.families.timm_vit import vision_transformer
-from xfer_keras.nets.layers import layer_norm, silu
+from xfer_keras.nets.layers import layer_norm, silu, stochastic_depth
 from xfer_keras.nets.rotary import RotaryAttention
 
 
@@ -18,11 +18,13 @@ def eva02(x: Any, card: Card) -> Iterator[tuple[str, Any]]:
     return vision_transformer(x, card, block)
 
 
-def block(x: Any, name: str, card: Card) -> Any:
+def block(x: Any, name: str, share: float, card: Card) -> Any:
     """Attention, then an MLP on each token; each normalised before, and added to its input."""
     y = attention(layer_norm(x, f"{name}.norm1", card.norm_eps), f"{name}.attn", card)
+    y = stochastic_depth(y, f"{name}.1", share)
     x = layers.Add(name=f"{name}.add1")([x, y])
     y = swiglu(layer_norm(x, f"{name}.norm2", card.norm_eps), f"{name}.mlp", card)
+    y = stochastic_depth(y, f"{name}.2", share)
     return layers.Add(name=f"{name}.add2")([x, y])
 
 

@@ -8,8 +8,19 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
+from xfer.zoo.depth import depth_share
 from xfer_keras.nets.attention import Attention, PositionEmbedding, QueryAttention, Tokens
-from xfer_keras.nets.layers import Activation, LayerScale, conv, gelu, gelu_tanh, layer_norm, quick_gelu
+from xfer_keras.nets.layers import (
+    Activation,
+    LayerScale,
+    conv,
+    dropout,
+    gelu,
+    gelu_tanh,
+    layer_norm,
+    quick_gelu,
+    stochastic_depth,
+)
 
 ACTIVATIONS: dict[str, Activation] = {"gelu": gelu, "gelu_tanh": gelu_tanh, "quick_gelu": quick_gelu}
 
@@ -19,18 +30,18 @@ def timm_vit(x: Any, card: Card) -> Iterator[tuple[str, Any]]:
     return vision_transformer(x, card, block)
 
 
-def vision_transformer(x: Any, card: Card, block: Callable[[Any, str, Card], Any]) -> Iterator[tuple[str, Any]]:
+def vision_transformer(x: Any, card: Card, block: Callable[[Any, str, float, Card], Any]) -> Iterator[tuple[str, Any]]:
     """Patches as tokens, blocks of attention and MLP, and pooling.
 
     Args:
         x: images (N, S, S, 3).
         card: its `config` says what the network has.
-        block: (N, L, D) to (N, L, D), its layers under a name.
+        block: (N, L, D) to (N, L, D), its layers under a name, with its share of stochastic depth.
     """
     c, eps = card.config, card.norm_eps
     yield "stem", (x := tokens(x, card))
     for i in range(c["depth"]):
-        yield f"layer{i}", (x := block(x, f"blocks.{i}", card))
+        yield f"layer{i}", (x := block(x, f"blocks.{i}", depth_share(i, c["depth"]), card))
     if c["norm_after_pool"]:
         yield "norm", (x := layer_norm(pool(x, card), "fc_norm", eps))
         yield "features", layers.Identity(name="features")(x)
@@ -60,23 +71,25 @@ def tokens(x: Any, card: Card) -> Any:
     return layer_norm(x, "norm_pre", card.norm_eps) if c["pre_norm"] else x
 
 
-def block(x: Any, name: str, card: Card) -> Any:
+def block(x: Any, name: str, share: float, card: Card) -> Any:
     """Attention, then an MLP on each token; each normalised before, scaled by channel, and added to its input."""
     c = card.config
     y = layer_norm(x, f"{name}.norm1", card.norm_eps)
     y = layers.Dense(3 * card.feature_dim, use_bias=c["qkv_bias"], name=f"{name}.attn.qkv")(y)
     y = Attention(c["heads"], name=f"{name}.attn")(y)
-    y = layers.Dense(card.feature_dim, name=f"{name}.attn.proj")(y)
-    x = layers.Add(name=f"{name}.add1")([x, scaled(y, f"{name}.ls1", card)])
+    y = dropout(layers.Dense(card.feature_dim, name=f"{name}.attn.proj")(y), f"{name}.attn.proj_drop")
+    y = stochastic_depth(scaled(y, f"{name}.ls1", card), f"{name}.1", share)
+    x = layers.Add(name=f"{name}.add1")([x, y])
     y = mlp(layer_norm(x, f"{name}.norm2", card.norm_eps), f"{name}.mlp", card)
-    return layers.Add(name=f"{name}.add2")([x, scaled(y, f"{name}.ls2", card)])
+    y = stochastic_depth(scaled(y, f"{name}.ls2", card), f"{name}.2", share)
+    return layers.Add(name=f"{name}.add2")([x, y])
 
 
 def mlp(x: Any, name: str, card: Card) -> Any:
     """Two dense layers with an activation between them."""
     x = layers.Dense(card.config["mlp"], name=f"{name}.fc1")(x)
-    x = ACTIVATIONS[card.config["activation"]](x, f"{name}.act")
-    return layers.Dense(card.feature_dim, name=f"{name}.fc2")(x)
+    x = dropout(ACTIVATIONS[card.config["activation"]](x, f"{name}.act"), f"{name}.drop1")
+    return dropout(layers.Dense(card.feature_dim, name=f"{name}.fc2")(x), f"{name}.drop2")
 
 
 def scaled(x: Any, name: str, card: Card) -> Any:

@@ -8,8 +8,9 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
+from xfer.zoo.depth import depth_share
 from xfer_keras.nets.attention import Attention, ClassToken, InProjection, PositionEmbedding
-from xfer_keras.nets.layers import conv, gelu, layer_norm
+from xfer_keras.nets.layers import conv, dropout, gelu, layer_norm, stochastic_depth
 
 
 def vit(x: Any, card: Card) -> Iterator[tuple[str, Any]]:
@@ -19,17 +20,21 @@ def vit(x: Any, card: Card) -> Iterator[tuple[str, Any]]:
     x = layers.Reshape((-1, width), name="patches")(x)
     yield "stem", (x := PositionEmbedding(name="encoder")(ClassToken(name="class_token")(x)))
     for i in range(card.config["depth"]):
-        yield f"layer{i}", (x := encoder_layer(x, f"encoder.layers.encoder_layer_{i}", card))
+        share = depth_share(i, card.config["depth"])
+        yield f"layer{i}", (x := encoder_layer(x, f"encoder.layers.encoder_layer_{i}", share, card))
     yield "norm", (x := layer_norm(x, "encoder.ln", card.norm_eps))
     yield "features", x[:, 0]
 
 
-def encoder_layer(x: Any, name: str, card: Card) -> Any:
+def encoder_layer(x: Any, name: str, share: float, card: Card) -> Any:
     """Attention, then an MLP on each token; each normalised before and added to its input."""
     y = InProjection(name=f"{name}.self_attention")(layer_norm(x, f"{name}.ln_1", card.norm_eps))
     y = Attention(card.config["heads"], name=f"{name}.attention")(y)
     y = layers.Dense(card.feature_dim, name=f"{name}.self_attention.out_proj")(y)
+    y = stochastic_depth(dropout(y, f"{name}.dropout"), f"{name}.1", share)
     x = layers.Add(name=f"{name}.add_1")([y, x])
     y = layers.Dense(card.config["mlp"], name=f"{name}.mlp.0")(layer_norm(x, f"{name}.ln_2", card.norm_eps))
-    y = layers.Dense(card.feature_dim, name=f"{name}.mlp.3")(gelu(y, f"{name}.mlp.1"))
+    y = dropout(gelu(y, f"{name}.mlp.1"), f"{name}.mlp.2")
+    y = dropout(layers.Dense(card.feature_dim, name=f"{name}.mlp.3")(y), f"{name}.mlp.4")
+    y = stochastic_depth(y, f"{name}.2", share)
     return layers.Add(name=f"{name}.add_2")([x, y])

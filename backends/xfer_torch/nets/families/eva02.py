@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import StochasticDepth
 
 from xfer.zoo import Card
 from xfer_torch.nets.families.timm_vit import VisionTransformer
@@ -14,23 +15,24 @@ from xfer_torch.nets.rotary import Rotary
 def eva02(card: Card) -> tuple[nn.Module, dict[str, nn.Module]]:
     """Fang et al. 2023 (arXiv:2303.11331): a vision transformer with rotary embeddings, SwiGLU and sub-LN."""
     places = Rotary(card)
-    net = VisionTransformer(card, lambda: Block(card, places))
+    net = VisionTransformer(card, lambda share: Block(card, share, places))
     return net, net.stages(card)
 
 
 class Block(nn.Module):
     """Attention, then an MLP on each token; each normalised before, and added to its input."""
 
-    def __init__(self, card: Card, places: Rotary) -> None:
+    def __init__(self, card: Card, share: float, places: Rotary) -> None:
         super().__init__()
         width, eps, mlp = card.feature_dim, card.norm_eps, SwiGlu if card.config["mlp_norm"] else PackedSwiGlu
         self.norm1, self.attn = nn.LayerNorm(width, eps), Attention(card, places)
         self.norm2, self.mlp = nn.LayerNorm(width, eps), mlp(card)
+        self.drop_path1, self.drop_path2 = StochasticDepth(share, "row"), StochasticDepth(share, "row")
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, L, D) to (N, L, D)."""
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + self.drop_path1(self.attn(self.norm1(x)))
+        return x + self.drop_path2(self.mlp(self.norm2(x)))
 
 
 class Attention(nn.Module):

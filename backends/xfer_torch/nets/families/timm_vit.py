@@ -7,13 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import StochasticDepth
 
 from xfer.zoo import Card
+from xfer.zoo.depth import depth_share
 
 
 def timm_vit(card: Card) -> tuple[nn.Module, dict[str, nn.Module]]:
     """Dosovitskiy et al. 2020 (arXiv:2010.11929) with the variations of timm's `VisionTransformer`."""
-    net = VisionTransformer(card, lambda: Block(card))
+    net = VisionTransformer(card, lambda share: Block(card, share))
     return net, net.stages(card)
 
 
@@ -22,10 +24,10 @@ class VisionTransformer(nn.Module):
 
     Args:
         card: its `config` says what it has.
-        block: makes a block, (N, L, D) to (N, L, D).
+        block: makes a block, (N, L, D) to (N, L, D), from its share of the rate of stochastic depth.
     """
 
-    def __init__(self, card: Card, block: Callable[[], nn.Module]) -> None:
+    def __init__(self, card: Card, block: Callable[[float], nn.Module]) -> None:
         super().__init__()
         c, width, eps = card.config, card.feature_dim, card.norm_eps
         places = (c["size"] // c["patch"]) ** 2
@@ -36,7 +38,7 @@ class VisionTransformer(nn.Module):
         self.patch_embed = nn.Sequential()
         self.patch_embed.proj = nn.Conv2d(3, width, c["patch"], c["patch"], bias=not c["pre_norm"])
         self.norm_pre = nn.LayerNorm(width, eps) if c["pre_norm"] else nn.Identity()
-        self.blocks = nn.Sequential(*(block() for _ in range(c["depth"])))
+        self.blocks = nn.Sequential(*(block(depth_share(i, c["depth"])) for i in range(c["depth"])))
         if not c["norm_after_pool"]:
             self.norm = nn.LayerNorm(width, eps)
         if c["pool"] == "map":
@@ -88,18 +90,19 @@ class Tokens(nn.Module):
 class Block(nn.Module):
     """Attention, then an MLP on each token; each normalised before, scaled by channel, and added to its input."""
 
-    def __init__(self, card: Card) -> None:
+    def __init__(self, card: Card, share: float) -> None:
         super().__init__()
         c, width, eps = card.config, card.feature_dim, card.norm_eps
         self.norm1, self.attn = nn.LayerNorm(width, eps), Attention(width, c["heads"], c["qkv_bias"])
         self.ls1 = LayerScale(width) if c["layer_scale"] else nn.Identity()
         self.norm2, self.mlp = nn.LayerNorm(width, eps), Mlp(width, c["mlp"], c["activation"])
         self.ls2 = LayerScale(width) if c["layer_scale"] else nn.Identity()
+        self.drop_path1, self.drop_path2 = StochasticDepth(share, "row"), StochasticDepth(share, "row")
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, L, D) to (N, L, D)."""
-        x = x + self.ls1(self.attn(self.norm1(x)))
-        return x + self.ls2(self.mlp(self.norm2(x)))
+        x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x))))
+        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
 
 
 class Attention(nn.Module):
@@ -109,13 +112,14 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv, self.proj = nn.Linear(width, 3 * width, bias=bias), nn.Linear(width, width)
+        self.proj_drop = nn.Dropout()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, L, D) to (N, L, D)."""
         parts = self.qkv(x).unflatten(2, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
         x = functional.scaled_dot_product_attention(query, key, value)
-        return self.proj(x.transpose(1, 2).flatten(2))
+        return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2)))
 
 
 class AttentionPool(nn.Module):
@@ -144,10 +148,11 @@ class Mlp(nn.Module):
     def __init__(self, width: int, hidden: int, activation: str) -> None:
         super().__init__()
         self.fc1, self.act, self.fc2 = nn.Linear(width, hidden), ACTIVATIONS[activation](), nn.Linear(hidden, width)
+        self.drop1, self.drop2 = nn.Dropout(), nn.Dropout()
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) to (..., D)."""
-        return self.fc2(self.act(self.fc1(x)))
+        return self.drop2(self.fc2(self.drop1(self.act(self.fc1(x)))))
 
 
 class LayerScale(nn.Module):

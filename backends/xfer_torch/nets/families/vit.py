@@ -7,12 +7,17 @@ import torchvision
 from torch import Tensor, nn
 
 from xfer.zoo import Card
+from xfer.zoo.depth import depth_share
+from xfer_torch.nets.layers import Dropped
 
 
 def vit(card: Card) -> tuple[nn.Module, dict[str, nn.Module]]:
     """Dosovitskiy et al. 2020 (arXiv:2010.11929)."""
     net = torchvision.models.get_model(card.name, weights=None, image_size=card.config["size"])
-    layers = net.encoder.layers.children()
+    layers = list(net.encoder.layers.children())
+    for i, layer in enumerate(layers):
+        share = depth_share(i, len(layers))
+        layer.dropout, layer.mlp[2], layer.mlp[4] = Dropped(share), nn.Dropout(), Dropped(share)
     return net, {
         "stem": Tokens(net.conv_proj, net.class_token, net.encoder.pos_embedding),
         **{f"layer{i}": layer for i, layer in enumerate(layers)},
