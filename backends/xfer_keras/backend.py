@@ -18,6 +18,8 @@ with quiet_start():
 
     tf.config.list_physical_devices("GPU")
 
+from xfer_keras_nets.families import FAMILIES
+
 from xfer.errors import BackendError, DeviceError
 from xfer.features.gan import GanSpec
 from xfer.models.backend import Backend
@@ -30,7 +32,6 @@ from xfer.specs.update import UpdateSpec
 from xfer_keras import export
 from xfer_keras.gan import KerasGan
 from xfer_keras.model import KerasModel
-from xfer_keras.nets.families import FAMILIES
 from xfer_keras.stepper import KerasStepper
 from xfer_keras.wrapped import WrappedModel, describe
 

@@ -11,16 +11,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.layers import Concatenate, Dense, Dropout, GlobalAveragePooling1D
+from xfer_keras_nets.families import FAMILIES
+from xfer_keras_nets.head import build_heads
+from xfer_keras_nets.layers import relu
+from xfer_keras_nets.layout import Tensor, forward_order, tensors
 
 from xfer.models.base_model import BaseModel
 from xfer.models.engine import Engine
 from xfer.models.spec import ModelSpec
 from xfer.runtime.progress import step
 from xfer.specs.inputs import Inputs
-from xfer_keras.nets.families import FAMILIES
-from xfer_keras.nets.head import build_heads
-from xfer_keras.nets.layers import relu
-from xfer_keras.nets.layout import Tensor, forward_order, tensors
 
 TRACING = "tracing the network"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from xfer_keras_nets.layout import Tensor
 
 from xfer.models.stepper import Stepper
 from xfer.runtime.progress import step
@@ -15,7 +16,6 @@ from xfer.specs.inputs import Inputs
 from xfer.specs.update import UpdateSpec
 from xfer_keras.loss import loss_of
 from xfer_keras.model import TRACING, KerasModel
-from xfer_keras.nets.layout import Tensor
 from xfer_keras.optimizer import Optimizer
 
 

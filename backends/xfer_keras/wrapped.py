@@ -14,14 +14,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from xfer_keras_nets.head import build_heads
+from xfer_keras_nets.layout import Tensor, tensors
 
 from xfer.errors import UsageError
 from xfer.models.engine import Engine
 from xfer.models.spec import Description, ModelSpec, block_names
 from xfer.specs.inputs import Inputs
 from xfer_keras.model import KerasModel, joined
-from xfer_keras.nets.head import build_heads
-from xfer_keras.nets.layout import Tensor, tensors
 
 _STANDARD = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, layers.BatchNormalization, layers.LayerNormalization)
 

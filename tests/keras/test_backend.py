@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from xfer_keras.nets.layers import AdaptiveAveragePooling, BatchNorm, max_pool
+from xfer_keras_nets.layers import AdaptiveAveragePooling, BatchNorm, max_pool
 
 from xfer import Head, LossSpec, OptimizerSpec, Trainer, load
 from xfer.data import Split

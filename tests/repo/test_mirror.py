@@ -33,8 +33,9 @@ def public(path: Path) -> dict[str, list[str]]:
 
 
 def test_same_files():
-    for folder in (".", "nets", "nets/families"):
-        torch, keras = ({p.name for p in (BACKENDS / b / folder).glob("*.py")} for b in ("xfer_torch", "xfer_keras"))
+    folders = (("xfer_torch", "xfer_keras"), ("xfer_torch/nets", "xfer_keras_nets"))
+    for pair in (*folders, ("xfer_torch/nets/families", "xfer_keras_nets/families")):
+        torch, keras = ({p.name for p in (BACKENDS / folder).glob("*.py")} for folder in pair)
         assert torch - ONLY_ONE == keras - ONLY_ONE
 
 

@@ -136,7 +136,7 @@ import keras
 try:
     model = keras.saving.load_model(path)
 except TypeError:
-    import xfer_keras.nets.attention, xfer_keras.nets.layers  # registers the layers that Keras does not have
+    import xfer_keras_nets.attention, xfer_keras_nets.layers  # registers the layers that Keras does not have
     model = keras.saving.load_model(path)
 version = f"keras {keras.__version__}"
 

@@ -9,8 +9,8 @@ from keras import layers
 
 from xfer.zoo import Card
 from xfer.zoo.maxvit import partition
-from xfer_keras.nets.attention import Departition, Partition, WindowAttention
-from xfer_keras.nets.layers import (
+from xfer_keras_nets.attention import Departition, Partition, WindowAttention
+from xfer_keras_nets.layers import (
     average_pool,
     conv,
     conv_norm,

@@ -8,7 +8,7 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
-from xfer_keras.nets.layers import conv, max_pool, relu
+from xfer_keras_nets.layers import conv, max_pool, relu
 
 
 def squeezenet(x: Any, card: Card) -> Iterator[tuple[str, Any]]:

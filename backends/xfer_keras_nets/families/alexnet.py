@@ -8,7 +8,7 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
-from xfer_keras.nets.layers import AdaptiveAveragePooling, conv, flatten, max_pool, relu
+from xfer_keras_nets.layers import AdaptiveAveragePooling, conv, flatten, max_pool, relu
 
 # (index in torchvision's `features`, channels, kernel, stride, padding, max-pool after it)
 _CONVOLUTIONS = (

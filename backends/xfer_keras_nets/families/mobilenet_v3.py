@@ -8,7 +8,7 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
-from xfer_keras.nets.layers import conv_norm, global_average, hard_sigmoid, hard_swish, relu, squeeze_excite
+from xfer_keras_nets.layers import conv_norm, global_average, hard_sigmoid, hard_swish, relu, squeeze_excite
 
 
 def mobilenet_v3(x: Any, card: Card) -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ from keras import layers
 
 from xfer.models.spec import ModelSpec
 from xfer.specs.head import Head
-from xfer_keras.nets.layers import BatchNorm
+from xfer_keras_nets.layers import BatchNorm
 
 
 def build_heads(spec: ModelSpec, x: Any) -> Any:

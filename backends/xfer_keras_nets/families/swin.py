@@ -8,8 +8,8 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
-from xfer_keras.nets.attention import CosineWindowAttention, Departition, KeylessBias, Partition, WindowAttention
-from xfer_keras.nets.layers import conv, gelu, global_average, layer_norm, stochastic_depth
+from xfer_keras_nets.attention import CosineWindowAttention, Departition, KeylessBias, Partition, WindowAttention
+from xfer_keras_nets.layers import conv, gelu, global_average, layer_norm, stochastic_depth
 
 
 def swin(x: Any, card: Card) -> Iterator[tuple[str, Any]]:

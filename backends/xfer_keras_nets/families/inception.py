@@ -9,7 +9,7 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
-from xfer_keras.nets.layers import average_pool, basic_conv, global_average, max_pool
+from xfer_keras_nets.layers import average_pool, basic_conv, global_average, max_pool
 
 # Kernels along a row and along a column, with the padding that keeps the size.
 ROW7: dict[str, Any] = {"kernel": (1, 7), "pad": (0, 3)}

@@ -8,7 +8,7 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
-from xfer_keras.nets.layers import AdaptiveAveragePooling, basic_conv, flatten, global_average, max_pool, relu
+from xfer_keras_nets.layers import AdaptiveAveragePooling, basic_conv, flatten, global_average, max_pool, relu
 
 
 def googlenet(x: Any, card: Card) -> Iterator[tuple[str, Any]]:

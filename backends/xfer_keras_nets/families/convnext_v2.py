@@ -8,7 +8,7 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
-from xfer_keras.nets.layers import GlobalResponseNorm, conv, depthwise, gelu, global_average, layer_norm
+from xfer_keras_nets.layers import GlobalResponseNorm, conv, depthwise, gelu, global_average, layer_norm
 
 
 def convnext_v2(x: Any, card: Card) -> Iterator[tuple[str, Any]]:

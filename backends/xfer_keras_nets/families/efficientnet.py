@@ -8,7 +8,7 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
-from xfer_keras.nets.layers import conv_norm, global_average, sigmoid, silu, squeeze_excite, stochastic_depth
+from xfer_keras_nets.layers import conv_norm, global_average, sigmoid, silu, squeeze_excite, stochastic_depth
 
 
 def efficientnet(x: Any, card: Card) -> Iterator[tuple[str, Any]]:

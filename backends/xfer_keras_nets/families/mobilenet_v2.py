@@ -8,7 +8,7 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
-from xfer_keras.nets.layers import conv, depthwise, global_average, norm, relu6
+from xfer_keras_nets.layers import conv, depthwise, global_average, norm, relu6
 
 
 def mobilenet_v2(x: Any, card: Card) -> Iterator[tuple[str, Any]]:

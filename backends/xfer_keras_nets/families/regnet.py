@@ -8,7 +8,7 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
-from xfer_keras.nets.layers import conv_norm, global_average, relu, sigmoid, squeeze_excite
+from xfer_keras_nets.layers import conv_norm, global_average, relu, sigmoid, squeeze_excite
 
 
 def regnet(x: Any, card: Card) -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,7 @@ from keras import layers
 
 # Axes of a Keras kernel in torch's order: (kh, kw, in, out) to (out, in, kh, kw), (in, out) to (out, in).
 _AXES = {"conv": (3, 2, 0, 1), "depthwise": (2, 3, 0, 1), "dense": (1, 0)}
-# Keras's names of its variables; the layers of xfer_keras.nets.layers give theirs torch's names and layouts.
+# Keras's names of its variables; the layers of xfer_keras_nets.layers give theirs torch's names and layouts.
 _ROLES = {
     "kernel": "weight",
     "gamma": "weight",

@@ -8,8 +8,8 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
-from xfer_keras.nets.attention import Attention, ClassToken, InProjection, PositionEmbedding
-from xfer_keras.nets.layers import conv, gelu, layer_norm
+from xfer_keras_nets.attention import Attention, ClassToken, InProjection, PositionEmbedding
+from xfer_keras_nets.layers import conv, gelu, layer_norm
 
 
 def vit(x: Any, card: Card) -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
-from xfer_keras.nets.layers import Scale, conv, depthwise, gelu, global_average, layer_norm, stochastic_depth
+from xfer_keras_nets.layers import Scale, conv, depthwise, gelu, global_average, layer_norm, stochastic_depth
 
 
 def convnext(x: Any, card: Card) -> Iterator[tuple[str, Any]]:

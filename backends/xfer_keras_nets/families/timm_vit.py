@@ -8,8 +8,8 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
-from xfer_keras.nets.attention import Attention, PositionEmbedding, QueryAttention, Tokens
-from xfer_keras.nets.layers import Activation, LayerScale, conv, gelu, gelu_tanh, layer_norm, quick_gelu
+from xfer_keras_nets.attention import Attention, PositionEmbedding, QueryAttention, Tokens
+from xfer_keras_nets.layers import Activation, LayerScale, conv, gelu, gelu_tanh, layer_norm, quick_gelu
 
 ACTIVATIONS: dict[str, Activation] = {"gelu": gelu, "gelu_tanh": gelu_tanh, "quick_gelu": quick_gelu}
 

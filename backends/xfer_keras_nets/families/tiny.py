@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from xfer.zoo import Card
-from xfer_keras.nets.layers import conv, global_average, norm, relu
+from xfer_keras_nets.layers import conv, global_average, norm, relu
 
 
 def tiny(x: Any, card: Card) -> Iterator[tuple[str, Any]]:

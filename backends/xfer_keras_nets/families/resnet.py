@@ -8,7 +8,7 @@ from typing import Any
 from keras import layers
 
 from xfer.zoo import Card
-from xfer_keras.nets.layers import conv, global_average, max_pool, norm, relu
+from xfer_keras_nets.layers import conv, global_average, max_pool, norm, relu
 
 
 def resnet(x: Any, card: Card) -> Iterator[tuple[str, Any]]:
