@@ -15,13 +15,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from xfer_keras_nets.layers import BatchNorm, exact_gelu
 
 from xfer.errors import BackendError, first_line
 from xfer.models.network import WRAPPED
 from xfer.specs.exported import COLUMNS, IMAGE, ExportJob, Output
 from xfer_keras.model import KerasModel
 from xfer_keras.quiet import held_back
+from xfer_keras_nets.layers import BatchNorm, exact_gelu
 
 
 def program(model: KerasModel, job: ExportJob) -> keras.Model:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from xfer_keras_nets.layout import Tensor
 
 from xfer.models.stepper import Slots
 from xfer.specs.update import UpdateSpec
+from xfer_keras_nets.layout import Tensor
 
 
 class Optimizer:

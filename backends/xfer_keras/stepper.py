@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from xfer_keras_nets.layout import Tensor
 
 from xfer.models.stepper import Stepper
 from xfer.runtime.progress import step
@@ -17,6 +16,7 @@ from xfer.specs.update import UpdateSpec
 from xfer_keras.loss import loss_of
 from xfer_keras.model import TRACING, KerasModel
 from xfer_keras.optimizer import Optimizer
+from xfer_keras_nets.layout import Tensor
 
 
 class KerasStepper(Stepper):
@@ -71,9 +71,7 @@ class KerasStepper(Stepper):
     def read_gradients(self, gradients: list[Any]) -> dict[str, np.ndarray]:
         tensors = self.optimizer.tensors.items()
         return {
-            name: np.zeros(tensor.shape, self.model.dtype.as_numpy_dtype)
-            if gradient is None
-            else tensor.from_keras(gradient.numpy())
+            name: np.zeros(tensor.shape, self.model.dtype) if gradient is None else tensor.from_keras(gradient.numpy())
             for (name, tensor), gradient in zip(tensors, gradients, strict=True)
         }
 

@@ -9,7 +9,6 @@ import timm
 import torch
 from safetensors.torch import save, save_file
 from timm.models.vision_transformer import checkpoint_filter_fn
-from xfer_torch.nets.families import FAMILIES
 
 import xfer
 from tests.suites import timm_table
@@ -19,6 +18,7 @@ from xfer.checkpoints.checkpoint import open_checkpoint
 from xfer.errors import UsageError, WeightsError
 from xfer.report.card import Card
 from xfer.zoo import cards
+from xfer_torch.nets.families import FAMILIES
 
 BOUND = {"fp32": 1e-5, "fp64": 1e-9}
 TIMMS = [card for card in cards() if card.family in timm_table.NAMES]

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from xfer_torch.nets.families import FAMILIES
 
 from xfer.models.freezer import Freezer
 from xfer.zoo import cards
+from xfer_torch.nets.families import FAMILIES
 
 
 def smallest(card):

@@ -18,6 +18,7 @@ import numpy as np
 from xfer.certify.certificate import Certificate, Stage, Trial, compare
 from xfer.certify.scenario import SCENARIOS, Scenario
 from xfer.errors import UnknownNameError, UsageError, XferError
+from xfer.runtime import environment
 from xfer.runtime.progress import Report, note, step, work
 from xfer.zoo import Card, card
 
@@ -154,7 +155,8 @@ class _Worker:
         command = [sys.executable, "-P", "-m", "xfer.certify.worker", backend, folder, json.dumps(settings)]
         self.backend = backend
         self.versions: dict[str, str] = {}
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment.of_backend())
 
     def ask(self, request: dict[str, Any]) -> Arrays:
         """Send a request and wait for its arrays.
