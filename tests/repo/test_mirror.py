@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 
 BACKENDS = Path(__file__).parents[2] / "backends"
-OTHERS = ("xfer_keras",)
-# TensorFlow does not start without a word; torch alone trains in several processes.
-NOT_IN_ALL = {"quiet.py", "distributed.py"}
+OTHERS = ("xfer_keras", "xfer_jax")
+# TensorFlow does not start without a word; torch alone trains in several processes; JAX has its types by mode, and the
+# others export its runs.
+NOT_IN_ALL = {"quiet.py", "distributed.py", "modes.py", "export.py"}
 # torch's own layout is the canonical one, and its networks bring their attention; then what Keras's engines share.
 ONLY_KERAS = {"attention.py", "layout.py", "engine.py", "network.py", "wrapped.py"}
 
 
 def neutral(name: str) -> str:
-    for own in ("Torch", "KerasNetwork", "Keras"):
+    for own in ("Torch", "KerasNetwork", "Keras", "Jax"):
         name = name.replace(own, "XModel" if own == "KerasNetwork" else "X")
     return name
 

@@ -1,0 +1,235 @@
+"""Stepper on JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from xfer.models.stepper import Stepper
+from xfer.runtime.progress import step
+from xfer.specs.inputs import Inputs
+from xfer.specs.update import UpdateSpec
+from xfer_jax.loss import loss_of
+from xfer_jax.model import COMPILING, JaxModel
+from xfer_jax.optimizer import Optimizer
+
+State = tuple[list[Any], Any, list[Any]]
+
+
+class _Read(NamedTuple):
+    """What a pass in training reads: trained weights, statistics that it may change, all else, and its seed."""
+
+    weights: list[Any]
+    buffers: list[Any]
+    still: list[Any]
+    seed: Any
+
+
+class JaxStepper(Stepper):
+    """`jax.vjp` and torch's update rules, compiled by `jax.jit` for the tensors that are trainable.
+
+    A step donates the weights, slots and running statistics that it changes, so they lie in memory once. It is compiled
+    for each number of samples anew: a padded batch would have other batch statistics.
+    """
+
+    model: JaxModel
+    optimizer: Optimizer
+
+    def __init__(self, model: JaxModel, update: UpdateSpec) -> None:
+        super().__init__(model, update)
+        self._compiled: dict[Any, Any] = {}
+        self._connected: dict[Any, list[bool]] = {}
+
+    def rebuild(self, blocks: Mapping[str, Sequence[str]]) -> None:
+        tensors, buffers = self.model.tensors(), self.model.buffers()
+        by_block = {block: {name: tensors[name] for name in names} for block, names in blocks.items()}
+        self.optimizer = Optimizer(self.update, by_block, self.model.blocks)
+        # The statistics of normalisation, and other buffers, that a training pass may change.
+        self._followed = [t.variable for name, t in tensors.items() if name in buffers and t.layer.trainable]
+        changed = {id(variable) for variable in (*self.optimizer.variables, *self._followed)}
+        self._still = [variable for variable in self.model.variables() if id(variable) not in changed]
+        self._compiled, self._connected = {}, {}
+
+    def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
+        key = self._key("update", inputs, labels)
+        function = partial(self._update, key, inputs.after)
+        # A pass that fails may have taken what it was given: until this kind has run once, the host has it too.
+        kept = None if key in self._compiled else jax.device_get(self._state())
+        try:
+            with step(COMPILING, when=key not in self._compiled):
+                arrays = [jnp.asarray(array) for array in self.model.arrays(inputs)]
+                compiled = self._jit(key, function, donated=(0,))
+                scalars = self.optimizer.scalars([rates[block] for block in self.model.blocks])
+                loss, state = compiled(self._state(), self._values(), np.uint32(seed), scalars, labels, *arrays)
+                self._assign(state)
+        except Exception:
+            if kept is not None:
+                self._compiled.pop(key, None)
+                self._assign(jax.tree.map(jnp.array, kept))
+            raise
+        found = float(loss)
+        if np.isfinite(found):
+            self.optimizer.count(self._connected[key])
+        return found
+
+    def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> list[Any]:
+        key = self._key("gradients", inputs, labels)
+        return list(self._run(key, partial(self._gradients_of_loss, key, inputs.after), inputs, seed, labels))
+
+    def forward(self, inputs: Inputs, seed: int) -> list[tuple[float, Any]]:
+        key = self._key("forward", inputs)
+        logits = self._run(key, partial(self._logits, inputs.after), inputs, seed)
+        return list(zip(self._shares, logits, strict=True))
+
+    def loss_gradients(self, outputs: Sequence[Any], labels: np.ndarray) -> tuple[Any, list[list[Any]]]:
+        sizes = np.cumsum([len(each[0][1]) for each in outputs])[:-1]
+        weights = [weight for weight, _ in outputs[0]]
+        logits = [jnp.concatenate([z for _, z in parts]) for parts in zip(*outputs, strict=True)]
+        found = jax.value_and_grad(lambda zs: self._loss(list(zip(weights, zs, strict=True)), labels))
+        loss, gradients = found(logits)
+        parts = [jnp.split(gradient, sizes) for gradient in gradients]
+        return loss, [list(each) for each in zip(*parts, strict=True)]
+
+    def backward(self, inputs: Inputs, seed: int, at_outputs: Sequence[Any], total: list[Any] | None) -> list[Any]:
+        key = self._key("backward", inputs)
+        function = partial(self._gradients_from, key, inputs.after)
+        gradients = list(self._run(key, function, inputs, seed, list(at_outputs)))
+        if total is None:
+            return gradients
+        return [None if a is None or b is None else a + b for a, b in zip(total, gradients, strict=True)]
+
+    def apply_gradients(
+        self, loss: Any, gradients: list[Any], rates: Mapping[str, float], statistics: Mapping[str, Any]
+    ) -> float:
+        tensors = self.model.tensors()
+        before = {id(tensors[name].variable): tensors[name].to_keras(array) for name, array in statistics.items()}
+        weights, slots, buffers = self._state()
+        old = (weights, slots, [jnp.array(before[id(variable)]) for variable in self._followed])
+        scalars = self.optimizer.scalars([rates[block] for block in self.model.blocks])
+        compiled = self._jit("apply", self.optimizer.update, donated=(3,))
+        loss, state = compiled(loss, gradients, scalars, old, buffers)
+        self._assign(state)
+        found = float(loss)
+        if np.isfinite(found):
+            self.optimizer.count([gradient is not None for gradient in gradients])
+        return found
+
+    def read_gradients(self, gradients: list[Any]) -> dict[str, np.ndarray]:
+        tensors = self.optimizer.tensors.items()
+        return {
+            name: np.zeros(tensor.shape, self.model.dtype)
+            if gradient is None
+            else tensor.from_keras(np.asarray(gradient))
+            for (name, tensor), gradient in zip(tensors, gradients, strict=True)
+        }
+
+    def _key(self, name: str, inputs: Inputs, labels: np.ndarray | None = None) -> tuple[Any, ...]:
+        """What a compiled function depends on."""
+        return name, inputs.after, len(inputs), None if labels is None else labels.ndim, self.model.spec.precision
+
+    def _jit(self, key: Any, function: Any, donated: tuple[int, ...] = ()) -> Any:
+        if key not in self._compiled:
+            self._compiled[key] = self.model.jit(function, donated)
+        return self._compiled[key]
+
+    def _run(self, key: Any, function: Any, inputs: Inputs, seed: int, *more: Any) -> Any:
+        """Run a function on a batch; the statistics that it returns behind its result are taken over."""
+        with step(COMPILING, when=key not in self._compiled):
+            arrays = [jnp.asarray(array) for array in self.model.arrays(inputs)]
+            weights, _, buffers = self._state()
+            read = _Read(weights, buffers, self._values(), np.uint32(seed))
+            found, new = self._jit(key, function)(read, *more, *arrays)
+            for variable, value in zip(self._followed, new, strict=True):
+                variable.assign(value)
+        return found
+
+    def _state(self) -> State:
+        """What a step changes: weights, slots and running statistics."""
+        weights = [variable.value for variable in self.optimizer.variables]
+        return weights, self.optimizer.state, [variable.value for variable in self._followed]
+
+    def _values(self) -> list[Any]:
+        return [variable.value for variable in self._still]
+
+    def _assign(self, state: State) -> None:
+        weights, self.optimizer.state, buffers = state
+        for variable, value in zip([*self.optimizer.variables, *self._followed], [*weights, *buffers], strict=True):
+            variable.assign(value)
+
+    # Traced: state and tensors in, results and new state out.
+
+    def _update(
+        self, key: Any, after: str | None, state: State, still: Any, seed: Any, scalars: Any, labels: Any, *inputs: Any
+    ) -> tuple[Any, State]:
+        read = _Read(state[0], state[2], still, seed)
+        loss, gradients, new = self._loss_and_gradients(key, after, read, labels, *inputs)
+        return self.optimizer.update(loss, gradients, scalars, state, new)
+
+    def _gradients_of_loss(
+        self, key: Any, after: str | None, read: _Read, labels: Any, *inputs: Any
+    ) -> tuple[list[Any], list[Any]]:
+        return self._loss_and_gradients(key, after, read, labels, *inputs)[1:]
+
+    def _loss_and_gradients(
+        self, key: Any, after: str | None, read: _Read, labels: Any, *inputs: Any
+    ) -> tuple[Any, list[Any], list[Any]]:
+        def loss_of_weights(weights: list[Any]) -> tuple[Any, list[Any]]:
+            outputs, new = self._forward(key, after, read._replace(weights=weights), *inputs)
+            return self._loss(outputs, labels), new
+
+        (loss, new), gradients = jax.value_and_grad(loss_of_weights, has_aux=True)(read.weights)
+        return loss, self._where_connected(key, gradients), new
+
+    def _logits(self, after: str | None, read: _Read, *inputs: Any) -> tuple[list[Any], list[Any]]:
+        outputs, new = self._forward("forward", after, read, *inputs)
+        self._shares = [share for share, _ in outputs]
+        return [logits for _, logits in outputs], new
+
+    def _gradients_from(
+        self, key: Any, after: str | None, read: _Read, to_logits: Any, *inputs: Any
+    ) -> tuple[list[Any], list[Any]]:
+        def logits(weights: list[Any]) -> tuple[list[Any], list[Any]]:
+            outputs, new = self._forward(key, after, read._replace(weights=weights), *inputs)
+            return [logits for _, logits in outputs], new
+
+        _, pull, new = jax.vjp(logits, read.weights, has_aux=True)
+        return self._where_connected(key, pull(to_logits)[0]), new
+
+    def _where_connected(self, key: Any, gradients: Sequence[Any]) -> list[Any]:
+        return [g if connected else None for g, connected in zip(gradients, self._connected[key], strict=True)]
+
+    def _forward(
+        self, key: Any, after: str | None, read: _Read, values: Any, *columns: Any
+    ) -> tuple[list[tuple[float, Any]], list[Any]]:
+        """Outputs as training sees them, and the statistics after it."""
+        trained, seeds = self.optimizer.variables, self.model.seeds()
+        given = [*zip(trained, read.weights, strict=True), *zip(self._followed, read.buffers, strict=True)]
+        given += [*zip(self._still, read.still, strict=True)]
+        given += [(state, jnp.stack([read.seed, jnp.uint32(i)])) for i, state in enumerate(seeds)]
+        with _Reading(given) as scope:
+            outputs = self.model.forward(Inputs(values, after, *columns))
+            new = [scope.get_current_value(variable) for variable in self._followed]
+        self._connected[key] = [id(variable) in scope.read for variable in trained]
+        return outputs, new
+
+    def _loss(self, outputs: Sequence[tuple[float, Any]], labels: Any) -> Any:
+        terms = [weight * loss_of(self.update.loss, logits, jnp.asarray(labels)) for weight, logits in outputs]
+        return sum(terms[1:], terms[0])
+
+
+class _Reading(keras.StatelessScope):
+    """Notes which variables are read; JAX gives those that are not a gradient of zeros, where torch gives none."""
+
+    def __init__(self, state_mapping: Any) -> None:
+        super().__init__(state_mapping)
+        self.read: set[int] = set()
+
+    def get_current_value(self, variable: Any) -> Any:
+        self.read.add(id(variable))
+        return super().get_current_value(variable)
