@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from xfer_keras_nets.engine import engine
+from xfer_keras_nets.engine import check_engine, engine
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # or it takes three quarters of a GPU's memory
 with engine("jax"):
     import jax
     import keras
 
-from xfer.errors import BackendError
 from xfer.features.gan import GanSpec
 from xfer.models.backend import Backend
 from xfer.models.base_model import BaseModel
@@ -38,8 +37,7 @@ class JaxBackend(Backend):
     families = FAMILIES
 
     def __init__(self) -> None:
-        if keras.backend.backend() != "jax":
-            raise BackendError(f"Keras runs on {keras.backend.backend()!r}: set KERAS_BACKEND=jax for backend 'jax'")
+        check_engine("jax")
 
     def versions(self) -> dict[str, str]:
         return {"jax": jax.__version__, "keras": keras.__version__}

@@ -44,7 +44,8 @@ class JaxStepper(Stepper):
     def __init__(self, model: JaxModel, update: UpdateSpec) -> None:
         super().__init__(model, update)
         self._compiled: dict[Any, Any] = {}
-        self._connected: dict[Any, list[bool]] = {}
+        self._connected: dict[Any, list[bool]] = {}  # noted while a pass is traced, as are the weights of its losses
+        self._shares: dict[Any, list[float]] = {}
 
     def rebuild(self, blocks: Mapping[str, Sequence[str]]) -> None:
         tensors, buffers = self.model.tensors(), self.model.buffers()
@@ -84,8 +85,8 @@ class JaxStepper(Stepper):
 
     def forward(self, inputs: Inputs, seed: int) -> list[tuple[float, Any]]:
         key = self._key("forward", inputs)
-        logits = self._run(key, partial(self._logits, inputs.after), inputs, seed)
-        return list(zip(self._shares, logits, strict=True))
+        logits = self._run(key, partial(self._logits, key, inputs.after), inputs, seed)
+        return list(zip(self._shares[key], logits, strict=True))
 
     def loss_gradients(self, outputs: Sequence[Any], labels: np.ndarray) -> tuple[Any, list[list[Any]]]:
         sizes = np.cumsum([len(each[0][1]) for each in outputs])[:-1]
@@ -186,9 +187,9 @@ class JaxStepper(Stepper):
         (loss, new), gradients = jax.value_and_grad(loss_of_weights, has_aux=True)(read.weights)
         return loss, self._where_connected(key, gradients), new
 
-    def _logits(self, after: str | None, read: _Read, *inputs: Any) -> tuple[list[Any], list[Any]]:
-        outputs, new = self._forward("forward", after, read, *inputs)
-        self._shares = [share for share, _ in outputs]
+    def _logits(self, key: Any, after: str | None, read: _Read, *inputs: Any) -> tuple[list[Any], list[Any]]:
+        outputs, new = self._forward(key, after, read, *inputs)
+        self._shares[key] = [share for share, _ in outputs]
         return [logits for _, logits in outputs], new
 
     def _gradients_from(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xfer_keras.quiet import quiet_start
-from xfer_keras_nets.engine import engine
+from xfer_keras_nets.engine import check_engine, engine
 
 with engine("tensorflow"), quiet_start():
     import keras
@@ -17,7 +17,7 @@ with engine("tensorflow"), quiet_start():
 
     tf.config.list_physical_devices("GPU")
 
-from xfer.errors import BackendError, DeviceError
+from xfer.errors import DeviceError
 from xfer.features.gan import GanSpec
 from xfer.models.backend import Backend
 from xfer.models.base_model import BaseModel
@@ -49,10 +49,7 @@ class KerasBackend(Backend):
     formats = export.WRITERS
 
     def __init__(self) -> None:
-        if keras.backend.backend() != "tensorflow":
-            raise BackendError(
-                f"Keras runs on {keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow for backend 'tensorflow'"
-            )
+        check_engine("tensorflow")
         for gpu in tf.config.list_physical_devices("GPU"):
             try:
                 tf.config.experimental.set_memory_growth(gpu, True)

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from xfer.errors import BackendError
+
 
 @contextmanager
 def engine(name: str) -> Iterator[None]:
@@ -17,3 +19,15 @@ def engine(name: str) -> Iterator[None]:
     finally:
         if not chosen:
             del os.environ["KERAS_BACKEND"]
+
+
+def check_engine(name: str) -> None:
+    """Assert that Keras runs on this engine.
+
+    Raises:
+        BackendError: on another.
+    """
+    import keras
+
+    if (running := keras.backend.backend()) != name:
+        raise BackendError(f"Keras runs on {running!r}: start a process with KERAS_BACKEND={name} for backend {name!r}")

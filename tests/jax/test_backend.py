@@ -138,5 +138,7 @@ def test_no_tensorflow_and_no_other_engine_of_keras():
         [sys.executable, "-c", source], capture_output=True, text=True, env=os.environ | {"KERAS_BACKEND": "torch"}
     )
     assert (
-        done.stderr.strip().splitlines()[-1].endswith("Keras runs on 'torch': set KERAS_BACKEND=jax for backend 'jax'")
+        done.stderr.strip()
+        .splitlines()[-1]
+        .endswith("Keras runs on 'torch': start a process with KERAS_BACKEND=jax for backend 'jax'")
     )
