@@ -28,6 +28,12 @@ class JaxModel(KerasNetwork):
 
     def __init__(self, backend: Engine, spec: ModelSpec) -> None:
         super().__init__(backend, spec)
+        recipe = spec.preprocessing
+        white, mean, std = (np.asarray(numbers, self.dtype) for numbers in (255, recipe.mean, recipe.std))
+        normalised = (np.arange(256, dtype=self.dtype)[:, None] / white - mean) / std
+        with self.placed():
+            self._normalised = keras.Variable(normalised, dtype=self.dtype, trainable=False)
+        self._constants.append(self._normalised)
         self.compiled = {"inference": True, "training": True}  # there is no other way on JAX
 
     def placed(self) -> AbstractContextManager[object]:
@@ -79,8 +85,12 @@ class JaxModel(KerasNetwork):
             self._compiled[key, size] = self.jit(partial(_with_values, function, variables))
         with self.placed(), step(COMPILING, when=new):
             values = [variable.value for variable in variables]
-            found = self._compiled[key, size](values, *(_filled(array, size) for array in arrays))
+            found = self._compiled[key, size](values, *(filled(array, size) for array in arrays))
             return [np.array(array)[:number] for array in found]
+
+    def normalise(self, images: Any) -> Any:
+        """By a table (256, 3): XLA makes a division by what is broadcast a product, which rounds otherwise."""
+        return self._normalised.value.at[images, jnp.arange(3)].get(mode="promise_in_bounds")
 
     def _gradient(self, after: str | None, block: str, at_logits: Any, values: Any, columns: Any = None) -> list[Any]:
         x: Any = self.enter(Inputs(values, after))
@@ -107,11 +117,9 @@ def padded_size(number: int) -> int:
     return 1 << (number - 1).bit_length() if number <= 32 else -(-number // 16) * 16
 
 
-def _filled(array: np.ndarray, size: int) -> np.ndarray:
-    """Blank samples behind those of an array (N, ...)."""
-    if len(array) == size:
-        return array
-    return np.concatenate([array, np.zeros((size - len(array), *array.shape[1:]), array.dtype)])
+def filled(array: np.ndarray, size: int) -> np.ndarray:
+    """The first sample of an array (N, ...) again behind the others: what is finite stays so."""
+    return array if len(array) == size else np.concatenate([array, np.repeat(array[:1], size - len(array), axis=0)])
 
 
 def _zeros(shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from xfer.models.network import WRAPPED
 from xfer.models.stepper import Stepper
 from xfer.runtime.progress import step
 from xfer.specs.inputs import Inputs
 from xfer.specs.update import UpdateSpec
 from xfer_jax.loss import loss_of
-from xfer_jax.model import COMPILING, JaxModel
+from xfer_jax.model import COMPILING, JaxModel, filled, padded_size
 from xfer_jax.optimizer import Optimizer
 
 State = tuple[list[Any], Any, list[Any]]
@@ -35,7 +36,8 @@ class JaxStepper(Stepper):
     """`jax.vjp` and torch's update rules, compiled by `jax.jit` for the tensors that are trainable.
 
     A step donates the weights, slots and running statistics that it changes, so they lie in memory once. It is compiled
-    for each number of samples anew: a padded batch would have other batch statistics.
+    for each number of samples anew. Samples without a label fill a batch up to one of few numbers, unless they would
+    change batch statistics, or might in a wrapped network.
     """
 
     model: JaxModel
@@ -58,13 +60,13 @@ class JaxStepper(Stepper):
         self._compiled, self._connected = {}, {}
 
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
-        key = self._key("update", inputs, labels)
+        arrays, labels = self._filled(inputs, labels)
+        key = self._key("update", inputs.after, arrays, labels)
         function = partial(self._update, key, inputs.after)
         # A pass that fails may have taken what it was given: until this kind has run once, the host has it too.
         kept = None if key in self._compiled else jax.device_get(self._state())
         try:
             with step(COMPILING, when=key not in self._compiled):
-                arrays = [jnp.asarray(array) for array in self.model.arrays(inputs)]
                 compiled = self._jit(key, function, donated=(0,))
                 scalars = self.optimizer.scalars([rates[block] for block in self.model.blocks])
                 loss, state = compiled(self._state(), self._values(), np.uint32(seed), scalars, labels, *arrays)
@@ -80,12 +82,14 @@ class JaxStepper(Stepper):
         return found
 
     def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> list[Any]:
-        key = self._key("gradients", inputs, labels)
-        return list(self._run(key, partial(self._gradients_of_loss, key, inputs.after), inputs, seed, labels))
+        arrays, labels = self._filled(inputs, labels)
+        key = self._key("gradients", inputs.after, arrays, labels)
+        return list(self._run(key, partial(self._gradients_of_loss, key, inputs.after), arrays, seed, labels))
 
     def forward(self, inputs: Inputs, seed: int) -> list[tuple[float, Any]]:
-        key = self._key("forward", inputs)
-        logits = self._run(key, partial(self._logits, key, inputs.after), inputs, seed)
+        arrays = self.model.arrays(inputs)
+        key = self._key("forward", inputs.after, arrays)
+        logits = self._run(key, partial(self._logits, key, inputs.after), arrays, seed)
         return list(zip(self._shares[key], logits, strict=True))
 
     def loss_gradients(self, outputs: Sequence[Any], labels: np.ndarray) -> tuple[Any, list[list[Any]]]:
@@ -98,9 +102,10 @@ class JaxStepper(Stepper):
         return loss, [list(each) for each in zip(*parts, strict=True)]
 
     def backward(self, inputs: Inputs, seed: int, at_outputs: Sequence[Any], total: list[Any] | None) -> list[Any]:
-        key = self._key("backward", inputs)
+        arrays = self.model.arrays(inputs)
+        key = self._key("backward", inputs.after, arrays)
         function = partial(self._gradients_from, key, inputs.after)
-        gradients = list(self._run(key, function, inputs, seed, list(at_outputs)))
+        gradients = list(self._run(key, function, arrays, seed, list(at_outputs)))
         if total is None:
             return gradients
         return [None if a is None or b is None else a + b for a, b in zip(total, gradients, strict=True)]
@@ -130,19 +135,25 @@ class JaxStepper(Stepper):
             for (name, tensor), gradient in zip(tensors, gradients, strict=True)
         }
 
-    def _key(self, name: str, inputs: Inputs, labels: np.ndarray | None = None) -> tuple[Any, ...]:
+    def _filled(self, inputs: Inputs, labels: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """What the device is given of a batch; see the class."""
+        arrays, number = self.model.arrays(inputs), len(inputs)
+        size = number if self._followed or self.model.card.family == WRAPPED else padded_size(number)
+        missing = np.full((size - number, *labels.shape[1:]), -1 if labels.ndim == 1 else np.nan, labels.dtype)
+        return [filled(array, size) for array in arrays], np.concatenate([labels, missing])
+
+    def _key(self, name: str, after: str | None, arrays: Sequence[Any], labels: Any = None) -> tuple[Any, ...]:
         """What a compiled function depends on."""
-        return name, inputs.after, len(inputs), None if labels is None else labels.ndim, self.model.spec.precision
+        return name, after, len(arrays[0]), None if labels is None else labels.ndim, self.model.spec.precision
 
     def _jit(self, key: Any, function: Any, donated: tuple[int, ...] = ()) -> Any:
         if key not in self._compiled:
             self._compiled[key] = self.model.jit(function, donated)
         return self._compiled[key]
 
-    def _run(self, key: Any, function: Any, inputs: Inputs, seed: int, *more: Any) -> Any:
+    def _run(self, key: Any, function: Any, arrays: Sequence[Any], seed: int, *more: Any) -> Any:
         """Run a function on a batch; the statistics that it returns behind its result are taken over."""
         with step(COMPILING, when=key not in self._compiled):
-            arrays = [jnp.asarray(array) for array in self.model.arrays(inputs)]
             weights, _, buffers = self._state()
             read = _Read(weights, buffers, self._values(), np.uint32(seed))
             found, new = self._jit(key, function)(read, *more, *arrays)
