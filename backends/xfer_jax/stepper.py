@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from xfer.models.network import WRAPPED
 from xfer.models.stepper import Stepper
@@ -192,14 +193,14 @@ class JaxStepper(Stepper):
         self, key: Any, after: str | None, read: _Read, labels: Any, *inputs: Any
     ) -> tuple[Any, list[Any], list[Any]]:
         def loss_of_weights(weights: list[Any]) -> tuple[Any, list[Any]]:
-            outputs, new = self._forward(key, after, read._replace(weights=weights), *inputs)
+            outputs, new = self._forward(after, read._replace(weights=weights), *inputs)
             return self._loss(outputs, labels), new
 
         (loss, new), gradients = jax.value_and_grad(loss_of_weights, has_aux=True)(read.weights)
-        return loss, self._where_connected(key, gradients), new
+        return loss, self._where_connected(key, loss_of_weights, read.weights, gradients), new
 
     def _logits(self, key: Any, after: str | None, read: _Read, *inputs: Any) -> tuple[list[Any], list[Any]]:
-        outputs, new = self._forward(key, after, read, *inputs)
+        outputs, new = self._forward(after, read, *inputs)
         self._shares[key] = [share for share, _ in outputs]
         return [logits for _, logits in outputs], new
 
@@ -207,27 +208,29 @@ class JaxStepper(Stepper):
         self, key: Any, after: str | None, read: _Read, to_logits: Any, *inputs: Any
     ) -> tuple[list[Any], list[Any]]:
         def logits(weights: list[Any]) -> tuple[list[Any], list[Any]]:
-            outputs, new = self._forward(key, after, read._replace(weights=weights), *inputs)
+            outputs, new = self._forward(after, read._replace(weights=weights), *inputs)
             return [logits for _, logits in outputs], new
 
         _, pull, new = jax.vjp(logits, read.weights, has_aux=True)
-        return self._where_connected(key, pull(to_logits)[0]), new
+        return self._where_connected(key, logits, read.weights, pull(to_logits)[0]), new
 
-    def _where_connected(self, key: Any, gradients: Sequence[Any]) -> list[Any]:
-        return [g if connected else None for g, connected in zip(gradients, self._connected[key], strict=True)]
+    def _where_connected(self, key: Any, function: Any, weights: list[Any], gradients: Sequence[Any]) -> list[Any]:
+        """None in place of zeros for a weight of a wrapped network that has no gradient; in the zoo each has one."""
+        wrapped = self.model.card.family == WRAPPED
+        found = _connected(lambda weights: function(weights)[0], weights) if wrapped else [True] * len(weights)
+        self._connected[key] = found
+        return [gradient if connected else None for gradient, connected in zip(gradients, found, strict=True)]
 
     def _forward(
-        self, key: Any, after: str | None, read: _Read, values: Any, *columns: Any
+        self, after: str | None, read: _Read, values: Any, *columns: Any
     ) -> tuple[list[tuple[float, Any]], list[Any]]:
         """Outputs as training sees them, and the statistics after it."""
-        trained, seeds = self.optimizer.variables, self.model.seeds()
-        given = [*zip(trained, read.weights, strict=True), *zip(self._followed, read.buffers, strict=True)]
-        given += [*zip(self._still, read.still, strict=True)]
-        given += [(state, jnp.stack([read.seed, jnp.uint32(i)])) for i, state in enumerate(seeds)]
-        with _Reading(given) as scope:
+        given = [*zip(self.optimizer.variables, read.weights, strict=True)]
+        given += [*zip(self._followed, read.buffers, strict=True), *zip(self._still, read.still, strict=True)]
+        given += [(state, jnp.stack([read.seed, jnp.uint32(i)])) for i, state in enumerate(self.model.seeds())]
+        with keras.StatelessScope(given) as scope:
             outputs = self.model.forward(Inputs(values, after, *columns))
             new = [scope.get_current_value(variable) for variable in self._followed]
-        self._connected[key] = [id(variable) in scope.read for variable in trained]
         return outputs, new
 
     def _loss(self, outputs: Sequence[tuple[float, Any]], labels: Any) -> Any:
@@ -235,13 +238,8 @@ class JaxStepper(Stepper):
         return sum(terms[1:], terms[0])
 
 
-class _Reading(keras.StatelessScope):
-    """Notes which variables are read; JAX gives those that are not a gradient of zeros, where torch gives none."""
-
-    def __init__(self, state_mapping: Any) -> None:
-        super().__init__(state_mapping)
-        self.read: set[int] = set()
-
-    def get_current_value(self, variable: Any) -> Any:
-        self.read.add(id(variable))
-        return super().get_current_value(variable)
+def _connected(function: Any, weights: list[Any]) -> list[bool]:
+    """Whether the results depend on each weight in a way that has a gradient: JAX gives zeros to the others."""
+    traced = jax.make_jaxpr(lambda changes: jax.jvp(function, (weights,), (changes,))[1])(weights).jaxpr
+    used: list[bool] = dce_jaxpr(traced, [True] * len(traced.outvars))[1]
+    return used

@@ -31,6 +31,7 @@ def same(found, expected):
     return all(np.array_equal(found[name], array) for name, array in expected.items())
 
 
+@pytest.mark.long
 def test_all_modes_of_jax_at_once():
     expected, before = trained(), {name: getattr(jax.config, name) for name in MODES}
     try:
