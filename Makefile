@@ -35,7 +35,7 @@ pictures: $(READY)
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet torch torchvision tensorflow
-	$(BIN)/pip install --quiet --editable ".[torch,tensorflow,dev]"
+	$(BIN)/pip install --quiet --editable ".[torch,tensorflow,jax,dev]"
 	touch $(READY)
 
 $(DOCS): pyproject.toml # no framework is needed

@@ -1,4 +1,4 @@
-"""Run the test suites, two at a time, each in its own process: torch and TensorFlow never meet in one.
+"""Run the test suites, two at a time, each in its own process: torch, TensorFlow and JAX never meet in one.
 
 usage: python tests/run.py [--all] [pytest options]
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 TESTS = Path(__file__).parent
-SUITES = ("cross", "core", "torch", "keras", "crash", "docs", "repo", "fuzz")  # the longest first
+SUITES = ("cross", "core", "torch", "keras", "jax", "crash", "docs", "repo", "fuzz")  # the longest first
 AT_A_TIME = 2
 # Two suites share the cores: one thread each, or they would wait for each other.
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")

@@ -1,4 +1,4 @@
-"""xfer: one transfer-learning workflow for images, unchanged on PyTorch and on TensorFlow/Keras.
+"""xfer: one transfer-learning workflow for images, unchanged on PyTorch, TensorFlow and JAX.
 
 >>> import xfer
 >>> model = xfer.load("resnet50", backend="torch", classes=["ant", "bee"])

@@ -29,7 +29,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         model: an architecture's name.
-        backend: "torch", "tensorflow", or None for the first installed.
+        backend: "torch", "tensorflow", "jax", or None for the first installed.
         weights: as in `xfer.load`.
         epochs: of the head.
         fine_tune: epochs of fine-tuning after them, of the last `unfreeze` blocks.

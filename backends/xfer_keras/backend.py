@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -10,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from xfer_keras.quiet import quiet_start
+from xfer_keras_nets.engine import check_engine, engine
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-with quiet_start():
+with engine("tensorflow"), quiet_start():
     import keras
     import tensorflow as tf
 
     tf.config.list_physical_devices("GPU")
 
-from xfer.errors import BackendError, DeviceError
+from xfer.errors import DeviceError
 from xfer.features.gan import GanSpec
 from xfer.models.backend import Backend
 from xfer.models.base_model import BaseModel
@@ -31,9 +30,10 @@ from xfer_keras import export
 from xfer_keras.average import KerasAverage
 from xfer_keras.gan import KerasGan
 from xfer_keras.model import KerasModel
-from xfer_keras.nets.families import FAMILIES
 from xfer_keras.stepper import KerasStepper
-from xfer_keras.wrapped import WrappedModel, describe
+from xfer_keras.wrapped import WrappedModel
+from xfer_keras_nets.families import FAMILIES
+from xfer_keras_nets.wrapped import describe
 
 # TensorFlow's grouped convolutions gain nothing from bfloat16 on a CPU that has it, by `benchmarks/inference.py`.
 GROUPED = (
@@ -50,10 +50,7 @@ class KerasBackend(Backend):
     formats = export.WRITERS
 
     def __init__(self) -> None:
-        if keras.backend.backend() != "tensorflow":
-            raise BackendError(
-                f"Keras runs on {keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow for backend 'tensorflow'"
-            )
+        check_engine("tensorflow")
         for gpu in tf.config.list_physical_devices("GPU"):
             try:
                 tf.config.experimental.set_memory_growth(gpu, True)

@@ -20,8 +20,8 @@ from xfer.errors import BackendError, first_line
 from xfer.models.network import WRAPPED
 from xfer.specs.exported import COLUMNS, IMAGE, ExportJob, Output
 from xfer_keras.model import KerasModel
-from xfer_keras.nets.layers import BatchNorm, exact_gelu
 from xfer_keras.quiet import held_back
+from xfer_keras_nets.layers import BatchNorm, exact_gelu
 
 
 def program(model: KerasModel, job: ExportJob) -> keras.Model:

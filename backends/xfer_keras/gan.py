@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from xfer.features.gan import SLOPE, UPDATE, Gan, GanSpec
-from xfer_keras.nets.layout import Tensor
 from xfer_keras.optimizer import Optimizer
+from xfer_keras_nets.layout import Tensor
 
 
 class KerasGan(Gan):

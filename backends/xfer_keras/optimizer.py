@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from xfer.models.update_rule import Slots
 from xfer.specs.update import UpdateSpec
-from xfer_keras.nets.layout import Tensor
+from xfer_keras_nets.layout import Tensor
 
 
 class Optimizer:

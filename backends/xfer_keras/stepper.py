@@ -15,8 +15,8 @@ from xfer.specs.inputs import Inputs
 from xfer.specs.update import UpdateSpec
 from xfer_keras.loss import loss_of
 from xfer_keras.model import TRACING, KerasModel
-from xfer_keras.nets.layout import Tensor
 from xfer_keras.optimizer import Optimizer
+from xfer_keras_nets.layout import Tensor
 
 
 class KerasStepper(Stepper):
@@ -71,9 +71,7 @@ class KerasStepper(Stepper):
     def read_gradients(self, gradients: list[Any]) -> dict[str, np.ndarray]:
         tensors = self.optimizer.tensors.items()
         return {
-            name: np.zeros(tensor.shape, self.model.dtype.as_numpy_dtype)
-            if gradient is None
-            else tensor.from_keras(gradient.numpy())
+            name: np.zeros(tensor.shape, self.model.dtype) if gradient is None else tensor.from_keras(gradient.numpy())
             for (name, tensor), gradient in zip(tensors, gradients, strict=True)
         }
 

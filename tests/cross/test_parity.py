@@ -29,7 +29,7 @@ def _importable():
     from pathlib import Path
 
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), before)))
     yield
     os.environ.pop("PYTHONPATH")
     if before is not None:
@@ -58,7 +58,10 @@ def test_a_wrong_constant_is_caught_where_it_is(fault, stage, scenario):
     assert trial.first_failure.error > 1e-9
 
 
-@pytest.mark.parametrize("backend", ["torch", pytest.param("tensorflow", marks=pytest.mark.long)])
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("tensorflow", "jax")]
+
+
+@pytest.mark.parametrize("backend", ["torch", *LONG])
 def test_the_reference_and_a_framework_are_the_same(backend, tmp_path):
     certificate = xfer.parity("tiny", backends=(RIGHT, backend), steps=20, image_size=16, batch_size=4)
     assert certificate.passed, certificate.table()
@@ -74,6 +77,16 @@ def test_the_reference_and_a_framework_are_the_same(backend, tmp_path):
     HTMLParser().feed(page)
     assert page.count("<svg") == len(certificate.trials)
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+@pytest.mark.parametrize("other", ["torch", pytest.param("tensorflow", marks=pytest.mark.long)])
+def test_jax_and_another_framework_are_the_same(other, monkeypatch):
+    """Each process has the engine of Keras that its backend needs, whatever this one has."""
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    options = {"precisions": ("fp64",), "scenarios": SCENARIOS[:1], "image_size": 16, "batch_size": 4}
+    certificate = xfer.parity("tiny", backends=(other, "jax"), steps=3, **options)
+    assert certificate.passed, certificate.table()
+    assert max(stage.error for trial in certificate.trials for stage in trial.stages) > 0
 
 
 @pytest.mark.long

@@ -58,6 +58,17 @@ def test_begun_here_finished_there(whole, begun, phase, tmp_path):
         assert error <= 1e-9, f"{worst} against {backend}"
 
 
+@pytest.mark.parametrize(("begun", "finished"), [("torch", "jax"), ("jax", "torch"), ("jax", "tensorflow")])
+@pytest.mark.long
+def test_to_jax_and_back(whole, begun, finished, tmp_path):
+    model, runs = whole
+    journey("leave", begun, model, tmp_path, "none", "tail")
+    found = np.load(journey("arrive", finished, model, tmp_path, "there.npz", "tail"))
+    for backend in OTHER:
+        error, worst = apart(found, runs[backend])
+        assert error <= 1e-9, f"{worst} against {backend}"
+
+
 @pytest.mark.parametrize("backend", sorted(OTHER))
 @pytest.mark.long
 def test_begun_and_finished_here_is_bitwise(whole, backend, tmp_path):

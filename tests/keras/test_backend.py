@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from xfer_keras.nets.layers import AdaptiveAveragePooling, BatchNorm, max_pool
 
 from xfer import Head, LossSpec, OptimizerSpec, Trainer, load
 from xfer.data import Split
@@ -11,6 +10,7 @@ from xfer.errors import BackendError, DeviceError, NumbersError, UsageError
 from xfer.features.gan import GanSpec, generated
 from xfer.specs.rates import block_rates
 from xfer.specs.update import UpdateSpec
+from xfer_keras_nets.layers import AdaptiveAveragePooling, BatchNorm, max_pool
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])

@@ -70,9 +70,8 @@ def litert(path):
 
 def test_layers_of_keras_alone():
     """A convolutional network is saved with Keras's own layers, whatever those are that it was trained with."""
-    from xfer_keras.export import program
-
     from xfer.specs.exported import ExportJob, outputs_of
+    from xfer_keras.export import program
 
     model = xfer.load("resnet18", backend="tensorflow", weights=None, classes=2, image_size=32, device="cpu")
     job = ExportJob("keras", "", outputs_of(model.classes, (), model.decision), {})

@@ -13,13 +13,13 @@ sys.modules["tensorflow"] = None  # an import of it fails
 import numpy as np
 import torch
 import keras
-import xfer_keras.nets
-from xfer_keras.nets.families import FAMILIES
-from xfer_keras.nets.layout import forward_order, tensors
+import xfer_keras_nets
+from xfer_keras_nets.families import FAMILIES
+from xfer_keras_nets.layout import forward_order, tensors
 from xfer.zoo import card, cards
 
 assert keras.backend.backend() == "jax"
-for module in pkgutil.walk_packages(xfer_keras.nets.__path__, "xfer_keras.nets."):
+for module in pkgutil.walk_packages(xfer_keras_nets.__path__, "xfer_keras_nets."):
     importlib.import_module(module.name)
 assert {card.family for card in cards()} == set(FAMILIES)
 from xfer_torch.nets.families import FAMILIES as TORCH

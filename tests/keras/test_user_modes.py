@@ -52,7 +52,7 @@ def test_another_backend_of_keras():
     assert (
         done.stderr.strip()
         .splitlines()[-1]
-        .endswith("Keras runs on 'jax': set KERAS_BACKEND=tensorflow for backend 'tensorflow'")
+        .endswith("Keras runs on 'jax': start a process with KERAS_BACKEND=tensorflow for backend 'tensorflow'")
     )
 
 

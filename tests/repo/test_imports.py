@@ -40,14 +40,14 @@ def test_core_imports_whole_without_frameworks():
 
 
 def test_missing_framework_is_one_line_that_names_the_extra():
-    for backend, needs in (("torch", "torch"), ("keras", "tensorflow")):
+    for backend, needs in (("torch", "torch"), ("keras", "tensorflow"), ("jax", "jax")):
         code = BLOCKED + (
             "import xfer\n"
             f"try:\n    xfer.load('tiny', backend={backend!r}, weights=None)\n"
             "except xfer.XferError as error:\n    print(error)"
         )
         result = python(code)
-        extra = "torch" if backend == "torch" else "tensorflow"
+        extra = "tensorflow" if backend == "keras" else backend
         assert result.stdout.strip().endswith(f'pip install "xfer-learn[{extra}]"'), result.stdout + result.stderr
         assert f"backend '{extra}' needs {needs}" in result.stdout or "needs keras" in result.stdout
 

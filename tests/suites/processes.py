@@ -31,6 +31,7 @@ FRAMEWORKS = {
     "none": (*XFER, "xfer.testing"),
     "torch": (*XFER, "xfer_torch.backend", "xfer_torch.stepper"),
     "tensorflow": (*XFER, "xfer_keras.backend", "xfer_keras.stepper"),
+    "jax": (*XFER, "xfer_jax.backend", "xfer_jax.stepper"),
 }
 
 

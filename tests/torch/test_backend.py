@@ -5,7 +5,6 @@ import pytest
 import torch
 import torchvision
 from torch.nn import functional
-from xfer_torch.nets.families import FAMILIES
 
 from xfer import LossSpec, OptimizerSpec, Schedule, load, zoo
 from xfer.certify.worker import lively
@@ -14,6 +13,7 @@ from xfer.features.gan import GanSpec, generated
 from xfer.specs.inputs import Inputs
 from xfer.specs.rates import block_rates
 from xfer.specs.update import UpdateSpec
+from xfer_torch.nets.families import FAMILIES
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save, save_file
 from timm.layers.pos_embed_sincos import build_rotary_pos_embed
 from timm.models.vision_transformer import checkpoint_filter_fn
-from xfer_torch.nets.families import FAMILIES
 
 import xfer
 from tests.suites import timm_table
@@ -20,6 +19,7 @@ from xfer.checkpoints.checkpoint import open_checkpoint
 from xfer.errors import UsageError, WeightsError
 from xfer.report.card import Card
 from xfer.zoo import cards
+from xfer_torch.nets.families import FAMILIES
 
 BOUND = {"fp32": 1e-5, "fp64": 1e-9}
 TIMMS = [card for card in cards() if card.name in {name for names in timm_table.NAMES.values() for name in names}]

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from xfer_torch.nets.families import FAMILIES
 
 from tests.suites.timm_table import SLOW
 from xfer.models.freezer import Freezer
 from xfer.zoo import cards
+from xfer_torch.nets.families import FAMILIES
 
 
 def smallest(card):

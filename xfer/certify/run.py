@@ -19,6 +19,7 @@ from xfer.certify.certificate import Certificate, Stage, Trial, compare
 from xfer.certify.scenario import SCENARIOS, Scenario
 from xfer.errors import UnknownNameError, UsageError, XferError
 from xfer.models.lora import linear_weights
+from xfer.runtime import environment
 from xfer.runtime.progress import Report, note, step, work
 from xfer.zoo import Card, card
 
@@ -159,7 +160,8 @@ class _Worker:
         command = [sys.executable, "-P", "-m", "xfer.certify.worker", backend, folder, json.dumps(settings)]
         self.backend = backend
         self.versions: dict[str, str] = {}
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment.of_backend())
 
     def ask(self, request: dict[str, Any]) -> Arrays:
         """Send a request and wait for its arrays.

@@ -9,6 +9,7 @@ from typing import Any
 
 from xfer.cli.guard import guarded, print_json, show
 from xfer.cli.options import Json
+from xfer.runtime.environment import of_backend
 
 NOTE = """
 top-1: in percent, for each published set of weights, best first; by torchvision, of keras_* by Keras, of
@@ -92,7 +93,8 @@ def backends(json: Json = False) -> None:
 
 def _probe(name: str) -> dict[str, Any]:
     """What a backend says of itself, in a process of its own: frameworks never meet in one."""
-    done = subprocess.run([sys.executable, "-P", "-c", _PROBE, name], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-P", "-c", _PROBE, name]
+    done = subprocess.run(command, capture_output=True, text=True, env=of_backend(), check=False)
     try:
         return dict(codec.loads(done.stdout.splitlines()[-1]))
     except (IndexError, ValueError):

@@ -25,7 +25,7 @@ from xfer.cli import (
 from xfer.runtime.version import __version__
 
 app = typer.Typer(
-    help="One transfer-learning workflow for images, unchanged on PyTorch and on TensorFlow/Keras.",
+    help="One transfer-learning workflow for images, unchanged on PyTorch, TensorFlow and JAX.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -56,7 +56,7 @@ for command in (
 
 @app.callback(invoke_without_command=True)
 def xfer_(version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False) -> None:
-    """One transfer-learning workflow for images, unchanged on PyTorch and on TensorFlow/Keras."""
+    """One transfer-learning workflow for images, unchanged on PyTorch, TensorFlow and JAX."""
     if version:
         print(__version__)
         raise typer.Exit

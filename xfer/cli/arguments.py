@@ -8,7 +8,9 @@ import typer
 
 from xfer.specs import choices
 
-Backend = Annotated[str | None, typer.Option(help="torch or tensorflow; default: the run's own, else the first there")]
+Backend = Annotated[
+    str | None, typer.Option(help="torch, tensorflow or jax; default: the run's own, else the first there")
+]
 OnBad = Annotated[choices.OnBad | None, typer.Option(help="images that cannot be read")]
 Split = Annotated[
     Literal["train", "val", "test", "all"] | None,

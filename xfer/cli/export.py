@@ -63,5 +63,5 @@ def export(
         "time for an image": f"{found.milliseconds:.1f} ms, in the model {found.model_milliseconds:.1f} ms",
     }
     if found.needs_xfer:
-        rows["import before"] = "xfer_keras.nets.layers, xfer_keras.nets.attention, xfer_keras.nets.rotary"
+        rows["import before"] = "xfer_keras_nets.layers, xfer_keras_nets.attention, xfer_keras_nets.rotary"
     summary(f"{done.format}, {done.precision}", rows, file=done.path)

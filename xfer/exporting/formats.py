@@ -137,7 +137,7 @@ try:
     model = keras.saving.load_model(path)
 except TypeError:
     # These register the layers that Keras does not have.
-    import xfer_keras.nets.attention, xfer_keras.nets.layers, xfer_keras.nets.rotary
+    import xfer_keras_nets.attention, xfer_keras_nets.layers, xfer_keras_nets.rotary
     model = keras.saving.load_model(path)
 version = f"keras {keras.__version__}"
 

@@ -19,6 +19,7 @@ from xfer.errors import XferError
 from xfer.models.backend import get_backend
 from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
+from xfer.runtime import environment
 from xfer.specs.exported import ExportJob, Output
 
 
@@ -36,7 +37,14 @@ def write_elsewhere(model: BaseModel, job: ExportJob, backend: str) -> None:
         document = {**plain, "calibration": len(job.calibration), "backend": backend}
         (Path(folder) / "job.json").write_text(json.dumps(document), "utf-8")
         command = [sys.executable, "-P", "-m", "xfer.exporting.other_process", folder]
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment.of_backend(),
+            check=False,
+        )
         answer = Path(folder) / "error.txt"
         if answer.exists():
             raise XferError(answer.read_text("utf-8"))

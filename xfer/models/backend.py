@@ -23,6 +23,9 @@ from xfer.zoo import cards
 
 GROUP = "xfer.backends"
 
+# Which is loaded where none is named: the first of them that is installed, then others by name.
+ORDER = ("torch", "tensorflow", "jax")
+
 ALIASES = {"keras": "tensorflow", "tf": "tensorflow", "pytorch": "torch"}
 
 
@@ -93,7 +96,7 @@ def registered() -> dict[str, EntryPoint]:
 
 
 def get_backend(backend: str | Engine) -> Backend:
-    """The backend of that name (`torch`, `tensorflow`, an alias, a third party's, `module:Class`), or `backend` itself.
+    """The backend of that name (`torch`, an alias, a third party's, `module:Class`), or `backend` itself.
 
     Raises:
         UnknownNameError: no backend of that name is registered.
@@ -127,12 +130,13 @@ def any_backend(backend: str | Engine | None = None, preferred: str | None = Non
     """
     if backend is not None:
         return get_backend(backend)
-    for name in sorted(registered(), key=lambda name: (name != preferred, name != "torch", name)):
+    places = {name: place for place, name in enumerate(ORDER)}
+    for name in sorted(registered(), key=lambda name: (name != preferred, places.get(name, len(ORDER)), name)):
         try:
             return get_backend(name)
         except BackendError:
             continue
-    raise BackendError('no framework is installed: pip install "xfer-learn[torch]" or "xfer-learn[tensorflow]"')
+    raise BackendError('no framework is installed: pip install "xfer-learn[torch]", or with [tensorflow] or [jax]')
 
 
 def install_hint(name: str, missing: str) -> str:

@@ -59,8 +59,8 @@ def load(
     Args:
         model: an architecture's name (`xfer models` lists them), or a run: its folder ("./name" where that has the name
             of an architecture), or "hf://owner/repo[@revision]" for one that was pushed to the hub.
-        backend: "torch", "tensorflow" (alias "keras"), another registered name, or a `Backend`. By default the run's
-            own if it is installed, else the first that is.
+        backend: "torch", "tensorflow" (alias "keras"), "jax", another registered name, or a `Backend`. By default the
+            run's own if it is installed, else the first that is.
         weights: "imagenet" (the best published), "timm" (timm's best, on the hub), the name of a published entry
             ("IMAGENET1K_V1", "lvd142m"), "package", a path (a run, `.safetensors` and its index, `.pth`, `.ckpt`,
             `.h5`, `.keras`; "x.pth#model" chooses a state dict or a prefix of names, see docs/concepts.md),

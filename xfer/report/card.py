@@ -90,7 +90,7 @@ class Card:
             tasks = ", ".join(f"{cell(task.name)} ({task.kind})" for task in manifest.tasks)
             return f"`{manifest.model}` for {len(manifest.tasks)} tasks: {tasks}."
         return f"`{manifest.model}` that classifies images of {manifest.preprocessing.size} pixels into " + (
-            f"{len(manifest.classes)} classes. The same weights run on PyTorch and on TensorFlow/Keras."
+            f"{len(manifest.classes)} classes. The same weights run on PyTorch, TensorFlow and JAX."
         )
 
     def _use(self) -> str:

@@ -53,7 +53,7 @@ class ModelSettings(Settings):
         panel="model",
     )
     backend: str | None = option(
-        None, "'torch' or 'tensorflow' (alias 'keras'); default: the first that is installed", panel="common"
+        None, "'torch', 'tensorflow' (alias 'keras') or 'jax'; default: the first that is installed", panel="common"
     )
     image_size: int | None = option(None, "input size in pixels; default: that of the weights", panel="common", ge=8)
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = option((), "widths of hidden layers in the head", panel="model")

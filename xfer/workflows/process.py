@@ -9,6 +9,7 @@ import sys
 from typing import Literal
 
 from xfer.errors import XferError
+from xfer.runtime import environment
 from xfer.runtime.progress import step
 from xfer.specs.settings import RunSettings
 
@@ -28,7 +29,13 @@ def run_worker(do: Literal["check", "train"], config: RunSettings, *, progress: 
     # -P: a folder of the user's called torch/ or keras/ must not shadow the framework.
     command = [sys.executable, "-P", "-m", "xfer.workflows.worker"]
     with step(f"checking {config.backend}", when=do == "check"):  # one that trains shows progress itself
-        done = subprocess.run(command, input=json.dumps(job).encode(), stdout=subprocess.PIPE, check=False)
+        done = subprocess.run(
+            command,
+            input=json.dumps(job).encode(),
+            stdout=subprocess.PIPE,
+            env=environment.of_backend(),
+            check=False,
+        )
     if done.returncode or not done.stdout:
         raise XferError(f"{config.backend}: its process {_death(done.returncode)}")
     error = json.loads(done.stdout)["error"]

@@ -1,0 +1,88 @@
+"""The JAX backend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from xfer_keras_nets.engine import check_engine, engine
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # or it takes three quarters of a GPU's memory
+with engine("jax"):
+    import jax
+    import keras
+
+from xfer.features.gan import GanSpec
+from xfer.models.backend import Backend
+from xfer.models.base_model import BaseModel
+from xfer.models.spec import Description, ModelSpec
+from xfer.specs.update import UpdateSpec
+from xfer_jax.gan import JaxGan
+from xfer_jax.model import JaxModel
+from xfer_jax.modes import device_of, modes
+from xfer_jax.stepper import JaxStepper
+from xfer_jax.wrapped import WrappedModel
+from xfer_keras_nets.families import FAMILIES
+from xfer_keras_nets.wrapped import describe
+
+
+class JaxBackend(Backend):
+    """Keras 3 on JAX."""
+
+    name = "jax"
+    families = FAMILIES
+
+    def __init__(self) -> None:
+        check_engine("jax")
+
+    def versions(self) -> dict[str, str]:
+        return {"jax": jax.__version__, "keras": keras.__version__}
+
+    def devices(self) -> Sequence[str]:
+        return [*(f"cuda:{i}" for i, _ in enumerate(_gpus())), "cpu"]
+
+    def build_network(self, spec: ModelSpec) -> JaxModel:
+        return JaxModel(self, spec)
+
+    def deterministically(self, spec: ModelSpec) -> AbstractContextManager[object]:
+        return modes(spec.device, spec.precision == "fp64")
+
+    def peak_memory(self, device: str) -> int | None:
+        if not device.startswith("cuda"):
+            return None
+        return int(device_of(device).memory_stats()["peak_bytes_in_use"])
+
+    def out_of_memory(self, error: Exception) -> bool:
+        exhausted = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+        return exhausted or isinstance(error, MemoryError)
+
+    def fast_bf16(self, spec: ModelSpec) -> bool:
+        if not spec.device.startswith("cuda"):  # XLA's convolutions on a CPU compute bfloat16 in float32
+            return False
+        return float(device_of(spec.device).compute_capability) >= 8
+
+    def describe(self, native: Any, head: str, image_size: int | None) -> Description:
+        return describe(native, head, image_size)
+
+    def wrap(self, native: Any, spec: ModelSpec) -> WrappedModel:
+        return WrappedModel(self, spec, native)
+
+    def stepper(self, model: BaseModel, update: UpdateSpec) -> JaxStepper:
+        assert isinstance(model, JaxModel)
+        return JaxStepper(model, update)
+
+    def gan(
+        self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec
+    ) -> JaxGan:
+        return JaxGan(weights, classifier, spec)
+
+
+def _gpus() -> Sequence[Any]:
+    try:
+        return jax.devices("gpu")
+    except RuntimeError:  # there is none, or no jaxlib for it
+        return []

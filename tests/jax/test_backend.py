@@ -1,0 +1,136 @@
+"""What is JAX's own: shapes that are compiled, buffers that are given away, engines of Keras."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from xfer import LossSpec, OptimizerSpec, Trainer, load
+from xfer.errors import BackendError, DeviceError, NumbersError
+from xfer.features.gan import GanSpec, generated
+from xfer.specs.rates import block_rates
+from xfer.specs.update import UpdateSpec
+from xfer_jax.model import padded_size
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3)).astype(np.uint8)
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+
+
+def tiny(**options):
+    return load("tiny", backend="jax", weights=None, classes=3, image_size=16, **options)
+
+
+def stepper_of(model, rule="adamw"):
+    return model.backend.stepper(model, UpdateSpec(OptimizerSpec(rule), LossSpec()))
+
+
+def test_a_pass_is_compiled_for_few_numbers_of_images():
+    """What a number becomes depends on it alone; blank images beside it do not change the others."""
+    assert [padded_size(n) for n in (1, 2, 3, 17, 32, 33, 48, 153)] == [1, 2, 4, 32, 32, 48, 48, 160]
+    assert all(padded_size(n) >= n and padded_size(padded_size(n)) == padded_size(n) for n in range(1, 300))
+    model = tiny()
+    whole = model.logits(IMAGES)
+    for number in (6, 5, 6, 7, 8):
+        found = model.logits(np.concatenate([IMAGES, IMAGES])[:number])
+        np.testing.assert_array_equal(found, np.concatenate([whole, whole])[:number])
+    assert len(model._compiled) == 1
+    assert model.logits(IMAGES[:0]).shape == (0, 3)
+
+
+def test_a_step_is_compiled_for_few_numbers_of_images_and_for_another_plan():
+    model = tiny()
+    stepper = stepper_of(model)
+    rates = block_rates(1e-2, model.blocks)
+    for number in (6, 4, 6, 4):
+        stepper.step(IMAGES[:number], LABELS[:number], rates)
+    assert [function._cache_size() for function in stepper._compiled.values()] == [1, 1]
+    model.freezer.freeze_norm()
+    for number in (6, 5, 6):  # without batch statistics, samples without a label fill a batch
+        stepper.step(IMAGES[:number], LABELS[:number], rates)
+    assert [function._cache_size() for function in stepper._compiled.values()] == [1]
+
+
+def test_a_step_gives_its_buffers_away_but_no_array_of_the_user():
+    model = tiny()
+    given = model.weights()
+    kept = {name: array.copy() for name, array in given.items()}
+    model.set_weights(given)
+    stepper = stepper_of(model)
+    read = model.weights()
+    stepper.step(IMAGES, LABELS, block_rates(0.1, model.blocks))  # before it, the host has a view of all buffers
+    before = [tensor.variable.value for tensor in model.tensors().values()]
+    stepper.step(IMAGES, LABELS, block_rates(0.1, model.blocks))
+    assert all(value.is_deleted() for value in before)
+    for name, array in kept.items():
+        assert given[name].tobytes() == read[name].tobytes() == array.tobytes(), name
+        assert model.weights()[name].tobytes() != array.tobytes(), name
+
+
+def test_a_step_that_fails_after_its_buffers_were_given_away_changes_nothing():
+    model = tiny()
+    stepper = stepper_of(model)
+    rates = block_rates(0.1, model.blocks)
+    stepper.step(IMAGES, LABELS, rates)
+    before = model.weights() | stepper.state()
+    real, room = stepper._jit, 3
+
+    def limited(key, function, donated=()):
+        def compiled(state, *more):
+            if key[0] == "update" and key[2] > room:
+                jax.tree.map(lambda array: array.delete(), state)
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte.")
+            return real(key, function, donated)(state, *more)
+
+        return compiled
+
+    stepper._jit = limited
+    stepper._compiled.clear()
+    stepper._fitted.clear()
+    rates = dict.fromkeys(rates, 0.0)
+    model.freezer.freeze_norm()
+    assert np.isfinite(stepper.step(IMAGES, LABELS, rates))
+    assert stepper.micro_batch_size == 3
+    after = model.weights()
+    assert all(after[name].tobytes() == before[name].tobytes() for name in after)
+    room = 0
+    with pytest.raises(DeviceError, match="no memory for a training step of one image"):
+        stepper.step(IMAGES[:1], LABELS[:1], rates)
+    after = model.weights()
+    assert all(after[name].tobytes() == before[name].tobytes() for name in after)
+
+
+def test_several_processes_are_refused_with_what_works(monkeypatch):
+    model = tiny()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(BackendError, match=r"'jax' works in one process.*started 2.*backend='torch'"):
+        Trainer(model)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rate", [1e-3, 1e200])
+def test_a_gan_makes_numbers_or_says_that_it_cannot(rate):
+    features, labels = np.random.default_rng(0).standard_normal((20, 3)), np.arange(20) % 2
+    spec = GanSpec(noise=2, hidden=4, updates=5, precision="fp64", rate=rate)
+    if rate < 1:
+        assert np.isfinite(generated(features, labels, np.ones(6, np.int64), spec, 0, "jax")).all()
+    else:
+        with pytest.raises(NumbersError, match="not finite in update"):
+            generated(features, labels, np.ones(6, np.int64), spec, 0, "jax")
+
+
+def test_no_tensorflow_and_no_other_engine_of_keras():
+    assert not [name for name in sys.modules if name.split(".")[0] == "tensorflow"]
+    assert "KERAS_BACKEND" not in os.environ, "a process that this one starts would have Keras on JAX, too"
+    source = "import xfer; xfer.load('tiny', backend='jax', weights=None, classes=2)"
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, env=os.environ | {"KERAS_BACKEND": "torch"}
+    )
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .endswith("Keras runs on 'torch': start a process with KERAS_BACKEND=jax for backend 'jax'")
+    )

@@ -1,0 +1,10 @@
+"""Hostile files on JAX."""
+
+import pytest
+
+from tests.suites.hostile import HostileSuite
+
+
+@pytest.mark.long
+class TestJax(HostileSuite):
+    backend = "jax"
