@@ -98,7 +98,9 @@ class Optimizer:
             mine = {name: each[i].astype(weights[i].dtype) for name, each in scalars.items()}
             given = gradient if self.clip_norm is None else gradient * factor
             away = weights[i] - slots[_START][i] if self._pulled[i] else weights[i]
-            weights[i], changed = rule(weights[i], {slot: slots[slot][i] for slot in self.spec.slots}, given, mine, i, away)
+            weights[i], changed = rule(
+                weights[i], {slot: slots[slot][i] for slot in self.spec.slots}, given, mine, i, away
+            )
             for slot, array in changed.items():
                 slots[slot][i] = array
         new = _where(finite, (weights, slots, buffers), old)

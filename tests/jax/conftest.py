@@ -3,6 +3,7 @@
 import tempfile
 
 import jax
+import xfer_jax.backend  # noqa: F401 - before any test imports Keras, which it has on JAX
 
 jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="xfer-jax-"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -10,9 +10,9 @@ import torchvision
 from torch import nn
 from torch.nn import functional
 from torchvision.models import swin_transformer
-from xfer_torch import linear
 
 import xfer
+from xfer_torch import linear
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
 LABELS = np.array([0, 1, 2])

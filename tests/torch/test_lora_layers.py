@@ -12,9 +12,9 @@ from torchvision.models.swin_transformer import (
     SwinTransformerBlockV2,
 )
 from torchvision.models.vision_transformer import VisionTransformer
-from xfer_torch.nets import lora as adapters
 
 from xfer.specs.lora import Lora, adapters_of
+from xfer_torch.nets import lora as adapters
 
 BOUND = 1e-12
 

@@ -119,6 +119,7 @@ def test_no_compiler(monkeypatch, capsys):
 def switch_tf32(interface, wanted):
     """What a process does: TF32 as its user wants it, off in xfer's passes, and as it was."""
     from torch.backends import cuda, cudnn
+
     from xfer_torch.backend import _exact_float32
 
     new, tf32 = interface == "new", wanted == "tf32"
