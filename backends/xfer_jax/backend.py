@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import jax
+import keras
 import numpy as np
-
-from xfer_keras_nets.engine import check_engine, engine
-
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # or it takes three quarters of a GPU's memory
-with engine("jax"):
-    import jax
-    import keras
 
 from xfer.features.gan import GanSpec
 from xfer.models.backend import Backend
@@ -26,6 +20,7 @@ from xfer_jax.model import JaxModel
 from xfer_jax.modes import device_of, modes
 from xfer_jax.stepper import JaxStepper
 from xfer_jax.wrapped import WrappedModel
+from xfer_keras_nets.engine import check_engine
 from xfer_keras_nets.families import FAMILIES
 from xfer_keras_nets.wrapped import describe
 

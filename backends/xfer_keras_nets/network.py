@@ -48,11 +48,30 @@ class KerasNetwork(BaseModel):
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled by what it was made from: Keras copies a layer and its variables apart from each other."""
         state = {name: getattr(self, name) for name in ("columns", "decision", "estimator", "undecided", "original")}
-        return _restored, (self.made_from(), self.spec, self.weights(), self.trainable, state)
+        return self.restored, (self.made_from(), self.spec, self.weights(), self.trainable, state)
+
+    @classmethod
+    def restored(
+        cls,
+        made_from: tuple[Any, ...],
+        spec: ModelSpec,
+        weights: Mapping[str, np.ndarray],
+        trainable: frozenset[str],
+        state: Mapping[str, Any],
+    ) -> KerasNetwork:
+        """The model that was pickled; its class says which engine Keras is imported on."""
+        model = cls(*made_from)
+        if model.spec != spec:
+            model.spec = spec
+            model.build_head()
+        model.write(weights)
+        vars(model).update(state)
+        model.freezer.restore(trainable)
+        return model
 
     def made_from(self) -> tuple[Any, ...]:
-        """The class and its arguments, of which the head may have been replaced since."""
-        return type(self), self.backend, self.spec
+        """The arguments of its class, of which the head may have been replaced since."""
+        return self.backend, self.spec
 
     def build(self) -> None:
         """Make the network and its stages, with undefined weights."""
@@ -237,24 +256,6 @@ class KerasNetwork(BaseModel):
         finally:
             keras.config.set_dtype_policy(before)
             keras.config.set_image_data_format(layout)
-
-
-def _restored(
-    made_from: tuple[Any, ...],
-    spec: ModelSpec,
-    weights: Mapping[str, np.ndarray],
-    trainable: frozenset[str],
-    state: Mapping[str, Any],
-) -> KerasNetwork:
-    kind, *arguments = made_from
-    model: KerasNetwork = kind(*arguments)
-    if model.spec != spec:
-        model.spec = spec
-        model.build_head()
-    model.write(weights)
-    vars(model).update(state)
-    model.freezer.restore(trainable)
-    return model
 
 
 def joined(features: Any, columns: Any) -> Any:

@@ -35,7 +35,7 @@ class WrappedNetwork(KerasNetwork):
         super().__init__(backend, spec)
 
     def made_from(self) -> tuple[Any, ...]:
-        return type(self), self.backend, self._made_with, self._whole
+        return self.backend, self._made_with, self._whole
 
     def build(self) -> None:
         native, named = self._whole, names_of(self._whole)

@@ -1,6 +1,7 @@
 """What is JAX's own: shapes that are compiled, buffers that are given away, engines of Keras."""
 
 import os
+import pickle
 import subprocess
 import sys
 
@@ -122,15 +123,26 @@ def test_a_gan_makes_numbers_or_says_that_it_cannot(rate):
             generated(features, labels, np.ones(6, np.int64), spec, 0, "jax")
 
 
-def test_no_tensorflow_and_no_other_engine_of_keras():
+@pytest.mark.long
+def test_a_pickled_model_is_loaded_in_another_process(tmp_path):
+    """Which imports Keras on JAX, although nothing has said so before."""
+    model = tiny()
+    (tmp_path / "model").write_bytes(pickle.dumps((model, IMAGES)))
+    source = "import pickle, sys; model, x = pickle.load(sys.stdin.buffer); print(model.logits(x).tobytes().hex())"
+    with (tmp_path / "model").open("rb") as given:
+        done = subprocess.run([sys.executable, "-c", source], stdin=given, capture_output=True, text=True)
+    assert done.stdout.strip() == model.logits(IMAGES).tobytes().hex(), done.stderr
+
+
+def test_tensorflow_is_not_loaded():
     assert not [name for name in sys.modules if name.split(".")[0] == "tensorflow"]
     assert "KERAS_BACKEND" not in os.environ, "a process that this one starts would have Keras on JAX, too"
+
+
+@pytest.mark.long
+def test_another_engine_of_keras():
     source = "import xfer; xfer.load('tiny', backend='jax', weights=None, classes=2)"
-    done = subprocess.run(
-        [sys.executable, "-c", source], capture_output=True, text=True, env=os.environ | {"KERAS_BACKEND": "torch"}
-    )
-    assert (
-        done.stderr.strip()
-        .splitlines()[-1]
-        .endswith("Keras runs on 'torch': start a process with KERAS_BACKEND=jax for backend 'jax'")
-    )
+    environment = os.environ | {"KERAS_BACKEND": "torch"}
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, env=environment)
+    expected = "Keras runs on 'torch': start a process with KERAS_BACKEND=jax for backend 'jax'"
+    assert done.stderr.strip().splitlines()[-1].endswith(expected)

@@ -8,7 +8,6 @@ from xfer.testing.suite_bad_numbers import BadNumbers
 from xfer.testing.suite_base import Suite
 from xfer.testing.suite_contracts import Contracts
 from xfer.testing.suite_explanations import Explaining
-from xfer.testing.suite_memory import Memory
 from xfer.testing.suite_numerics import Numerics
 from xfer.testing.suite_training import Training
 
@@ -23,13 +22,12 @@ class OnJax(Suite):
 
 
 class TestInShort(OnJax):
-    """One test of each part of the suite; each compiles what it runs."""
+    """A test of each large part of the suite; each compiles what it runs."""
 
     test_save_and_load = Contracts.test_save_and_load
     test_block_outputs = Numerics.test_block_outputs
     test_an_unfreeze_in_mid_run = Numerics.test_an_unfreeze_in_mid_run
     test_a_layer_may_be_frozen_in_part = Training.test_a_layer_may_be_frozen_in_part
-    test_pieces_of_features_and_tasks = Memory.test_pieces_of_features_and_tasks
     test_infinite_targets = BadNumbers.test_infinite_targets
     test_a_gradient_has_the_shape_and_type_of_outputs = Explaining.test_a_gradient_has_the_shape_and_type_of_outputs
 

@@ -26,6 +26,7 @@ class Unused(layers.Layer):
         return x
 
 
+@pytest.mark.long
 def test_a_weight_without_a_gradient_stays_as_in_torch():
     """JAX gives it a gradient of zeros, with which weight decay would change it and its updates would count."""
     image = keras.Input((32, 32, 3))
