@@ -47,7 +47,7 @@ ARGUMENTS = {
     "tiny_resnetrs": {"layers": [1, 1, 1, 1], "bottleneck": True, "squeeze": True, "replace_stem_pool": True},
 }
 STEPPED = ("tiny_dinov2", "tiny_clip", "tiny_siglip", "tiny_gap", "tiny_convnext_v2_conv")  # they have every layer
-STEPPED += ("tiny_eva02", "tiny_eva02_clip", "tiny_tf_efficientnet", "tiny_mobilenetv4")
+STEPPED += ("tiny_eva02_clip", "tiny_tf_efficientnet", "tiny_mobilenetv4")
 _FAMILIES = {"convnext": convnext_v2, "eva02": eva02, "tf_efficientnet": tf_efficientnet, "mobilenetv4": mobilenet_v4}
 _FAMILIES["resnet"] = resnet_d
 _OUTPUTS = {"tiny_dinov2": 0, "tiny_clip": 7, "tiny_eva02_clip": 7}
