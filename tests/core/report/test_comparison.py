@@ -168,8 +168,8 @@ def test_a_comparison_needs_two_backends(backends):
 
 
 def test_options_that_cannot_be(tmp_path):
-    with pytest.raises(UsageError, match="unknown backend 'jax'"):
-        compare("digits", backends=("torch", "jax"))
+    with pytest.raises(UsageError, match="unknown backend 'mxnet'"):
+        compare("digits", backends=("torch", "mxnet"))
     with pytest.raises(UsageError, match="a path or 'digits', not a ndarray"):
         compare(np.zeros((2, 8, 8, 3), np.uint8))
     with pytest.raises(UsageError, match="unknown option 'epoch'"):
