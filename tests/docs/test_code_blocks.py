@@ -88,10 +88,14 @@ def test_commands_are_parsed(page):
 
 
 def test_configurations_are_read(tmp_path):
+    from xfer.specs.space import parse_space
     from xfer.workflows.config import read_toml, run_settings
 
     bodies = [block.text for page in PAGES for block in blocks(page, "toml")]
     assert bodies
     for body in bodies:
         (tmp_path / "xfer.toml").write_text(body)
-        run_settings(read_toml(tmp_path / "xfer.toml"))
+        given = read_toml(tmp_path / "xfer.toml")
+        if space := given.pop("space", None):  # of `xfer tune`
+            parse_space(space, {"data": "digits"} | given)
+        run_settings(given)
