@@ -97,6 +97,6 @@ def test_configurations_are_read(tmp_path):
         (tmp_path / "xfer.toml").write_text(body)
         given = read_toml(tmp_path / "xfer.toml")
         if space := given.pop("space", None):  # of `xfer tune`
-            assert parse_space(space, given)
+            assert parse_space(space, {"data": "digits", **given})
         if given:
             run_settings(given)
