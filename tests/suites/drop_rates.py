@@ -11,8 +11,14 @@ from xfer.models.drop_rates import DropRates
 from xfer.specs.update import UpdateSpec
 
 NAME = "tiny_deit3"
+NAMES = (NAME, "tiny_siglip", "tiny_gap", "tiny_eva02", "tiny_eva02_clip")
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
 LABELS = np.arange(6) % 5
+
+
+def dropout_of(name):
+    """A rate for the networks that have dropout below their heads."""
+    return 0.3 if "dropout" in CARDS[name].config else None
 
 
 class DropRatesOfNetworks:
@@ -54,6 +60,15 @@ class DropRatesOfNetworks:
         assert self.rates(model) == (path, dropout), "a new head changes nothing below it"
         model.set_drop_rates(DropRates())
         assert not any(map(any, self.rates(model)))
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_the_last_layer_has_the_rate_and_the_first_none(self, monkeypatch, name):
+        monkeypatch.setitem(xfer.zoo._CARDS, name, CARDS[name])
+        model = xfer.load(name, backend=self.backend, weights=None, classes=5, image_size=32, device="cpu")
+        model.set_drop_rates(DropRates(0.4, dropout_of(name)))
+        path, dropout = self.rates(model)
+        assert [rate for rate in path if rate] == [0.4, 0.4]  # of two branches of the second of two layers
+        assert dropout == ([] if dropout_of(name) is None else [0.3] * 6)
 
     def test_a_trainer_sets_them_at_each_fit(self):
         model = self.vit()[0]

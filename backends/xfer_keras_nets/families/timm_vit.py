@@ -85,11 +85,12 @@ def block(x: Any, name: str, share: float, card: Card) -> Any:
     return layers.Add(name=f"{name}.add2")([x, y])
 
 
-def mlp(x: Any, name: str, card: Card) -> Any:
-    """Two dense layers with an activation between them."""
+def mlp(x: Any, name: str, card: Card, *, drops: bool = True) -> Any:
+    """Two dense layers with an activation between them; that of an attention pool has no dropout."""
     x = layers.Dense(card.config["mlp"], name=f"{name}.fc1")(x)
-    x = dropout(ACTIVATIONS[card.config["activation"]](x, f"{name}.act"), f"{name}.drop1")
-    return dropout(layers.Dense(card.feature_dim, name=f"{name}.fc2")(x), f"{name}.drop2")
+    x = ACTIVATIONS[card.config["activation"]](x, f"{name}.act")
+    x = layers.Dense(card.feature_dim, name=f"{name}.fc2")(dropout(x, f"{name}.drop1") if drops else x)
+    return dropout(x, f"{name}.drop2") if drops else x
 
 
 def scaled(x: Any, name: str, card: Card) -> Any:
@@ -114,5 +115,5 @@ def attention_pool(x: Any, name: str, card: Card) -> Any:
     both = layers.Dense(2 * width, name=f"{name}.kv")(x)
     y = QueryAttention(card.config["heads"], name=f"{name}.attention")([query, both])
     y = layers.Dense(width, name=f"{name}.proj")(y)
-    z = mlp(layer_norm(y, f"{name}.norm", card.norm_eps), f"{name}.mlp", card)
+    z = mlp(layer_norm(y, f"{name}.norm", card.norm_eps), f"{name}.mlp", card, drops=False)
     return layers.Add(name=f"{name}.add")([y, z])[:, 0]

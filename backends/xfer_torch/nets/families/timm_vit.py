@@ -131,7 +131,8 @@ class AttentionPool(nn.Module):
         self.heads = c["heads"]
         self.latent = nn.Parameter(torch.empty(1, 1, width))
         self.q, self.kv, self.proj = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
-        self.norm, self.mlp = nn.LayerNorm(width, card.norm_eps), Mlp(width, c["mlp"], c["activation"])
+        self.norm = nn.LayerNorm(width, card.norm_eps)
+        self.mlp = Mlp(width, c["mlp"], c["activation"], drops=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, L, D) to (N, D)."""
@@ -143,12 +144,12 @@ class AttentionPool(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with an activation between them."""
+    """Two linear layers with an activation between them; that of an attention pool has no dropout."""
 
-    def __init__(self, width: int, hidden: int, activation: str) -> None:
+    def __init__(self, width: int, hidden: int, activation: str, *, drops: bool = True) -> None:
         super().__init__()
         self.fc1, self.act, self.fc2 = nn.Linear(width, hidden), ACTIVATIONS[activation](), nn.Linear(hidden, width)
-        self.drop1, self.drop2 = nn.Dropout(), nn.Dropout()
+        self.drop1, self.drop2 = (nn.Dropout() if drops else nn.Identity() for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) to (..., D)."""
