@@ -128,6 +128,29 @@ class Adapters:
         model.unfreeze(last=1)
         xfer.Trainer(model, batch_size=4, progress=False, cache=False).fit(small_data(), 1)
 
+    @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.long) for name in SMALLEST)])
+    def test_every_family_with_linear_layers_is_merged(self, monkeypatch, name):
+        """Adapters of every linear layer beside the same model with B A in its weights."""
+        if name in tiny_timm.CARDS:
+            monkeypatch.setitem(xfer.zoo._CARDS, name, tiny_timm.CARDS[name])
+        size = smallest(xfer.zoo.card(name))
+        options = {"weights": None, "classes": CLASSES, "image_size": size, "precision": "fp64", "device": "cpu"}
+        model, rng = xfer.load(name, backend=self.backend, **options), np.random.default_rng(0)
+        pixels = rng.integers(0, 256, (2, size, size, 3)).astype(np.uint8)
+        model.set_weights({n: np.ones_like(a) for n, a in model.weights().items() if "scale" in n or "gamma" in n})
+        plain = model.weights()
+        model.add_lora(2)
+        adapters = {n: 0.1 * rng.standard_normal(model.shapes()[n]) for n in model.spec.lora.tensors}
+        model.set_weights(adapters)
+        adapted, matrices = model.features(pixels), model.spec.lora.weights
+        model.merge_lora()
+        changed = {n for n, array in model.weights().items() if not np.array_equal(array, plain[n])}
+        assert changed == set(matrices)
+        merged = model.features(pixels)
+        np.testing.assert_allclose(adapted, merged, atol=1e-9 * np.abs(merged).max(), rtol=0)
+        model.set_weights(plain)
+        assert np.abs(model.features(pixels) - merged).max() > 1e-6 * np.abs(merged).max()
+
 
 class Files(Adapters):
     """What is the core's alone."""
@@ -281,26 +304,3 @@ class Files(Adapters):
         copied = replace(again.snapshot(whole=True))
         assert copied.backbone is None
         assert set(copied.weights) == set(again.shapes())
-
-    @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.long) for name in SMALLEST)])
-    def test_every_family_with_linear_layers_is_merged(self, monkeypatch, name):
-        """Adapters of every linear layer beside the same model with B A in its weights."""
-        if name in tiny_timm.CARDS:
-            monkeypatch.setitem(xfer.zoo._CARDS, name, tiny_timm.CARDS[name])
-        size = smallest(xfer.zoo.card(name))
-        options = {"weights": None, "classes": CLASSES, "image_size": size, "precision": "fp64", "device": "cpu"}
-        model, rng = xfer.load(name, backend=self.backend, **options), np.random.default_rng(0)
-        pixels = rng.integers(0, 256, (2, size, size, 3)).astype(np.uint8)
-        model.set_weights({n: np.ones_like(a) for n, a in model.weights().items() if "scale" in n or "gamma" in n})
-        plain = model.weights()
-        model.add_lora(2)
-        adapters = {n: 0.1 * rng.standard_normal(model.shapes()[n]) for n in model.spec.lora.tensors}
-        model.set_weights(adapters)
-        adapted, matrices = model.features(pixels), model.spec.lora.weights
-        model.merge_lora()
-        changed = {n for n, array in model.weights().items() if not np.array_equal(array, plain[n])}
-        assert changed == set(matrices)
-        merged = model.features(pixels)
-        np.testing.assert_allclose(adapted, merged, atol=1e-9 * np.abs(merged).max(), rtol=0)
-        model.set_weights(plain)
-        assert np.abs(model.features(pixels) - merged).max() > 1e-6 * np.abs(merged).max()
