@@ -65,7 +65,6 @@ def _card(name, arguments):
 
 
 CARDS = {name: _card(name, arguments) for name, arguments in ARGUMENTS.items()}
-VITS = [name for name, card in CARDS.items() if card.family == "timm_vit"]
 
 
 def _build(name, size, classes, more):
