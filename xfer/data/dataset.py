@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from xfer.data.sources.paths import Files
+from xfer.data.sources.paths import Files, Named, RemoteFiles
 from xfer.errors import DataError, UsageError
 from xfer.runtime import html
 from xfer.runtime.text import classes_text, count_of, listed, one_line, path_text
@@ -121,6 +121,10 @@ class Split:
             targets=None if self.targets is None else self.targets[chosen],
         )
 
+    def detached(self) -> Split:
+        """The split for another process on this machine or another: with its own images alone, and absolute paths."""
+        return replace(self, images=_detached(self.images, np.arange(len(self))))
+
     def with_columns(self, names: Sequence[str]) -> Split:
         """The split with these of its columns, in that order, if it has them all."""
         if self.columns is None or not set(names) <= set(self.column_names):
@@ -138,7 +142,7 @@ class Split:
         images = self.images
         while isinstance(images, _Subset):
             images = images.images
-        return self.after is None and isinstance(images, (list, tuple, np.ndarray, Files))
+        return self.after is None and isinstance(images, (list, tuple, np.ndarray, Files, Named, RemoteFiles))
 
     @property
     def labelled(self) -> np.ndarray:
@@ -269,3 +273,14 @@ class _Subset:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         return self.images[int(self.indices[index])]
+
+
+def _detached(images: Images, indices: np.ndarray) -> Images:
+    """The images at these places without the others, where a part of them holds all of them."""
+    if isinstance(images, _Subset):
+        return _detached(images.images, images.indices[indices])
+    if isinstance(images, np.ndarray):
+        return np.asarray(images[indices])
+    if isinstance(images, (Files, RemoteFiles, Named)):
+        return images.taken(indices)
+    return Named([images[i] for i in indices.tolist()]).taken(np.arange(len(indices)))

@@ -12,8 +12,9 @@ from xfer.data.corrections import Corrections, corrected
 from xfer.data.dataset import Data
 from xfer.data.images.formats import EXTENSIONS
 from xfer.data.sources.assembly import SPLIT_NAMES, Part, assemble
-from xfer.data.sources.paths import Files, existing
+from xfer.data.sources.paths import AnyPath, Files, RemoteFiles, existing, files_in
 from xfer.errors import DataError
+from xfer.runtime.remote import Entry, RemotePath, is_remote
 
 # What systems write beside pictures: archives of macOS, a NAS's thumbnails and bins, Windows's and Linux's own folders.
 _WORDS = "__macosx @eadir @recycle #recycle #snapshot lost+found $recycle.bin recycler"
@@ -42,6 +43,8 @@ def folder(path: str | os.PathLike[str], *, val: float = 0.2, seed: int = 0, cor
     root = existing(path)
     if not root.is_dir():
         raise DataError(f"{root} is a file: give a folder of class folders, or a .csv file")
+    if isinstance(root, RemotePath):
+        root.refresh()
     left_out = _LeftOut()
     splits = _split_folders(root, left_out)
     parts = {key: _part(root, where, key, left_out) for key, where in splits.items()}
@@ -49,9 +52,11 @@ def folder(path: str | os.PathLike[str], *, val: float = 0.2, seed: int = 0, cor
     return corrected(data, corrections)
 
 
-def images_in(root: Path) -> Files:
+def images_in(root: AnyPath) -> Files | RemoteFiles:
     """The image files in and below a folder, sorted by the parts of their paths."""
-    return Files(str(root), list(_walk(root, _LeftOut())))
+    if isinstance(root, RemotePath):
+        root.refresh()
+    return files_in(root, list(_walk(root, _LeftOut())))
 
 
 @dataclass
@@ -75,10 +80,10 @@ class _LeftOut:
         return found
 
 
-def _walk(root: Path, left_out: _LeftOut) -> Iterator[str]:
+def _walk(root: AnyPath, left_out: _LeftOut) -> Iterator[str]:
     """Names of images relative to a folder, in the order of their parts."""
-    real = Path(os.path.realpath(root))
-    seen = {str(real), *map(str, real.parents)}
+    real = Path(os.path.realpath(str(root)))
+    seen = {str(real), *map(str, real.parents)} if isinstance(root, Path) else None
 
     def walk(where: str, above: str) -> Iterator[str]:
         for entry in _entries(where):
@@ -86,7 +91,7 @@ def _walk(root: Path, left_out: _LeftOut) -> Iterator[str]:
             if _is_dir(entry):
                 if _passed_over(name):
                     left_out.folders.append(above + name)
-                elif _first(entry.path, seen):
+                elif seen is None or _first(entry.path, seen):
                     yield from walk(entry.path, f"{above}{name}/")
             elif name[0] != "." and _suffix(name) in _SUFFIXES:
                 yield above + name
@@ -96,8 +101,8 @@ def _walk(root: Path, left_out: _LeftOut) -> Iterator[str]:
     return walk(str(root), "")
 
 
-def _split_folders(root: Path, left_out: _LeftOut) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _split_folders(root: AnyPath, left_out: _LeftOut) -> dict[str, AnyPath]:
+    found: dict[str, AnyPath] = {}
     others = []
     for name in _folders(root, left_out):
         key = SPLIT_NAMES.get(name.lower())
@@ -117,14 +122,14 @@ def _split_folders(root: Path, left_out: _LeftOut) -> dict[str, Path]:
     return found or {"train": root}
 
 
-def _part(root: Path, where: Path, key: str, left_out: _LeftOut) -> Part:
+def _part(root: AnyPath, where: AnyPath, key: str, left_out: _LeftOut) -> Part:
     children = _folders(where, left_out)
     if not children:
         raise DataError(f"{where} has no class folders: put the images of each class into a folder")
     names: list[str] = []
     labels: list[str] = []
     left_out.files += sum(not _is_dir(entry) for entry in _entries(str(where)))
-    above = "" if where == root else f"{where.relative_to(root).as_posix()}/"
+    above = "" if where == root else f"{where.name}/"
     for child in children:
         inside = _LeftOut()
         found = [f"{above}{child}/{name}" for name in _walk(where / child, inside)]
@@ -137,17 +142,19 @@ def _part(root: Path, where: Path, key: str, left_out: _LeftOut) -> Part:
         left_out.folders += inside.folders
         names += found
         labels += [child] * len(found)
-    return Part(Files(str(root), names), labels, names, files=True)
+    return Part(files_in(root, names), labels, names, files=True)
 
 
-def _folders(where: Path, left_out: _LeftOut) -> list[str]:
+def _folders(where: AnyPath, left_out: _LeftOut) -> list[str]:
     """Names of the folders in a folder, those of the system left out."""
     names = [entry.name for entry in _entries(str(where)) if _is_dir(entry)]
     left_out.folders += [name for name in names if _passed_over(name)]
     return [name for name in names if not _passed_over(name)]
 
 
-def _entries(where: str) -> list[os.DirEntry[str]]:
+def _entries(where: str) -> Sequence[os.DirEntry[str] | Entry]:
+    if is_remote(where):
+        return RemotePath(where).entries()
     try:
         with os.scandir(where) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -155,7 +162,7 @@ def _entries(where: str) -> list[os.DirEntry[str]]:
         _refuse(error)
 
 
-def _is_dir(entry: os.DirEntry[str]) -> bool:
+def _is_dir(entry: os.DirEntry[str] | Entry) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link that leads back to itself: who opens it says so
@@ -172,7 +179,7 @@ def _passed_over(name: str) -> bool:
     return name.startswith(".") or name.lower() in _OF_THE_SYSTEM
 
 
-def _is_run(path: Path) -> bool:
+def _is_run(path: AnyPath) -> bool:
     """Whether a folder without images is what xfer writes: `--out` is `run` where nothing is said."""
     return (path / "checkpoints").is_dir() or (path / "manifest.json").is_file()
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from xfer.data.dataset import UNLABELLED, Split
 from xfer.data.sources.folders import images_in
 from xfer.data.sources.load import TABLES
-from xfer.data.sources.paths import existing
+from xfer.data.sources.paths import AnyPath, Named, existing
 from xfer.data.sources.tables import listed_images
 from xfer.errors import DataError
+from xfer.runtime.remote import RemotePath, is_remote
 
 LISTS = (".txt", ".lst")
 
 
-def listed(given: Iterable[str | os.PathLike[str]], columns: Sequence[str] = ()) -> Split:
+def listed(given: Iterable[str | os.PathLike[str] | RemotePath], columns: Sequence[str] = ()) -> Split:
     """Images without labels, in the order in which they are named, as often as they are named.
 
     Of a folder, all images in and below it; a table as in `xfer.data.sources.tables.listed_images`; a text file
@@ -37,14 +38,14 @@ def listed(given: Iterable[str | os.PathLike[str]], columns: Sequence[str] = ())
     images: list[Any] = []
     names: list[str] = []
     cells = []
-    for path in map(existing, given):
+    for path in (existing(each) for each in given):
         suffix, before = path.suffix.lower(), len(images)
         is_table = not path.is_dir() and suffix in TABLES
         if columns and not is_table:
             wanted = ", ".join(columns)
             raise DataError(f"the model reads columns {wanted} beside the image: give a table of them, not {path}")
         if path.is_dir():
-            names += (str(image) for image in images_in(path))
+            names += images_in(path).paths()
             images += names[before:]
         elif is_table:
             found, named, beside = listed_images(path, columns)
@@ -61,7 +62,7 @@ def listed(given: Iterable[str | os.PathLike[str]], columns: Sequence[str] = ())
             raise DataError(f"{path} has no images in it: give image files, folders, or lists of them")
     table = np.concatenate(cells) if columns and cells else None
     return Split(
-        _Named(images),
+        Named(images),
         np.full(len(images), UNLABELLED),
         names,
         columns=table,
@@ -69,34 +70,19 @@ def listed(given: Iterable[str | os.PathLike[str]], columns: Sequence[str] = ())
     )
 
 
-class _Named(Sequence[Any]):
-    """Encoded images, and paths that are texts until they are asked for: a million path objects take a gigabyte."""
+def _below(folder: AnyPath, image: Any) -> Any:
+    """A path from a folder on; the same text where nothing is to be added.
 
-    def __init__(self, images: Sequence[Any]) -> None:
-        self._images = images
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Any]: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return _Named(self._images[index])
-        image = self._images[index]
-        return Path(image) if isinstance(image, str) else image
-
-
-def _below(folder: Path, image: Any) -> Any:
-    """A path from a folder on; the same text where nothing is to be added."""
-    if not isinstance(image, str) or folder == Path():
+    What a list on this machine names is a file on it, even if it looks like a URL: nothing is asked of other machines.
+    """
+    if not isinstance(image, str) or (folder == Path() and not is_remote(image)):
         return image
+    if not isinstance(folder, Path):
+        return str(folder / image)
     return os.path.join(folder, image)  # noqa: PTH118 - a path object for each of many takes longer than all else
 
 
-def _lines(file: Path) -> list[str]:
+def _lines(file: AnyPath) -> list[str]:
     if not file.is_file():
         raise DataError(f"{file} is no plain file: give a text file with a path a line")
     try:

@@ -13,11 +13,12 @@ import numpy as np
 from xfer.data.corrections import Corrections, corrected
 from xfer.data.dataset import Data
 from xfer.data.sources.assembly import SPLIT_NAMES, Label, Part, assemble
-from xfer.data.sources.paths import Files, existing
+from xfer.data.sources.paths import AnyPath, Files, RemoteFiles, existing, files_in
 from xfer.data.sources.pixels import as_label, as_picture
 from xfer.data.sources.table_files import Table, header, read_table
 from xfer.data.sources.targets import assemble_tasks
 from xfer.errors import DataError
+from xfer.runtime.remote import is_remote
 from xfer.specs.loss import TaskKind
 
 
@@ -82,7 +83,7 @@ def manifest(
     return corrected(assemble_tasks(parts, beside, tasks, **options), corrections)
 
 
-def listed_images(file: Path, columns: Sequence[str] = ()) -> tuple[list[Any], list[str], np.ndarray]:
+def listed_images(file: AnyPath, columns: Sequence[str] = ()) -> tuple[list[Any], list[str], np.ndarray]:
     """Images that a table of any kind lists, labelled or not, their names, and cells of its columns, objects (N, C).
 
     The images are in the column `image`, or `path` if only that is there: paths, as texts that are not looked for, or
@@ -107,7 +108,7 @@ def listed_images(file: Path, columns: Sequence[str] = ()) -> tuple[list[Any], l
     return images, names, table.array(columns)
 
 
-def _pictures(table: Table, column: str, base: Path) -> tuple[Any, list[str], bool]:
+def _pictures(table: Table, column: str, base: AnyPath) -> tuple[Any, list[str], bool]:
     """Images, their names, and whether all are files.
 
     Raises:
@@ -117,24 +118,38 @@ def _pictures(table: Table, column: str, base: Path) -> tuple[Any, list[str], bo
     if all(isinstance(value, str) for value in values):
         names = [_plain(value) for value in values]
         _check_files(table, column, base, names)
-        return Files(str(base), names), names, True
+        return files_in(base, names), names, True
     pictures, names = [], []
     for i, value in enumerate(values):
         picture = as_picture(value, table.where(i, column))
         if isinstance(picture, Path):
             _check_files(table, column, base, [picture.as_posix()], i)
-        pictures.append(base / picture if isinstance(picture, Path) else picture)
-        names.append(picture.as_posix() if isinstance(picture, Path) else table.place(i))
+        name = picture.as_posix() if isinstance(picture, Path) else table.place(i)
+        pictures.append(_below(base, name, table.where(i, column)) if isinstance(picture, Path) else picture)
+        names.append(name)
     return pictures, names, False
+
+
+def _below(base: AnyPath, name: str, where: str) -> Path:
+    """A path from a folder on.
+
+    Raises:
+        DataError: the folder is a URL, and the table holds encoded images beside it.
+    """
+    if not isinstance(base, Path):
+        raise DataError(f"{where} is a path among encoded images: a table under a URL has one or the other")
+    return base / name
 
 
 def _plain(name: str) -> str:
     """A path with one slash between its parts, and no dot for the folder itself."""
+    if is_remote(name):
+        return name
     odd = "//" in name or "./" in name or name.endswith(("/", "/.")) or (os.sep != "/" and os.sep in name)
     return Path(name).as_posix() if odd else name
 
 
-def _check_files(table: Table, column: str, base: Path, names: Sequence[str], first: int = 0) -> None:
+def _check_files(table: Table, column: str, base: AnyPath, names: Sequence[str], first: int = 0) -> None:
     """Every folder is listed once; a file is only looked for where the list has no such name."""
     listed: dict[str, set[str]] = {}
     for i, name in enumerate(names):
@@ -146,7 +161,10 @@ def _check_files(table: Table, column: str, base: Path, names: Sequence[str], fi
             raise DataError(f"{table.where(first + i, column)}: there is no file {name!r} in {base}")
 
 
-def _files_in(folder: Path) -> Iterator[str]:
+def _files_in(folder: AnyPath) -> Iterator[str]:
+    if not isinstance(folder, Path):
+        yield from (entry.name for entry in folder.entries() if not entry.folder)
+        return
     try:
         with os.scandir(folder) as entries:
             yield from (entry.name for entry in entries if entry.is_file())
@@ -154,7 +172,7 @@ def _files_in(folder: Path) -> Iterator[str]:
         return
 
 
-def _is_file(path: Path) -> bool:
+def _is_file(path: AnyPath) -> bool:
     try:
         return path.is_file()
     except (OSError, ValueError):  # such as a name that is too long
@@ -197,6 +215,6 @@ def _taken(values: Any, chosen: np.ndarray) -> Any:
     """The values at these places; all of them as they are."""
     if len(chosen) == len(values):
         return values
-    if isinstance(values, Files):
-        return Files(values.root, [values.names[i] for i in chosen.tolist()])
+    if isinstance(values, (Files, RemoteFiles)):
+        return type(values)(values.root, [values.names[i] for i in chosen.tolist()])
     return [values[i] for i in chosen.tolist()]
