@@ -123,6 +123,17 @@ def map_norm(photos, out):
     return told(run)
 
 
+def mixed(photos, out):
+    """Mixup and CutMix over the whole batch, with partners in the shares of others."""
+    model = network(photos.classes)
+    model.freeze()
+    model.unfreeze(last=1)
+    model.freezer.freeze_norm()
+    run = trainer(model, optimizer="sgd", mix="mixup=1,cutmix=1", augment="flip", cache=False, seed=SEED)
+    run.fit(photos, 3)
+    return told(run)
+
+
 def several(photos, out):
     """Several tasks, targets missing anywhere, and columns beside the image."""
     rng = np.random.default_rng(3)
@@ -191,7 +202,6 @@ def refusals(photos, out):
     rank = trainer(model).distributed.rank
     attempt("norm", lambda: trainer(model).fit(photos, 1))
     model.freeze()
-    attempt("mix", lambda: trainer(model, mix="mixup", cache=False).fit(photos, 1))
     attempt("options", lambda: trainer(model, lr=1e-3 * (1 + rank)).fit(photos, 1))
     model.set_weights({"fc.bias": np.full(3, float(rank))})
     attempt("weights", lambda: trainer(model).fit(photos, 1))
