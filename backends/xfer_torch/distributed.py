@@ -35,17 +35,11 @@ _host: list[dist.ProcessGroup] = []  # for `gather` alone, so that nothing else 
 class TorchDistributedContext(DistributedContext):
     """Several processes: NCCL between GPUs, gloo for everything else."""
 
-    def gather(self, thing: T, what: str) -> list[T]:
-        found: list[tuple[str, T]] = [(what, thing)] * self.size
+    def exchange(self, thing: T) -> list[T]:
+        found = [thing] * self.size
         with others():
-            dist.all_gather_object(found, (what, thing), _host[0])
-        for rank, (occasion, _) in enumerate(found):
-            if occasion != what:
-                raise DistributedError(
-                    f"the processes of this run have parted: process {self.rank} is at {what!r}, process {rank} at "
-                    f"{occasion!r}; call fit, evaluate and save in all of them"
-                )
-        return [theirs for _, theirs in found]
+            dist.all_gather_object(found, thing, _host[0])
+        return found
 
     def rows(self, own: Tensor, shards: Sequence[int]) -> Tensor:
         """The rows (N, K) of all processes in the order of ranks; the graph is that of the own ones.

@@ -9,15 +9,19 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 import xfer
+from xfer.checkpoints.rotation import latest_checkpoint
 from xfer.errors import XferError
 from xfer.runtime.files import tensors_digest
+from xfer.runtime.signals import Interrupted
 from xfer.specs.tasks import Task
 from xfer.training.callback import Callback
+from xfer.workflows.resume import resumable
 
 BACKEND = "torch"  # which `main` sets
 SEED = 71  # the last batch of the second epoch has one image that can be read, that of the third none
@@ -220,6 +224,74 @@ def killed(photos, out, dies=1, busy=0):
     run = trainer(model, callbacks=[SaveAndDie(out, dies, busy)], **options)
     run.fit(photos, 4)
     return told(run)
+
+
+class Call(Callback):
+    """Calls something in one process after one update of a fit."""
+
+    def __init__(self, act, rank, epoch, step):
+        self.act, self.at = act, (rank, epoch, step)
+
+    def on_step_end(self, trainer, step, loss):
+        if (trainer.distributed.rank, trainer.epoch, step) == self.at:
+            self.act()
+
+
+def watched(photos, checkpoints, *callbacks):
+    """Three epochs of the last block and the head, with dropout, which each process draws for itself."""
+    model = network(photos.classes, head=xfer.Head((8,), dropout=0.3), dropout=True)
+    model.freeze()
+    model.unfreeze(last=1)
+    options = {"optimizer": "sgd", "schedule": "cosine", "augment": "flip", "seed": SEED, "cache": False}
+    return trainer(model, callbacks=callbacks, checkpoints=checkpoints, **options)
+
+
+def undisturbed(photos, out):
+    run = watched(photos, None)
+    run.fit(photos, 3)
+    return told(run)
+
+
+def stopped(photos, out):
+    """A signal to one of the processes: in the middle of an epoch, at its end, and in the evaluation after a fit."""
+    found = {}
+    for name, number, rank, epoch, step in (("term", 15, 1, 1, 0), ("int", 2, 0, 1, 2), ("both", 15, 0, 0, 1)):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which the one before has left ignored
+        act = partial(os.kill, os.getpid(), number)
+        more = [Call(act, 1, epoch, step)] if name == "both" else []
+        run = watched(photos, out / name, Call(act, rank, epoch, step), *more)
+        try:
+            run.fit(photos, 3)
+        except Interrupted as stop:
+            kept = latest_checkpoint(out / name)
+            at = [kept.manifest.training.epoch, kept.manifest.training.step]
+            again = xfer.Trainer.resume(kept.path, device="cpu", cache=False, workers=1, progress=False)
+            again.fit(photos)
+            found[name] = told(again, signal=stop.number, at=at, position=[run.epoch, run.batch])
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with resumable(run):
+            if run.distributed.rank:
+                os.kill(os.getpid(), 15)
+            run.model.evaluate(photos, batch_size=8)
+            run.model.evaluate(photos, batch_size=8)
+    except Interrupted as stop:
+        found["evaluation"] = {"signal": stop.number, "saved": stop.saved is not None}
+    return found
+
+
+def by_the_minute(photos, out):
+    """Checkpoints whenever the clock of the first process says so, which is always; then one process is killed."""
+    often = xfer.Checkpoints(out / "often", seconds=0 if os.environ["RANK"] == "0" else None)
+    often.write, write = lambda save: setattr(often, "_took", 0.0) or write(save), often.write
+    watched(photos, often, Call(partial(os.kill, os.getpid(), signal.SIGKILL), 1, 1, 1)).fit(photos, 3)
+
+
+def continued(photos, out):
+    run = xfer.Trainer.resume(out / "often", device="cpu", cache=False, workers=1, progress=False)
+    at = [run.epoch, run.batch]
+    run.fit(photos)
+    return told(run, at=at)
 
 
 def whole(photos, out):

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+from xfer.errors import DistributedError
+from xfer.runtime import agreement
+
 T = TypeVar("T")
 
 
@@ -29,7 +32,7 @@ _VARIABLES = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """The processes of a run; as it stands, one process alone. A backend that has more overrides `gather`.
+    """The processes of a run; as it stands, one process alone. A backend that has more overrides `exchange`.
 
     Args:
         rank: of this process, from 0. The first alone writes and shows progress.
@@ -48,6 +51,27 @@ class DistributedContext:
 
         Raises:
             DistributedError: a process has ended, or is somewhere else in the program.
+            Interrupted: a signal has come to any of them, where that may be raised; see `SharedWatch`.
+        """
+        told = self.exchange((what, thing, agreement.notes()))
+        for rank, (occasion, *_) in enumerate(told):
+            if occasion != what:
+                raise DistributedError(
+                    f"the processes of this run have parted: process {self.rank} is at {what!r}, process {rank} at "
+                    f"{occasion!r}; call fit, evaluate and save in all of them"
+                )
+        if self.size > 1:
+            agreement.agree([notes for *_, notes in told])
+        return [theirs for _, theirs, _ in told]
+
+    def exchange(self, thing: T) -> list[T]:
+        """What each process gives, by rank, whatever the occasion.
+
+        Args:
+            thing: small and on the host; pickled, so that it comes only from processes of the run.
+
+        Raises:
+            DistributedError: a process has ended.
         """
         return [thing]
 
