@@ -11,7 +11,7 @@ OTHERS = ("xfer_keras", "xfer_jax")
 # others export its runs.
 NOT_IN_ALL = {"quiet.py", "distributed.py", "modes.py", "export.py", "linear.py"}
 # torch's own layout is the canonical one, and its networks bring their attention; then what Keras's engines share.
-ONLY_KERAS = {"attention.py", "layout.py", "engine.py", "network.py", "wrapped.py"}
+ONLY_KERAS = {"attention.py", "layout.py", "engine.py", "network.py", "wrapped.py", "shares.py"}
 
 
 def neutral(name: str) -> str:

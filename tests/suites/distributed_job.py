@@ -1,4 +1,4 @@
-"""What every process of a run does in test_distributed.py: `distributed_job.py JOB PHOTOS OUT`.
+"""What every process of a run does in tests/suites/distributed.py: `distributed_job.py BACKEND JOB,... PHOTOS OUT`.
 
 Each process writes what it saw into OUT/<job>-<world size>-<rank>.json.
 """
@@ -19,12 +19,13 @@ from xfer.runtime.files import tensors_digest
 from xfer.specs.tasks import Task
 from xfer.training.callback import Callback
 
+BACKEND = "torch"  # which `main` sets
 SEED = 71  # the last batch of the second epoch has one image that can be read, that of the third none
 
 
 def network(classes, name="tiny", **options):
     settings = {"weights": None, "image_size": 32, "precision": "fp64", "dropout": False} | options
-    return xfer.load(name, backend="torch", device="cpu", classes=classes, **settings)
+    return xfer.load(name, backend=BACKEND, device="cpu", classes=classes, **settings)
 
 
 def trainer(model, **options):
@@ -96,6 +97,26 @@ def tune(photos, out):
     run.fine_tune(photos, head_epochs=0, epochs=3, lr=0.05)
     run.save(out / f"tuned-{run.distributed.size}-of-{run.distributed.rank}")
     return told(run, shards=shards)
+
+
+def norm(photos, out):
+    """Batch normalisation that is trained, of the last block and of the head, beside frozen ones."""
+    model = network(photos.classes, head=xfer.Head(hidden=(8,), norm="batch"))
+    model.freeze()
+    model.unfreeze(last=1)
+    run = trainer(model, optimizer="adam", lr=1e-3, cache=False, seed=SEED)
+    run.fit(photos, 3)
+    return told(run)
+
+
+def map_norm(photos, out):
+    """The same without one in the head, so that a batch of a single image has statistics."""
+    model = network(photos.classes)
+    model.freeze()
+    model.unfreeze(last=1)
+    run = trainer(model, optimizer="sgd", cache=False, seed=SEED)
+    run.fit(photos, 2)
+    return told(run)
 
 
 def several(photos, out):
@@ -203,7 +224,9 @@ def resumed(photos, out):
     return told(run)
 
 
-def main(jobs, photos, out):
+def main(backend, jobs, photos, out):
+    global BACKEND
+    BACKEND = backend
     data, out = xfer.data.folder(photos), Path(out)
     for name in jobs.split(","):
         found = globals()[name](data, out)
