@@ -28,8 +28,10 @@ from xfer.zoo.published import TIMM_FAMILIES
 # Parameters up to which a step, the forward pass in float64, and that in float32 fit twice into 24 GB of memory and all
 # of the zoo into two hours.
 TRAINED, PROVED, RUN = 50_000_000, 120_000_000, 350_000_000
-COLUMNS: tuple[str, ...] = ("model", "parameters", "input", "top-1", "forward fp64", "one step fp64", "forward fp32", "parity")
-COLUMNS += ("JAX fp64", "JAX")
+COLUMNS = (
+    *("model", "parameters", "input", "top-1"),
+    *("forward fp64", "one step fp64", "forward fp32", "parity", "JAX fp64", "JAX"),
+)
 STORES = {
     backend: Path(xfer.zoo.__file__).with_name(name)
     for backend, name in (("tensorflow", "parity.json"), ("jax", "parity_jax.json"))
