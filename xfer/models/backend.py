@@ -64,6 +64,17 @@ class Backend(Engine):
     def stepper(self, model: BaseModel, update: UpdateSpec) -> Stepper:
         """What trains `model` by one update at a time; see `Stepper`."""
 
+    def unsynchronised(self, model: BaseModel, layers: Collection[str]) -> Collection[str]:
+        """Those of the layers of batch normalisation in which several processes would see each its share of a batch.
+
+        A backend that synchronises none keeps this.
+
+        Args:
+            model: which is to be trained.
+            layers: by canonical name, those of it whose statistics are trained.
+        """
+        return layers
+
     def moving_average(self, model: BaseModel, decay: float) -> MovingAverage:
         """An exponential moving average of tensors of a model; a backend whose tensors are on the host keeps this."""
         return MovingAverage(model, decay)
