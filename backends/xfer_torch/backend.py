@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -37,6 +37,7 @@ from xfer_torch.distributed import joined
 from xfer_torch.gan import TorchGan
 from xfer_torch.model import TorchModel
 from xfer_torch.nets.families import FAMILIES
+from xfer_torch.norm import unsynchronised
 from xfer_torch.stepper import TorchStepper
 from xfer_torch.wrapped import WrappedModel, describe
 
@@ -111,6 +112,9 @@ class TorchBackend(Backend):
     def stepper(self, model: BaseModel, update: UpdateSpec) -> TorchStepper:
         assert isinstance(model, TorchModel)
         return TorchStepper(model, update)
+
+    def unsynchronised(self, model: BaseModel, layers: Collection[str]) -> Collection[str]:
+        return unsynchronised(model.native, layers)
 
     def moving_average(self, model: BaseModel, decay: float) -> TorchAverage:
         assert isinstance(model, TorchModel)

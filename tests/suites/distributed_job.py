@@ -101,14 +101,18 @@ def tune(photos, out):
 
 
 def norm(photos, out):
-    """Batch normalisation that is trained, of the last block and of the head, beside frozen ones."""
+    """Batch normalisation that is trained, of the last block and of the head, beside frozen ones.
+
+    By SGD: the bias before one has a gradient of 0, and Adam would make updates of what rounding leaves of it.
+    """
     model = network(photos.classes, head=xfer.Head(hidden=(8,), norm="batch"))
     model.freeze()
     model.unfreeze(last=1)
     # The bias before a normalisation has no gradient but rounding errors, which Adam would make as large as any.
     run = trainer(model, optimizer="sgd", cache=False, seed=SEED)
+    shards = shards_of(run)
     run.fit(photos, 3)
-    return told(run)
+    return told(run, shards=shards)
 
 
 def map_norm(photos, out):
@@ -153,6 +157,17 @@ def native():
     z = keras.layers.Dense(3, name="fc")(keras.layers.GlobalAveragePooling2D(name="pool")(x))
     keras.config.set_dtype_policy("float32")
     return keras.Model(image, z)
+
+
+def mixed(photos, out):
+    """Mixup and CutMix over the whole batch, with partners in the shares of others."""
+    model = network(photos.classes)
+    model.freeze()
+    model.unfreeze(last=1)
+    model.freezer.freeze_norm()
+    run = trainer(model, optimizer="sgd", mix="mixup=1,cutmix=1", augment="flip", cache=False, seed=SEED)
+    run.fit(photos, 3)
+    return told(run)
 
 
 def several(photos, out):
@@ -223,7 +238,6 @@ def refusals(photos, out):
     rank = trainer(model).distributed.rank
     attempt("norm", lambda: trainer(model).fit(photos, 1))
     model.freeze()
-    attempt("mix", lambda: trainer(model, mix="mixup", cache=False).fit(photos, 1))
     attempt("options", lambda: trainer(model, lr=1e-3 * (1 + rank)).fit(photos, 1))
     model.set_weights({"fc.bias": np.full(3, float(rank))})
     attempt("weights", lambda: trainer(model).fit(photos, 1))

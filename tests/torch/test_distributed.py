@@ -26,7 +26,6 @@ def run(folder, command):
 
 class TestDistributed(DistributedSuite):
     backend = "torch"
-    synchronises = False
 
     def together(self, folder, *jobs):
         return run(folder, [*TORCHRUN, str(JOB), *self._arguments(folder, jobs)])

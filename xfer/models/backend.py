@@ -126,7 +126,9 @@ def get_backend(backend: str | Engine) -> Backend:
         with step(f"loading {name}"):
             made = points[name].load()()
     except ModuleNotFoundError as missing:
-        raise BackendError(f"backend {name!r} needs {missing.name}: {install_hint(name, str(missing.name))}") from None
+        # JAX says in words of its own, and without a name, that jaxlib is missing.
+        said = f"needs {missing.name}" if missing.name else f"does not import ({str(missing).partition('. ')[0]})"
+        raise BackendError(f"backend {name!r} {said}: {install_hint(name, str(missing.name))}") from None
     except ImportError as broken:
         raise BackendError(f"backend {name!r} is installed but does not import: {broken}") from broken
     assert isinstance(made, Backend), f"entry point {name!r} of group {GROUP!r} is not an xfer.Backend"

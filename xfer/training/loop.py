@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from xfer.checkpoints.fit_progress import FitProgress
-from xfer.data import Loader
+from xfer.data import Batch, Loader
 from xfer.errors import DistributedError, TrainingError
 from xfer.evaluation.evaluate import run as evaluate
 from xfer.evaluation.metrics import EPOCH_METRICS
@@ -70,7 +70,7 @@ def _epoch(trainer: TrainerView, fit: Fit) -> Row:
         rates = trainer.rates_at(done + batch.number, fit.updates)
         seed = step_seed(trainer.settings.seed, trainer.epoch, batch.number)
         loss = trainer.stepper.step(batch.inputs, batch.labels, rates, seed)
-        if not math.isfinite(loss) and diagnosis.is_lone(trainer.stepper, batch) and fit.leave_out(batch, train):
+        if not math.isfinite(loss) and _left_out(trainer, fit, batch):
             continue
         if not math.isfinite(loss):
             why = diagnosis.of_step(trainer.stepper, batch, train.split.names, seed, trainer.distributed)
@@ -95,6 +95,13 @@ def _epoch(trainer: TrainerView, fit: Fit) -> Row:
     trainer.epoch, trainer.batch, fit.losses = trainer.epoch + 1, 0, []
     fit.images = 0
     return row
+
+
+def _left_out(trainer: TrainerView, fit: Fit, batch: Batch) -> bool:
+    """Whether a step has refused its update because of one image alone, and the epoch has others."""
+    if not diagnosis.is_lone(trainer.stepper, batch, trainer.distributed):
+        return False
+    return fit.leave_out(batch, shown=trainer.distributed.rank == 0)
 
 
 def _checkpoint_if_due(trainer: TrainerView, fit: Fit, *, epoch_end: bool = False) -> None:
