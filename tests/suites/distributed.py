@@ -11,7 +11,7 @@ from PIL import Image
 from tests.suites.processes import forking
 from xfer.checkpoints.rotation import checkpoints_in
 
-SAME = ["head", "tune", "norm", "map_norm", "mixed", "several"]
+SAME = ["head", "tune", "norm", "map_norm", "wrapped_norm", "mixed", "several"]
 SAME_LONG = ["branches", "estimator", "whole"]
 UNREADABLE = ["train/b/3.png", "train/c/1.png"]
 CLOSE = {"rel": 1e-9, "abs": 1e-12}
