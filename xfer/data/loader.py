@@ -166,7 +166,11 @@ class Loader:
     def keys(self, epoch: int) -> np.ndarray:
         """What an epoch reads, in order: int64 (N, 2), the index of a sample, and how often it came before."""
         order = self.order(epoch)[: len(self) * self.batch_size]
-        return np.column_stack([order, repetitions(order)])
+        found = np.zeros((len(order), 2), np.int64)
+        found[:, 0] = order
+        if self.sampling != "none":
+            found[:, 1] = repetitions(order)
+        return found
 
     def epoch(
         self,
@@ -216,7 +220,7 @@ class Loader:
         rest = keys[start * self.batch_size :]
         batches = [rest[i : i + self.batch_size] for i in range(0, len(rest), self.batch_size)]
         mine = [batch[self.distributed.share(len(batch))] for batch in batches]
-        with closing(self._samples(np.concatenate([keys[:0], *mine]), epoch)) as samples:
+        with closing(self._samples(mine, epoch)) as samples:
             for number, part in enumerate(mine, start):
                 good = [(index, pixels) for index, pixels in islice(samples, len(part)) if pixels is not None]
                 own = np.array([index for index, _ in good], np.int64)
@@ -265,7 +269,7 @@ class Loader:
             images, labels = self.mix(images, one_hot(labels, len(split.classes)), rng)
         return Batch(images, labels, indices, number, split.after, columns, shards)
 
-    def _samples(self, keys: np.ndarray, epoch: int) -> Generator[Sample, None, None]:
+    def _samples(self, keys: Iterable[np.ndarray], epoch: int) -> Generator[Sample, None, None]:
         ahead = max(_BATCHES_AHEAD * self.batch_size, 2 * self.workers)
         return in_order(lambda index, nth: self._read(index, epoch, nth), keys, self.workers, ahead)
 

@@ -45,7 +45,8 @@ def sample(labels: np.ndarray, sampling: Sampling, rng: np.random.Generator) -> 
         sampling: see `quotas`.
         rng: draws the images that are taken once more.
     """
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    ends = np.cumsum(np.unique(labels, return_counts=True)[1])
+    members = np.split(np.argsort(labels, kind="stable"), ends)[:-1]
     taken = [_repeated(each, int(q), rng) for each, q in zip(members, quotas(labels, sampling), strict=True)]
     return np.sort(np.concatenate([np.empty(0, np.int64), *taken]))
 
