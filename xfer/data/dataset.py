@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from xfer.data.sampling import repetitions
 from xfer.data.sources.paths import Files
 from xfer.data.texts import Texts, taken
 from xfer.errors import DataError, UsageError
@@ -164,11 +165,9 @@ class Split:
         if n >= len(self):
             return self
         shuffled = np.random.default_rng(seed).permutation(len(self))
-        share = np.empty(len(self))
-        for label in np.unique(self.labels):
-            members = shuffled[self.labels[shuffled] == label]
-            share[members] = np.arange(len(members)) / len(members)
-        first = shuffled[np.argsort(share[shuffled], kind="stable")[:n]]
+        labels = self.labels[shuffled]
+        _, kind, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        first = shuffled[np.argsort(repetitions(labels) / sizes[kind], kind="stable")[:n]]
         return self.subset(np.sort(first))
 
     def fingerprint(self) -> str:

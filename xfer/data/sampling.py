@@ -52,7 +52,7 @@ def sample(labels: np.ndarray, sampling: Sampling, rng: np.random.Generator) -> 
 
 
 def repetitions(order: np.ndarray) -> np.ndarray:
-    """For each place of an order of indices, how often its index came before: int64 (N,), 0 where it is the first."""
+    """For each place of an order of indices, or labels, how often it came before: int64 (N,), 0 for the first."""
     places = np.argsort(order, kind="stable")
     _, first, counts = np.unique(order[places], return_index=True, return_counts=True)
     found = np.empty(len(order), np.int64)

@@ -16,6 +16,7 @@ from xfer.data import Loader, Split, load, manifest
 from xfer.data.empty import is_empty
 from xfer.data.sampling import sample
 from xfer.data.sources.assembly import hold_out
+from xfer.data.views import _spread
 from xfer.errors import DataError
 from xfer.features import store
 
@@ -247,3 +248,29 @@ def test_memory_of_the_index_of_cached_features(tmp_path):
     assert len(found.places) == number
     assert now / number < 150
     assert peak / number < 350
+
+
+labels = st.lists(st.integers(-1, 3), min_size=1, max_size=25).map(lambda given: np.array(given, np.int64))
+
+
+@given(labels, st.integers(1, 30), st.integers(0, 5))
+def test_a_limit_is_in_proportion_class_by_class(labels, n, seed):
+    whole = Split([b""] * len(labels), labels, [str(i) for i in range(len(labels))], ("a", "b", "c", "d"))
+    shuffled, share = np.random.default_rng(seed).permutation(len(labels)), np.empty(len(labels))
+    for label in np.unique(labels):
+        members = shuffled[labels[shuffled] == label]
+        share[members] = np.arange(len(members)) / len(members)
+    expected = np.sort(shuffled[np.argsort(share[shuffled], kind="stable")[:n]])
+    assert list(whole.limit(n, seed).names) == [str(i) for i in expected]
+
+
+@given(labels, st.integers(0, 5))
+def test_samples_are_of_each_class_in_turn(labels, seed):
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(len(labels))
+    turn = {label: place for place, label in enumerate(rng.permutation(np.unique(labels)).tolist())}
+    taken, keys = dict.fromkeys(turn, 0), []
+    for index in shuffled.tolist():
+        keys.append((taken[int(labels[index])], turn[int(labels[index])], index))
+        taken[int(labels[index])] += 1
+    assert _spread(labels, seed).tolist() == [index for *_, index in sorted(keys)]
