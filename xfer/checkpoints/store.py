@@ -98,9 +98,9 @@ def publish_run(out: str | Path) -> None:
     with step(f"uploading the run to {url}"):
         _upload(url, files)
         names = {path.name for path in files}
-        for entry in url.entries():
-            if is_stored(entry.name) and entry.name not in names:  # of the run before
-                (url / entry.name).remove()
+        for name in url.entries()[0]:
+            if is_stored(name) and name not in names:  # of the run before
+                (url / name).remove()
 
 
 def checkpoints_of(out: str | Path, *, steps: int | None, seconds: float | None) -> Checkpoints:
@@ -159,5 +159,5 @@ def _checkpoints(url: RemotePath) -> list[str]:
     there.forget()
     if not there.is_dir():
         return []
-    numbers = sorted((entry.name for entry in there.entries() if entry.name.isdigit()), reverse=True)
+    numbers = sorted(filter(str.isdigit, there.entries()[0]), reverse=True)
     return [number for number in numbers if (there / number / MANIFEST).is_file()]

@@ -27,19 +27,6 @@ def is_remote(path: object) -> bool:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What a folder lists: a name, its URL, and whether it is a folder."""
-
-    name: str
-    path: str
-    folder: bool
-
-    def is_dir(self) -> bool:
-        """As `os.DirEntry` has it."""
-        return self.folder
-
-
-@dataclass(frozen=True)
 class RemotePath:
     """The path of a file or folder under a URL, with the methods of `pathlib.Path` that xfer uses of data.
 
@@ -124,15 +111,15 @@ class RemotePath:
             raise DataError(f"{self.url} does not exist") from None
         return content if "b" in mode else io.TextIOWrapper(content, encoding=encoding, newline=newline)
 
-    def entries(self) -> list[Entry]:
-        """What the folder lists, by name. Whoever needs all that is below asks for `refresh` before."""
+    def entries(self) -> tuple[list[str], set[str]]:
+        """The sorted names of what is in the folder, and those of its folders.
+
+        Whoever needs all that is below asks for `refresh` before.
+        """
         with self._errors() as (store, path):
-            found = [(str(each["name"]).rstrip("/").rpartition("/")[2], each) for each in store.ls(path, detail=True)]
-        mine = [(name, each) for name, each in found if name and str(each["name"]).rstrip("/") != path.rstrip("/")]
-        return sorted(
-            (Entry(name, f"{self.url}/{name}", each["type"] == "directory") for name, each in mine),
-            key=lambda entry: entry.name,
-        )
+            found = {str(each["name"]).rstrip("/"): each["type"] == "directory" for each in store.ls(path, detail=True)}
+        names = {name.rpartition("/")[2]: folder for name, folder in found.items() if name != path.rstrip("/")}
+        return sorted(filter(None, names)), {name for name, folder in names.items() if folder}
 
     def refresh(self) -> None:
         """Have the store list all that is below, in as few requests as it can, and forget what it listed before."""

@@ -15,9 +15,10 @@ from xfer.checkpoints.rotation import FOLDER, latest_checkpoint
 from xfer.checkpoints.store import address_of, fetch_run, run_folder
 from xfer.data import Data
 from xfer.errors import DataError, UsageError
+from xfer.runtime import agreement
 from xfer.runtime.distributed import launch_environment
 from xfer.runtime.progress import say
-from xfer.runtime.signals import Interrupted, Watch
+from xfer.runtime.signals import Interrupted
 from xfer.specs.settings import RunSettings
 from xfer.training.callback import Callback, TrainerView
 from xfer.training.trainer import Trainer
@@ -96,7 +97,7 @@ def say_position(trainer: Trainer) -> None:
 @contextmanager
 def resumable(trainer: Trainer) -> Iterator[None]:
     """A context in which a signal is raised immediately, after the run was saved: for work that trains nothing."""
-    with Watch(active=trainer.distributed.size == 1) as watch:
+    with agreement.watch(trainer.distributed.size) as watch:
         try:
             with watch.anywhere():
                 yield

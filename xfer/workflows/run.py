@@ -30,9 +30,10 @@ from xfer.training.tensorboard import TensorBoard
 from xfer.training.tracking import TRACKING, Tracker
 from xfer.training.trainer import Trainer
 from xfer.workflows.phases import train_phases
+from xfer.workflows.processes import starts_processes, train_in_processes
 from xfer.workflows.results import PREDICTIONS, Result, metrics_of, writable
 from xfer.workflows.resume import Clock, check_data, fingerprints, interrupted, resumable, say_position
-from xfer.workflows.setup import check_run, model_of, read_data
+from xfer.workflows.setup import check_run, model_of, passes, read_data
 
 
 def train(config: RunSettings, *, progress: bool = True, resume: bool = False) -> Result:
@@ -44,7 +45,8 @@ def train(config: RunSettings, *, progress: bool = True, resume: bool = False) -
     checkpoints; a run that was killed is resumed from them when it is started again.
 
     Args:
-        config: the settings of the run; `out` may be a URL, see `xfer.checkpoints.store`.
+        config: the settings of the run; with several `processes` it starts them, unless it is in one of them. `out`
+            may be a URL, see `xfer.checkpoints.store`.
         progress: whether progress is shown on stderr.
         resume: whether an interrupted run may be continued on another backend.
 
@@ -52,6 +54,8 @@ def train(config: RunSettings, *, progress: bool = True, resume: bool = False) -
         XferError: in one line, whatever is wrong. Interrupted: by Ctrl-C or SIGTERM, with a checkpoint.
     """
     check_run(config)
+    if starts_processes(config):
+        return train_in_processes(config, progress=progress, resume=resume)
     out = writable(run_folder(config.out))
     seconds, steps = config.checkpoint_seconds, config.checkpoint_steps
     with show_progress(progress), checkpoints_of(config.out, steps=steps, seconds=seconds) as checkpoints:
@@ -152,24 +156,15 @@ def _evaluated(
 ) -> tuple[Evaluation | TasksEvaluation, Evaluation | TasksEvaluation | None]:
     """Answers on the validation split, and on the test split if there is one, when all is chosen."""
     found = validate(config, model, data)
-    return found, None if data.test is None else model.evaluate(data, split="test", **_passes(config))
+    return found, None if data.test is None else model.evaluate(data, split="test", **passes(config))
 
 
 def validate(config: RunSettings, model: BaseModel, data: Data) -> Evaluation | TasksEvaluation:
     """Answers on the validation split, after temperature and thresholds were set on it, if that was asked for."""
-    options = _passes(config)
+    options = passes(config)
     if config.calibrate:
         calibrate(model, data, **options)
     if config.thresholds:
         tune_thresholds(model, data, config.thresholds, **options)
     evaluation: Evaluation | TasksEvaluation = model.evaluate(data, **options)
     return evaluation
-
-
-def _passes(config: RunSettings) -> dict[str, Any]:
-    return {
-        "batch_size": config.images_per_pass,
-        "workers": config.workers,
-        "on_bad": config.on_bad,
-        "cache": config.cache,
-    }

@@ -132,11 +132,11 @@ def test_the_command_line(photos, url, tmp_path):
 def test_what_was_not_uploaded_whole_is_not_read(photos, memory, capsys):
     train_until(5, settings(photos, memory))
     last, before = (RemotePath(f"{memory}/checkpoints/{name}") for name in ("00000005", "00000004"))
-    part = next(entry for entry in last.entries() if entry.name.startswith("model-"))
-    content = RemotePath(part.path).read_bytes()
+    part = last / next(name for name in last.entries()[0] if name.startswith("model-"))
+    content = part.read_bytes()
     damages = (
-        lambda: ((last / "manifest.json").write_bytes(manifest), RemotePath(part.path).write_bytes(content[:-1])),
-        lambda: RemotePath(part.path).remove(),
+        lambda: ((last / "manifest.json").write_bytes(manifest), part.write_bytes(content[:-1])),
+        lambda: part.remove(),
     )
     manifest = (last / "manifest.json").read_bytes()
     for damage in damages:
@@ -147,8 +147,7 @@ def test_what_was_not_uploaded_whole_is_not_read(photos, memory, capsys):
         said = capsys.readouterr().err.strip().splitlines()[-1]
         assert said.startswith(str(last))
         assert said.endswith("taking the checkpoint before it")
-    for entry in (before.parent / "00000003").entries():  # one more, which a kill has left there
-        RemotePath(entry.path).remove()
+    (before.parent / "00000003").remove()  # one more, which a kill has left there
     (before / "manifest.json").write_bytes(manifest[:-3])
     new_process()
     with pytest.raises(CheckpointError, match=f"^no checkpoint in {memory} is whole: remove {memory}/checkpoints"):

@@ -14,9 +14,10 @@ from xfer.data.corrections import Corrections, corrected
 from xfer.data.dataset import UNLABELLED, Data, Split
 from xfer.data.sources.datasets import is_array_pair, wrap
 from xfer.data.sources.folders import folder, images_in
-from xfer.data.sources.paths import AnyPath, Files, Named, RemoteFiles, existing
+from xfer.data.sources.paths import AnyPath, Files, Named, existing
 from xfer.data.sources.pixels import as_picture
 from xfer.data.sources.tables import manifest
+from xfer.data.texts import Texts
 from xfer.errors import DataError
 from xfer.runtime.paths import expanded
 from xfer.runtime.progress import step
@@ -74,8 +75,8 @@ def pictures(images: Any) -> Split:
     if isinstance(images, Split):
         return images
     found = _each(images)
-    if isinstance(found, (Files, RemoteFiles)):
-        return Split(found, np.full(len(found), UNLABELLED), found.paths())
+    if isinstance(found, Files):
+        return Split(found, np.full(len(found), UNLABELLED), Texts.of(found.paths()))
     return _unlabelled([_existing(image, f"image {i}") for i, image in enumerate(found)], 0)
 
 
@@ -104,7 +105,10 @@ def windows(images: Any, size: int) -> Iterator[Split]:
 
 def _unlabelled(images: Sequence[Any], first: int) -> Split:
     """Images with their paths for names, or their numbers, from `first` on."""
-    names = [str(image) if isinstance(image, (Path, str)) else str(i) for i, image in enumerate(images, first)]
+    is_path = [isinstance(image, (Path, str)) for image in images]  # a text is a URL
+    names = Texts.of(
+        str(image) if path else str(i) for i, (image, path) in enumerate(zip(images, is_path, strict=True), first)
+    )
     return Split(Named(images), np.full(len(images), UNLABELLED), names)
 
 

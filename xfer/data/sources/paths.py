@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+
 from xfer.data.images.decode import MAX_BYTES, BadImageError
+from xfer.data.texts import taken
 from xfer.errors import DataError
 from xfer.runtime.paths import expanded
 from xfer.runtime.remote import RemotePath, is_remote
@@ -18,11 +21,13 @@ AnyPath = Path | RemotePath
 
 
 @dataclass(frozen=True)
-class Files(Sequence[Path]):
+class Files(Sequence[Path | bytes]):
     """Files in and below a folder, as paths when they are asked for: a million of them would not fit into memory.
 
+    Under a URL they are the files' contents, which are read when they are asked for.
+
     Args:
-        root: the folder.
+        root: the folder, or its URL.
         names: relative to it, or absolute.
     """
 
@@ -33,58 +38,28 @@ class Files(Sequence[Path]):
         return len(self.names)
 
     @overload
-    def __getitem__(self, index: int) -> Path: ...
+    def __getitem__(self, index: int) -> Path | bytes: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[Path]: ...
-    def __getitem__(self, index: int | slice) -> Path | Sequence[Path]:
+    def __getitem__(self, index: slice) -> Files: ...
+    def __getitem__(self, index: int | slice) -> Path | bytes | Files:
         if isinstance(index, slice):
-            return [Path(self.root, name) for name in self.names[index]]
-        return Path(self.root, self.names[index])
+            return Files(self.root, self.names[index])
+        name = self.names[index]
+        return content(RemotePath(self.root) / name) if is_remote(self.root) else Path(self.root, name)
 
-    def paths(self) -> list[str]:
-        """The paths as texts."""
-        return [str(path) for path in self]
+    def paths(self) -> Iterator[str]:
+        """The paths as texts, or the URLs."""
+        root = RemotePath(self.root) if is_remote(self.root) else Path(self.root)
+        return (str(root / name) for name in self.names)
 
-    def taken(self, indices: Iterable[int]) -> Files:
+    def taken(self, indices: np.ndarray) -> Files:
         """These files, by an absolute path of the folder."""
-        return Files(str(Path(self.root).absolute()), [self.names[i] for i in indices])
-
-
-@dataclass(frozen=True)
-class RemoteFiles(Sequence[bytes]):
-    """Files under a URL, whose contents are read when they are asked for.
-
-    Args:
-        root: the URL of a folder.
-        names: relative to it.
-    """
-
-    root: str
-    names: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
-    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
-        if isinstance(index, slice):
-            return RemoteFiles(self.root, self.names[index])
-        return content(RemotePath(self.root) / self.names[index])
-
-    def paths(self) -> list[str]:
-        """The URLs."""
-        return [str(RemotePath(self.root) / name) for name in self.names]
-
-    def taken(self, indices: Iterable[int]) -> RemoteFiles:
-        """These files."""
-        return RemoteFiles(self.root, [self.names[i] for i in indices])
+        root = self.root if is_remote(self.root) else str(Path(self.root).absolute())
+        return Files(root, taken(self.names, indices))
 
 
 class Named(Sequence[Any]):
-    """Encoded images, and paths that are texts until they are asked for: a million path objects take a gigabyte."""
+    """Images of any kind, of which a URL is read when it is asked for."""
 
     def __init__(self, images: Sequence[Any]) -> None:
         self._images = images
@@ -92,32 +67,16 @@ class Named(Sequence[Any]):
     def __len__(self) -> int:
         return len(self._images)
 
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Any]: ...
-    def __getitem__(self, index: int | slice) -> Any:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Named(self._images[index])
         image = self._images[index]
-        if not isinstance(image, str):
-            return image
-        return content(RemotePath(image)) if is_remote(image) else Path(image)
+        return content(RemotePath(image)) if isinstance(image, str) else image
 
-    def taken(self, indices: Iterable[int]) -> Named:
+    def taken(self, indices: np.ndarray) -> Named:
         """These images, by absolute paths."""
-        return Named([_absolute(self._images[i]) for i in indices])
-
-
-def _absolute(image: Any) -> Any:
-    if isinstance(image, Path) or (isinstance(image, str) and not is_remote(image)):
-        return os.path.abspath(image)  # noqa: PTH100 - texts, see above
-    return image
-
-
-def files_in(root: AnyPath, names: Sequence[str]) -> Files | RemoteFiles:
-    """Files in and below a folder, by names that are relative to it."""
-    return Files(str(root), names) if isinstance(root, Path) else RemoteFiles(str(root), names)
+        images = [self._images[i] for i in indices.tolist()]
+        return Named([image.absolute() if isinstance(image, Path) else image for image in images])
 
 
 def content(path: RemotePath) -> bytes:

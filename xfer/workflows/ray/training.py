@@ -37,7 +37,7 @@ def train_on_ray(config: RunSettings, processes: int, *, resume: bool = False, r
     """
     if restarts < 0:
         raise UsageError(f"restarts={restarts}: give 0 or more")
-    settings = shared_paths(config.model_dump(mode="json"), "data", "out", "corrections")
+    settings = shared_paths(config.document() | {"processes": processes}, "data", "out", "corrections")
     with connected(processes, log=True) as ray, tempfile.TemporaryDirectory() as storage:  # the storage is Ray's own
         try:
             from ray.train import FailureConfig, RunConfig, ScalingConfig
