@@ -15,6 +15,7 @@ from xfer.models.backend import Backend
 from xfer.models.base_model import BaseModel
 from xfer.models.spec import Description, ModelSpec
 from xfer.specs.update import UpdateSpec
+from xfer_jax.average import JaxAverage
 from xfer_jax.gan import JaxGan
 from xfer_jax.model import JaxModel
 from xfer_jax.modes import device_of, modes
@@ -69,6 +70,10 @@ class JaxBackend(Backend):
     def stepper(self, model: BaseModel, update: UpdateSpec) -> JaxStepper:
         assert isinstance(model, JaxModel)
         return JaxStepper(model, update)
+
+    def moving_average(self, model: BaseModel, decay: float) -> JaxAverage:
+        assert isinstance(model, JaxModel)
+        return JaxAverage(model, decay)
 
     def gan(
         self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import keras
@@ -11,6 +11,8 @@ import numpy as np
 from keras import layers, ops
 
 from xfer.zoo import Card
+from xfer_keras_nets.layout import Tensor
+from xfer_keras_nets.shares import moments
 
 Activation = Callable[[Any, str], Any]
 Padding = int | tuple[int, int] | Literal["same"]
@@ -21,7 +23,8 @@ class BatchNorm(layers.BatchNormalization):
     """Batch normalisation with torch's running statistics.
 
     `running = (1 - update) * running + update * batch`, the variance unbiased (n / (n - 1)), where Keras would
-    keep the biased one. Normalisation itself uses the biased variance of the batch, as in both frameworks.
+    keep the biased one. Normalisation itself uses the biased variance of the batch, as in both frameworks. A batch
+    that several processes share is normalised as a whole.
 
     Args:
         update: torch's momentum, one minus Keras's.
@@ -40,16 +43,20 @@ class BatchNorm(layers.BatchNormalization):
         """(..., C) to (..., C); statistics change only if the layer is trainable and in training."""
         if not (training and self.trainable):
             return super().call(inputs, training=False)
-        axes = list(range(len(inputs.shape) - 1))
-        dtype = self.moving_mean.dtype
-        x = ops.cast(inputs, dtype)
-        mean, variance = ops.moments(x, axes)
-        count = ops.cast(ops.prod(ops.shape(x)[:-1]), dtype)
+        x = ops.cast(inputs, self.moving_mean.dtype)
+        mean, variance, count = moments(x)
         unbiased = variance * (count / (count - 1))
         self.moving_mean.assign(self.moving_mean * (1 - self.update) + mean * self.update)
         self.moving_variance.assign(self.moving_variance * (1 - self.update) + unbiased * self.update)
         scaled = ops.batch_normalization(x, mean, variance, -1, self.beta, self.gamma, self.epsilon)
         return ops.cast(scaled, self.compute_dtype)
+
+
+def unsynchronised(tensors: Mapping[str, Tensor], names: Iterable[str]) -> list[str]:
+    """Those of the layers with running statistics in which processes would see each its share of a batch."""
+    known = (BatchNorm.call, layers.BatchNormalization.call)  # and no other of a class that is derived from one
+    found = {name: tensors[f"{name}.running_mean"].layer for name in names}
+    return [name for name, layer in found.items() if type(layer).call not in known]
 
 
 @keras.saving.register_keras_serializable("xfer")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -37,6 +37,7 @@ from xfer_torch.distributed import joined
 from xfer_torch.gan import TorchGan
 from xfer_torch.model import TorchModel
 from xfer_torch.nets.families import FAMILIES
+from xfer_torch.norm import unsynchronised
 from xfer_torch.stepper import TorchStepper
 from xfer_torch.wrapped import WrappedModel, describe
 
@@ -112,6 +113,9 @@ class TorchBackend(Backend):
         assert isinstance(model, TorchModel)
         return TorchStepper(model, update)
 
+    def unsynchronised(self, model: BaseModel, layers: Collection[str]) -> Collection[str]:
+        return unsynchronised(model.native, layers)
+
     def moving_average(self, model: BaseModel, decay: float) -> TorchAverage:
         assert isinstance(model, TorchModel)
         return TorchAverage(model, decay)
@@ -127,6 +131,12 @@ class TorchBackend(Backend):
 
     def resolve_device(self, device: str) -> str:
         if launch_environment().size > 1 and torch.cuda.is_available() and device in ("auto", "cuda", "gpu"):
+            here, there = int(os.environ.get("LOCAL_WORLD_SIZE") or 1), torch.cuda.device_count()
+            if here > there:
+                raise DeviceError(
+                    f"{here} processes on this machine need a GPU each, and it has {there}: start {there}, or give "
+                    "device='cpu'"
+                )
             device = f"cuda:{launch_environment().local_rank}"
         return super().resolve_device(device)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from xfer.models.stepper import Stepper
@@ -18,6 +19,7 @@ from xfer.specs.update import UpdateSpec
 from xfer_torch.distributed import TorchDistributedContext, joined, others, parallel
 from xfer_torch.loss import loss_of
 from xfer_torch.model import TorchModel, to_numpy
+from xfer_torch.norm import SharedBatchNorm
 from xfer_torch.optimizer import Optimizer
 
 Outputs = list[tuple[float, Tensor]]
@@ -33,6 +35,7 @@ class TorchStepper(Stepper):
     def __init__(self, model: TorchModel, update: UpdateSpec) -> None:
         super().__init__(model, update)
         self._parallel: dict[str | None, DistributedDataParallel] = {}
+        self._live_norm = False
         self._live_buffers: list[Tensor] = []
         self._kept: list[Tensor] = []
 
@@ -40,6 +43,7 @@ class TorchStepper(Stepper):
         self._parallel = {}
         self.model.set_training(True)
         modules = [module for module in self.model.native.modules() if module.training]
+        self._live_norm = any(isinstance(module, _BatchNorm) for module in modules)
         self._live_buffers = [buffer for module in modules for buffer in module.buffers(recurse=False)]
         self._kept = [torch.empty_like(buffer) for buffer in self._live_buffers]
         self.model.set_training(False)
@@ -129,10 +133,17 @@ class TorchStepper(Stepper):
             if inputs.after not in self._parallel:
                 self._parallel = {inputs.after: parallel(self.model)}
             with others():
-                outputs = self._parallel[inputs.after](inputs.padded())
+                with SharedBatchNorm(inputs.shards, context.rank), self._uncompiled():
+                    outputs = self._parallel[inputs.after](inputs.padded())
                 loss = self._loss([(weight, context.rows(logits, inputs.shards)) for weight, logits in outputs], labels)
                 (loss * context.size).backward()  # what follows takes the mean over processes
         return loss.detach()
+
+    def _uncompiled(self) -> AbstractContextManager[object]:
+        """Without the compiler where batch normalisation is trained, for it compiles no exchange between processes."""
+        if self._live_norm and self.model.spec.compile:
+            return torch.compiler.set_stance("force_eager")
+        return nullcontext()
 
     def _statistics(self) -> list[Tensor]:
         return [buffer for buffer in self._live_buffers if buffer.is_floating_point()]

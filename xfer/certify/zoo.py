@@ -4,11 +4,13 @@ For each model: all forward stages in float64 and float32, and in float64 one st
 with everything trainable: gradients, loss, weights, statistics and slots. Cards that are one network with other weights
 are measured once. What a machine with 24 GB of memory can't hold is left out, and the table says so. Results are kept
 in `xfer/zoo/parity.json`, model by model; those that are there are not made again unless they are named, so that an
-interrupted run goes on.
+interrupted run goes on. PyTorch is compared with TensorFlow, and with JAX where `--backend jax` is given, whose results
+are in `parity_jax.json`.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -19,27 +21,40 @@ import xfer.zoo
 from xfer.certify.certificate import Stage
 from xfer.certify.run import parity, smallest
 from xfer.certify.scenario import SCENARIOS
+from xfer.runtime.files import write_atomically
 from xfer.zoo import Card, card, cards
 from xfer.zoo.published import TIMM_FAMILIES
 
 # Parameters up to which a step, the forward pass in float64, and that in float32 fit twice into 24 GB of memory and all
 # of the zoo into two hours.
 TRAINED, PROVED, RUN = 50_000_000, 120_000_000, 350_000_000
-STORE = Path(xfer.zoo.__file__).with_name("parity.json")
+COLUMNS = (
+    *("model", "parameters", "input", "top-1"),
+    *("forward fp64", "one step fp64", "forward fp32", "parity", "JAX fp64", "JAX"),
+)
+STORES = {
+    backend: Path(xfer.zoo.__file__).with_name(name)
+    for backend, name in (("tensorflow", "parity.json"), ("jax", "parity_jax.json"))
+}
 
 
-def parity_results() -> dict[str, Any]:
-    """What was measured, by model: worst errors of "fp64" and "fp32" forward stages and of one "step" in float64."""
-    return dict(json.loads(STORE.read_text("utf-8"))) if STORE.exists() else {}
+def parity_results(backend: str = "tensorflow") -> dict[str, Any]:
+    """What was measured on torch and `backend`, "tensorflow" or "jax", by model.
+
+    Worst errors of "fp64" and "fp32" forward stages and of one "step" in float64; None for what is too large.
+    """
+    store = STORES[backend]
+    return dict(json.loads(store.read_text("utf-8"))) if store.exists() else {}
 
 
-def measure(model: Card) -> dict[str, Any] | None:
+def measure(model: Card, backend: str) -> dict[str, Any] | None:
     """The worst errors of a model's certificate, None where it is too large."""
     if model.parameters > RUN:
         return None
     trained, proved = model.parameters <= TRAINED, model.parameters <= PROVED
     certificate = parity(
         model.name,
+        backends=("torch", backend),
         steps=1,
         scenarios=SCENARIOS[:1] if trained else (),
         precisions=("fp64", "fp32") if proved else ("fp32",),
@@ -70,19 +85,22 @@ def _is_forward(stage: Stage) -> bool:
     return stage.name.startswith("block ") or stage.name in ("initial weights", "preprocessing", "features", "logits")
 
 
-def table(results: dict[str, Any], models: Iterable[Card]) -> str:
+def table(models: Iterable[Card]) -> str:
     """Markdown: a row a model."""
+    results, on_jax = parity_results(), parity_results("jax")
     lines = [
-        "| model | parameters | input | top-1 | forward fp64 | one step fp64 | forward fp32 | parity |",
-        "|---|---:|---:|---:|---:|---:|---:|---|",
+        f"| {' | '.join(COLUMNS)} |",
+        "|---|---:|---:|---:|---:|---:|---:|---|---:|---|",
     ]
     for model in models:
-        found = results.get(model.name) or {}
+        found, jax = results.get(model.name) or {}, on_jax.get(model.name) or {}
         errors = [f"{found[kind]['error']:.0e}" if kind in found else "-" for kind in ("fp64", "step", "fp32")]
         best = model.weights[0].acc1 if model.weights else None
         accuracy = f"{best:.1f}" if best is not None else "-"
+        worst = max((jax[kind]["error"] for kind in ("fp64", "step") if kind in jax), default=None)
         cells = (f"{model.parameters:,}", str(model.preprocessing.size), accuracy, *errors, status(found))
-        lines.append(f"| `{model.name}` | {' | '.join(cells)} |")
+        beside = ("-" if worst is None else f"{worst:.0e}", status(jax))
+        lines.append(f"| `{model.name}` | {' | '.join((*cells, *beside))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -96,23 +114,29 @@ def status(found: dict[str, Any] | None) -> str:
     return {1: "forward, fp32", 2: "forward", 3: "proved"}[len(proofs)]
 
 
-def main(page: str, *names: str) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Measure what is missing, then write the table between the marks of a page."""
-    results = parity_results()
+    parser = argparse.ArgumentParser(prog="python -m xfer.certify.zoo")
+    parser.add_argument("--backend", choices=list(STORES), default="tensorflow", help="what torch is compared with")
+    parser.add_argument("page", type=Path, help="the table is written between the marks of this file")
+    parser.add_argument("models", nargs="*", help="measured anew; by default what is missing, the smallest first")
+    given = parser.parse_args(arguments)
+    names, backend = list(given.models), str(given.backend)
+    results = parity_results(backend)
     measured = set() if names else {name for name, found in results.items() if found}
     wanted: Sequence[Card] = [card(name) for name in names] or sorted(cards(), key=lambda c: c.parameters)
     for model in wanted:
         if names or not results.get(model.name):
             same = next((c for c in cards() if c.name in measured and network(c) == network(model)), None)
-            results[model.name] = results[same.name] if same else measure(model)
+            results[model.name] = results[same.name] if same else measure(model, backend)
             measured.add(model.name)
             ordered = {c.name: results[c.name] for c in cards() if c.name in results}
-            STORE.write_text(json.dumps(ordered, indent=1) + "\n", "utf-8")
+            write_atomically(STORES[backend], (json.dumps(ordered, indent=1) + "\n").encode())
             print(model.name, status(results[model.name]), flush=True)
-    before, _, rest = Path(page).read_text("utf-8").partition("<!-- table -->\n")
+    before, _, rest = given.page.read_text("utf-8").partition("<!-- table -->\n")
     _, _, after = rest.partition("<!-- /table -->\n")
-    Path(page).write_text(f"{before}<!-- table -->\n{table(results, cards())}<!-- /table -->\n{after}", "utf-8")
+    given.page.write_text(f"{before}<!-- table -->\n{table(cards())}<!-- /table -->\n{after}", "utf-8")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1:])

@@ -37,7 +37,7 @@ def models(json: Json = False) -> None:
     from xfer.certify.zoo import parity_results, status
     from xfer.zoo import cards
 
-    results = parity_results()
+    results, on_jax = parity_results(), parity_results("jax")
     rows = [
         {
             "name": card.name,
@@ -48,6 +48,7 @@ def models(json: Json = False) -> None:
             "weights": [{field: getattr(entry, field) for field in _PUBLISHED} for entry in card.weights],
             "source": card.source,
             "parity": {"status": status(results.get(card.name)), **(results.get(card.name) or {})},
+            "parity_jax": {"status": status(on_jax.get(card.name)), **(on_jax.get(card.name) or {})},
         }
         for card in cards()
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from itertools import islice
+from itertools import islice, tee
 from pathlib import Path
 from typing import get_args
 
@@ -18,6 +18,7 @@ from xfer.data.cached import AugmentedFeatures
 from xfer.data.columns import Columns
 from xfer.data.dataset import Split
 from xfer.data.images.decode import BadImageError, decode
+from xfer.data.partners import Mixing
 from xfer.data.sampling import quotas, repetitions, sample
 from xfer.data.transforms.augment import Augment
 from xfer.data.transforms.mix import Mix, one_hot
@@ -108,10 +109,6 @@ class Loader:
         self.on_bad, self.views = on_bad, views
         self.mix = Mix.parse(mix)
         self._minor = _minor(split.labels) if augment_minority is not None else np.zeros(len(split), bool)
-        if self.mix and distributed.size > 1:
-            raise UsageError(
-                f"mix={mix} blends images of one batch, which {distributed.size} processes share: leave it out"
-            )
         self.distributed = distributed
         self.augment_minority = Augment.parse(augment_minority)
         self._columns = None if columns is None else _numbers(split, columns)
@@ -218,21 +215,29 @@ class Loader:
         nothing = start == 0 and len(keys) > 0 and not allow_nothing
         # Repetitions were counted from the beginning of the epoch, wherever it is entered.
         rest = keys[start * self.batch_size :]
-        batches = [rest[i : i + self.batch_size] for i in range(0, len(rest), self.batch_size)]
-        mine = [batch[self.distributed.share(len(batch))] for batch in batches]
-        with closing(self._samples(mine, epoch)) as samples:
-            for number, part in enumerate(mine, start):
-                good = [(index, pixels) for index, pixels in islice(samples, len(part)) if pixels is not None]
+        batches = (rest[i : i + self.batch_size] for i in range(0, len(rest), self.batch_size))
+        mixing = Mixing(self.mix, self.seed, epoch, self.distributed, lambda index, nth: self._read(index, epoch, nth))
+        bad = () if self.on_bad == "impute" else self.unreadable
+        parts, ahead = tee(mixing.part(batch, number, bad) for number, batch in enumerate(batches, start))
+        with closing(self._samples((part.keys for part in ahead), epoch)) as samples:
+            for number, part in enumerate(parts, start):
+                mine = part.batch[part.own]
+                good = [(index, pixels) for index, pixels in islice(samples, len(mine)) if pixels is not None]
                 own = np.array([index for index, _ in good], np.int64)
-                shards = self._told(own, part, f"batch {number} of epoch {epoch}")
+                beside = [pixels for _, pixels in islice(samples, len(part.beside))]
+                shards = self._told(own, mine, f"batch {number} of epoch {epoch}")
                 indices = np.concatenate(shards)
                 if len(indices):
                     nothing = False
                     pixels = [each for _, each in good]
                     images = np.stack(pixels) if pixels else self._none(int(indices[0]), epoch)
+                    labels = (self.split.labels if self.split.targets is None else self.split.targets)[indices]
+                    if self.mix:
+                        shares = one_hot(labels, len(self.split.classes))
+                        images, labels = mixing.mixed(images, shares, number, part, beside, shards)
                     columns = None if self._columns is None else self._columns[own]
                     counts = tuple(map(len, shards)) if len(shards) > 1 else ()
-                    yield self._batch(images, indices, epoch, number, columns, counts)
+                    yield Batch(images, labels, indices, number, self.split.after, columns, counts)
         if nothing:
             first = self.skipped[0]
             number = len(np.unique(keys[:, 0]))
@@ -252,22 +257,6 @@ class Loader:
         return (
             np.concatenate(self.distributed.gather(rows, f"answers to batch {batch.number}")) if batch.shards else rows
         )
-
-    def _batch(
-        self,
-        images: np.ndarray,
-        indices: np.ndarray,
-        epoch: int,
-        number: int,
-        columns: np.ndarray | None,
-        shards: tuple[int, ...],
-    ) -> Batch:
-        split = self.split
-        labels = split.labels[indices] if split.targets is None else split.targets[indices]
-        if self.mix:
-            rng = np.random.default_rng([self.seed, epoch, number, 0, 0])
-            images, labels = self.mix(images, one_hot(labels, len(split.classes)), rng)
-        return Batch(images, labels, indices, number, split.after, columns, shards)
 
     def _samples(self, keys: Iterable[np.ndarray], epoch: int) -> Generator[Sample, None, None]:
         ahead = max(_BATCHES_AHEAD * self.batch_size, 2 * self.workers)

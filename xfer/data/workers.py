@@ -46,7 +46,7 @@ def in_order(
 
 
 def threads(workers: int | None) -> int:
-    """How many threads `workers` asks for: None is one for each core, at most 8.
+    """How many threads `workers` asks for: None is one for each core of this process's part of them, at most 8.
 
     Raises:
         UsageError: fewer than 0.
@@ -57,7 +57,8 @@ def threads(workers: int | None) -> int:
         return workers
     # A container may own fewer cores than the machine has.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _MOST)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)  # processes of the run on this machine, as launchers say
+    return max(1, min(cores // here, _MOST))
 
 
 def _first(pending: deque[tuple[int, Future[np.ndarray | None]]]) -> Sample:

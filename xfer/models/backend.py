@@ -64,6 +64,17 @@ class Backend(Engine):
     def stepper(self, model: BaseModel, update: UpdateSpec) -> Stepper:
         """What trains `model` by one update at a time; see `Stepper`."""
 
+    def unsynchronised(self, model: BaseModel, layers: Collection[str]) -> Collection[str]:
+        """Those of the layers of batch normalisation in which several processes would see each its share of a batch.
+
+        A backend that synchronises none keeps this.
+
+        Args:
+            model: which is to be trained.
+            layers: by canonical name, those of it whose statistics are trained.
+        """
+        return layers
+
     def moving_average(self, model: BaseModel, decay: float) -> MovingAverage:
         """An exponential moving average of tensors of a model; a backend whose tensors are on the host keeps this."""
         return MovingAverage(model, decay)
@@ -115,7 +126,9 @@ def get_backend(backend: str | Engine) -> Backend:
         with step(f"loading {name}"):
             made = points[name].load()()
     except ModuleNotFoundError as missing:
-        raise BackendError(f"backend {name!r} needs {missing.name}: {install_hint(name, str(missing.name))}") from None
+        # JAX says in words of its own, and without a name, that jaxlib is missing.
+        said = f"needs {missing.name}" if missing.name else f"does not import ({str(missing).partition('. ')[0]})"
+        raise BackendError(f"backend {name!r} {said}: {install_hint(name, str(missing.name))}") from None
     except ImportError as broken:
         raise BackendError(f"backend {name!r} is installed but does not import: {broken}") from broken
     assert isinstance(made, Backend), f"entry point {name!r} of group {GROUP!r} is not an xfer.Backend"

@@ -55,16 +55,20 @@ def of_step(stepper: Stepper, batch: Batch, names: Sequence[str], seed: int, dis
     return f"{found.what} {which_samples(listed, len(batch))}; the update was not made; {remedy}"
 
 
-def is_lone(stepper: Stepper, batch: Batch) -> bool:
-    """Whether a step has refused its update because of one image alone, which has no batch statistics."""
+def is_lone(stepper: Stepper, batch: Batch, distributed: DistributedContext) -> bool:
+    """Whether a step has refused its update because of one image alone, which has no batch statistics.
+
+    In a run of several processes, all call it.
+    """
     if len(batch) > 1 or _in_data_or_weights(stepper.model, batch) or not _live_norms(stepper.model):
         return False
-    return _in_own_pass(stepper.model, batch.inputs, 1).place == _NOWHERE
+    return _in_pass(stepper, batch, distributed) is None
 
 
 def _lone(stepper: Stepper, batch: Batch) -> _Finding | None:
     """A piece of one image, where statistics of normalisation are trained."""
-    sizes = [len(piece) for piece in batch.inputs.micro_batches(stepper.micro_batch_size)]
+    micro_batches = [batch] if batch.shards else batch.inputs.micro_batches(stepper.micro_batch_size)
+    sizes = [len(each) for each in micro_batches]
     if 1 not in sizes or not _live_norms(stepper.model):
         return None
     remedy = "call model.freezer.freeze_norm(), or give smaller images" if len(batch) > 1 else LONE

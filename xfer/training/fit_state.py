@@ -74,12 +74,13 @@ class Fit:
             new_head, self.generation, self.heads = model.new_heads != self.heads, model.generation, model.new_heads
             self.each("on_model_change", trainer, new_head)
 
-    def leave_out(self, batch: Batch, train: Loader) -> bool:
-        """Whether a batch, all of whose other images were unreadable, is left out; a line on stderr says so."""
-        if train.batch_size == 1 or len(train) == 1:
+    def leave_out(self, batch: Batch, *, shown: bool) -> bool:
+        """Whether a batch, all of whose other images were unreadable, is left out; a line on stderr may say so."""
+        if self.train.batch_size == 1 or len(self.train) == 1:
             return False
-        name = train.split.names[int(batch.indices[0])]
-        say(f"{name} is left out: it is alone in its batch, whose statistics are undefined")
+        if shown:
+            name = self.train.split.names[int(batch.indices[0])]
+            say(f"{name} is left out: it is alone in its batch, whose statistics are undefined")
         return True
 
     def progress(self, history: History, *, stop: bool) -> FitProgress:

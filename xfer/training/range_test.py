@@ -181,7 +181,7 @@ def sweep(
             if watched is not None:
                 watched.watch.look()
             if not math.isfinite(loss):
-                if diagnosis.is_lone(trainer.stepper, batch):
+                if diagnosis.is_lone(trainer.stepper, batch, trainer.distributed):
                     continue
                 diverged = True
                 if losses:

@@ -68,13 +68,31 @@ class Mix:
             shares: float64 (N, K), one-hot for a label; a row of NaN, which has none, makes NaN of what it touches.
             rng: draws partners, shares and rectangles.
         """
-        partner = rng.permutation(len(images))
+        partner = self.partners(len(images), rng)
+        return self.blend(images, images[partner], shares, partner, rng)
+
+    def partners(self, number: int, rng: np.random.Generator) -> np.ndarray:
+        """With which image of the batch each of so many is mixed, int64 (N,); drawn before anything else."""
+        return rng.permutation(number)
+
+    def blend(
+        self, images: np.ndarray, others: np.ndarray, shares: np.ndarray, partner: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `__call__`, of any part of a batch.
+
+        Args:
+            images: of the part, (n, ...), n may be 0.
+            others: the partners of these images, (n, ...).
+            shares: of the whole batch, (N, K).
+            partner: int64 (N,), what `partners` has drawn.
+            rng: which has drawn it.
+        """
         cut = bool(self.cutmix) and (not self.mixup or rng.random() < 0.5)
         kept = float(rng.beta(*(self.cutmix if cut else self.mixup,) * 2))
         if cut:
-            images, kept = _paste(images, images[partner], kept, rng)
+            images, kept = _paste(images, others, kept, rng)
         else:
-            blend = kept * images.astype(np.float64) + (1 - kept) * images[partner]
+            blend = kept * images.astype(np.float64) + (1 - kept) * others
             images = (np.rint(blend) if images.dtype == np.uint8 else blend).astype(images.dtype)
         return images, np.asarray(kept * shares + (1 - kept) * shares[partner])
 

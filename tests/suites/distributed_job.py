@@ -1,4 +1,4 @@
-"""What every process of a run does in test_distributed.py: `distributed_job.py JOB PHOTOS OUT`.
+"""What every process of a run does in tests/suites/distributed.py: `distributed_job.py BACKEND JOB,... PHOTOS OUT`.
 
 Each process writes what it saw into OUT/<job>-<world size>-<rank>.json.
 """
@@ -7,61 +7,23 @@ import json
 import os
 import signal
 import sys
-import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from distributed_parts import BACKEND, Call, SaveAndDie, native, network, shards_of, told, trainer
 
 import xfer
+from xfer.checkpoints.rotation import latest_checkpoint
 from xfer.errors import XferError
+from xfer.models.backend import get_backend
 from xfer.runtime.files import tensors_digest
+from xfer.runtime.signals import Interrupted
 from xfer.specs.tasks import Task
-from xfer.training.callback import Callback
+from xfer.workflows.resume import resumable
 
 SEED = 71  # the last batch of the second epoch has one image that can be read, that of the third none
-
-
-def network(classes, name="tiny", **options):
-    settings = {"weights": None, "image_size": 32, "precision": "fp64", "dropout": False} | options
-    return xfer.load(name, backend="torch", device="cpu", classes=classes, **settings)
-
-
-def trainer(model, **options):
-    settings = {"batch_size": 8, "workers": 1, "lr": 1e-2, "progress": False} | options
-    return xfer.Trainer(model, **settings)
-
-
-def shards_of(run):
-    """A list that grows by (images of this process, images of the batch) at every update."""
-    seen, step = [], run.stepper.step
-    run.stepper.step = lambda inputs, *rest: seen.append((len(inputs), len(rest[0]))) or step(inputs, *rest)
-    return seen
-
-
-class SaveAndDie(Callback):
-    """Saves after each epoch; in the middle of the third one process is killed, and the other may be busy."""
-
-    def __init__(self, out, killed, busy):
-        self.out, self.killed, self.busy = out, killed, busy
-
-    def on_step_end(self, trainer, step, loss):
-        if self.killed is None or (trainer.epoch, step) != (2, 1):
-            return
-        if trainer.distributed.rank == self.killed:
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(self.busy)
-
-    def on_epoch_end(self, trainer, row):
-        trainer.save(self.out / "run")
-
-
-def told(run, **more):
-    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in run.history]
-    skipped = [(each.name, each.reason) for each in run.skipped]
-    rng = np.random.default_rng(0)
-    sums = {name: float((array * rng.normal(size=array.shape)).sum()) for name, array in run.model.weights().items()}
-    return {"rows": rows, "skipped": skipped, "digest": tensors_digest(run.model.weights()), "weights": sums} | more
 
 
 def head(photos, out):
@@ -96,6 +58,51 @@ def tune(photos, out):
     run.fine_tune(photos, head_epochs=0, epochs=3, lr=0.05)
     run.save(out / f"tuned-{run.distributed.size}-of-{run.distributed.rank}")
     return told(run, shards=shards)
+
+
+def norm(photos, out):
+    """Batch normalisation that is trained, of the last block and of the head, beside frozen ones.
+
+    By SGD: the bias before one has a gradient of 0, and Adam would make updates of what rounding leaves of it.
+    """
+    model = network(photos.classes, head=xfer.Head(hidden=(8,), norm="batch"))
+    model.freeze()
+    model.unfreeze(last=1)
+    # The bias before a normalisation has no gradient but rounding errors, which Adam would make as large as any.
+    run = trainer(model, optimizer="sgd", cache=False, seed=SEED)
+    shards = shards_of(run)
+    run.fit(photos, 3)
+    return told(run, shards=shards)
+
+
+def map_norm(photos, out):
+    """The same without one in the head, so that a batch of a single image has statistics."""
+    model = network(photos.classes)
+    model.freeze()
+    model.unfreeze(last=1)
+    run = trainer(model, optimizer="sgd", cache=False, seed=SEED)
+    run.fit(photos, 2)
+    return told(run)
+
+
+def wrapped_norm(photos, out):
+    """A network of the user's own, with batch normalisation of its framework's own class."""
+    get_backend(BACKEND).distributed_context("cpu")
+    model = xfer.wrap(native(), backend=BACKEND, device="cpu", head="fc", classes=photos.classes, image_size=32)
+    run = trainer(model, optimizer="sgd", cache=False, seed=SEED)
+    run.fit(photos, 2)
+    return told(run)
+
+
+def mixed(photos, out):
+    """Mixup and CutMix over the whole batch, with partners in the shares of others."""
+    model = network(photos.classes)
+    model.freeze()
+    model.unfreeze(last=1)
+    model.freezer.freeze_norm()
+    run = trainer(model, optimizer="sgd", mix="mixup=1,cutmix=1", augment="flip", cache=False, seed=SEED)
+    run.fit(photos, 3)
+    return told(run)
 
 
 def several(photos, out):
@@ -166,7 +173,6 @@ def refusals(photos, out):
     rank = trainer(model).distributed.rank
     attempt("norm", lambda: trainer(model).fit(photos, 1))
     model.freeze()
-    attempt("mix", lambda: trainer(model, mix="mixup", cache=False).fit(photos, 1))
     attempt("options", lambda: trainer(model, lr=1e-3 * (1 + rank)).fit(photos, 1))
     model.set_weights({"fc.bias": np.full(3, float(rank))})
     attempt("weights", lambda: trainer(model).fit(photos, 1))
@@ -187,6 +193,66 @@ def killed(photos, out, dies=1, busy=0):
     return told(run)
 
 
+def watched(photos, checkpoints, *callbacks):
+    """Three epochs of the last block and the head, with dropout, which each process draws for itself."""
+    model = network(photos.classes, head=xfer.Head((8,), dropout=0.3), dropout=True)
+    model.freeze()
+    model.unfreeze(last=1)
+    options = {"optimizer": "sgd", "schedule": "cosine", "augment": "flip", "seed": SEED, "cache": False}
+    return trainer(model, callbacks=callbacks, checkpoints=checkpoints, **options)
+
+
+def undisturbed(photos, out):
+    run = watched(photos, None)
+    run.fit(photos, 3)
+    return told(run)
+
+
+def stopped(photos, out):
+    """A signal to one of the processes: in the middle of an epoch, at its end, and in the evaluation after a fit."""
+    found = {}
+    for name, number, rank, epoch, step in (("term", 15, 1, 1, 0), ("int", 2, 0, 1, 2), ("both", 15, 0, 0, 1)):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which the one before has left ignored
+        act = partial(os.kill, os.getpid(), number)
+        more = [Call(act, 1, epoch, step)] if name == "both" else []
+        run = watched(photos, out / name, Call(act, rank, epoch, step), *more)
+        try:
+            run.fit(photos, 3)
+        except Interrupted as stop:
+            kept = latest_checkpoint(out / name)
+            at = [kept.manifest.training.epoch, kept.manifest.training.step]
+            again = xfer.Trainer.resume(kept.path, device="cpu", cache=False, workers=1, progress=False)
+            again.fit(photos)
+            found[name] = told(again, signal=stop.number, at=at, position=[run.epoch, run.batch])
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with resumable(run):
+            if run.distributed.rank:
+                os.kill(os.getpid(), 15)
+            run.model.evaluate(photos, batch_size=8)
+            run.model.evaluate(photos, batch_size=8)
+    except Interrupted as stop:
+        found["evaluation"] = {"signal": stop.number, "saved": stop.saved is not None}
+    return found
+
+
+def by_the_minute(photos, out):
+    """Checkpoints by the clock of the first process, which says so after each update; then the second one is killed."""
+    often, written = xfer.Checkpoints(out / "often"), []
+    run = watched(photos, often, Call(partial(os.kill, os.getpid(), signal.SIGKILL), 1, 1, 1))
+    write = often.write
+    often.write = lambda save: written.append((run.epoch, run.batch)) or write(save)
+    often.late = lambda: run.distributed.rank == 0 and (run.epoch, run.batch) not in written
+    run.fit(photos, 3)
+
+
+def continued(photos, out):
+    run = xfer.Trainer.resume(out / "often", device="cpu", cache=False, workers=1, progress=False)
+    at = [run.epoch, run.batch]
+    run.fit(photos)
+    return told(run, at=at)
+
+
 def whole(photos, out):
     """The same, of which none is killed."""
     return killed(photos, out / "whole", None)
@@ -203,7 +269,8 @@ def resumed(photos, out):
     return told(run)
 
 
-def main(jobs, photos, out):
+def main(backend, jobs, photos, out):
+    assert backend == BACKEND
     data, out = xfer.data.folder(photos), Path(out)
     for name in jobs.split(","):
         found = globals()[name](data, out)
