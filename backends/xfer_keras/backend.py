@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -23,16 +23,19 @@ from xfer.models.backend import Backend
 from xfer.models.base_model import BaseModel
 from xfer.models.spec import Description, ModelSpec
 from xfer.runtime.devices import cpu_has_bf16
+from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext, launch_environment
 from xfer.runtime.shared_mode import SharedMode
 from xfer.specs.exported import ExportJob
 from xfer.specs.update import UpdateSpec
 from xfer_keras import export
 from xfer_keras.average import KerasAverage
+from xfer_keras.distributed import joined
 from xfer_keras.gan import KerasGan
 from xfer_keras.model import KerasModel
 from xfer_keras.stepper import KerasStepper
 from xfer_keras.wrapped import WrappedModel
 from xfer_keras_nets.families import FAMILIES
+from xfer_keras_nets.layers import unsynchronised
 from xfer_keras_nets.wrapped import describe
 
 # TensorFlow's grouped convolutions gain nothing from bfloat16 on a CPU that has it, by `benchmarks/inference.py`.
@@ -64,6 +67,7 @@ class KerasBackend(Backend):
         return [*(f"cuda:{i}" for i, _ in enumerate(tf.config.list_physical_devices("GPU"))), "cpu"]
 
     def build_network(self, spec: ModelSpec) -> KerasModel:
+        self.distributed_context(spec.device)  # before the first tensor
         return KerasModel(self, spec)
 
     @contextmanager
@@ -110,15 +114,29 @@ class KerasBackend(Backend):
         return describe(native, head, image_size)
 
     def wrap(self, native: Any, spec: ModelSpec) -> WrappedModel:
+        self.distributed_context(spec.device)
         return WrappedModel(self, spec, native)
 
     def stepper(self, model: BaseModel, update: UpdateSpec) -> KerasStepper:
         assert isinstance(model, KerasModel)
         return KerasStepper(model, update)
 
+    def unsynchronised(self, model: BaseModel, layers: Collection[str]) -> Collection[str]:
+        assert isinstance(model, KerasModel)
+        return unsynchronised(model.tensors(), layers)
+
     def moving_average(self, model: BaseModel, decay: float) -> KerasAverage:
         assert isinstance(model, KerasModel)
         return KerasAverage(model, decay)
+
+    def distributed_context(self, device: str) -> DistributedContext:
+        return SINGLE_PROCESS if launch_environment().size == 1 else joined()
+
+    def resolve_device(self, device: str) -> str:
+        launch = launch_environment()
+        if launch.size > 1 and self.devices() != ["cpu"] and device in ("auto", "cuda", "gpu"):
+            device = f"cuda:{launch.local_rank}"
+        return super().resolve_device(device)
 
     def gan(
         self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec

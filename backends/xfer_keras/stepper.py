@@ -10,13 +10,18 @@ import numpy as np
 import tensorflow as tf
 
 from xfer.models.stepper import Stepper
-from xfer.runtime.progress import step
+from xfer.runtime.distributed import launch_environment
+from xfer.runtime.progress import say, step
 from xfer.specs.inputs import Inputs
 from xfer.specs.update import UpdateSpec
+from xfer_keras.distributed import KerasDistributedContext, joined, others
 from xfer_keras.loss import loss_of
 from xfer_keras.model import TRACING, KerasModel
 from xfer_keras.optimizer import Optimizer
 from xfer_keras_nets.layout import Tensor
+from xfer_keras_nets.shares import Shares, shared
+
+_STRIDE = 0x85EBCA6B  # between the seeds of processes
 
 
 class KerasStepper(Stepper):
@@ -27,6 +32,9 @@ class KerasStepper(Stepper):
 
     def __init__(self, model: KerasModel, update: UpdateSpec) -> None:
         super().__init__(model, update)
+        if model.spec.compile and launch_environment().size > 1:
+            model.compiled["training"] = False
+            say("training is not compiled: XLA has no collectives between processes")
         self._compiled: dict[Any, Any] = {}
 
     def rebuild(self, blocks: Mapping[str, Sequence[str]], start: Mapping[str, np.ndarray]) -> None:
@@ -92,12 +100,18 @@ class KerasStepper(Stepper):
     def _call(self, function: Any, inputs: Inputs, labels: np.ndarray, seed: int, *rates: Sequence[float]) -> Any:
         """Run a function, compiled once for each kind of inputs and labels."""
         fast = self.model.compiled.get("training", False)
-        kind = (function.__name__, self.model.spec.precision, inputs.after, labels.ndim, fast)
+        kind = (function.__name__, self.model.spec.precision, inputs.after, labels.ndim, fast, len(inputs.shards))
         new = kind not in self._compiled
+        if inputs.shards:
+            context = _context()
+            seed = (seed + context.rank * _STRIDE) % 2**32
+            if new:
+                context.agree()
         if new:
             signature = [
                 tf.TensorSpec([None, *labels.shape[1:]], tf.int64 if labels.ndim == 1 else tf.float64),
                 tf.TensorSpec([], tf.int64),
+                tf.TensorSpec([len(inputs.shards)], tf.int32),
                 *(tf.TensorSpec([len(each)], tf.float64) for each in rates),
                 *self.model.signature(inputs),
             ]
@@ -105,19 +119,34 @@ class KerasStepper(Stepper):
             self._compiled[kind] = tf.function(
                 partial(function, inputs.after), input_signature=signature, autograph=False, jit_compile=fast or None
             )
-        with tf.device(self.model.device), step(TRACING, when=new):
-            targets = tf.constant(labels, tf.int64 if labels.ndim == 1 else tf.float64)
-            each_rate = [tf.constant(each, tf.float64) for each in rates]
-            return self._compiled[kind](targets, tf.constant(seed, tf.int64), *each_rate, *self.model.values(inputs))
+        with tf.device(self.model.device), step(TRACING, when=new), others():
+            given = [tf.constant(labels, tf.int64 if labels.ndim == 1 else tf.float64), tf.constant(seed, tf.int64)]
+            given += [tf.constant(inputs.shards, tf.int32, [len(inputs.shards)])]
+            given += [tf.constant(each, tf.float64) for each in rates]
+            return self._compiled[kind](*given, *self.model.values(inputs.padded()))
 
     def _loss_and_gradients(
-        self, after: str | None, labels: Any, seed: Any, values: Any, columns: Any = None
+        self, after: str | None, labels: Any, seed: Any, shards: Any, values: Any, columns: Any = None
     ) -> tuple[Any, list[Any]]:
+        if shards.shape[0]:
+            return self._together(labels, seed, shards, Inputs(values, after, columns))
         weights = self._weights()
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             loss = self._loss(self._forward(Inputs(values, after, columns), seed), labels)
         return loss, _gradients(tape, loss, weights)
+
+    def _together(self, labels: Any, seed: Any, shards: Any, inputs: Inputs) -> tuple[Any, list[Any]]:
+        """The loss of the whole batch, in every process, and its gradients, summed over the processes."""
+        context, weights = _context(), self._weights()
+        with (
+            tf.GradientTape(watch_accessed_variables=False) as tape,
+            shared(Shares(shards, context.rank, context.every)),
+        ):
+            tape.watch(weights)
+            outputs = self._forward(inputs, seed)
+            loss = self._loss([(weight, context.rows(logits, shards)) for weight, logits in outputs], labels)
+        return loss, context.sums(_gradients(tape, loss, weights))
 
     def _logits(self, after: str | None, seed: Any, values: Any, columns: Any = None) -> list[Any]:
         outputs = self._forward(Inputs(values, after, columns), seed)
@@ -144,7 +173,7 @@ class KerasStepper(Stepper):
     def _loss(self, outputs: Sequence[tuple[float, Any]], labels: Any) -> Any:
         return tf.add_n([weight * loss_of(self.update.loss, logits, labels) for weight, logits in outputs])
 
-    def _update(self, after: str | None, labels: Any, seed: Any, rates: Any, *inputs: Any) -> Any:
+    def _update(self, after: str | None, labels: Any, seed: Any, shards: Any, rates: Any, *inputs: Any) -> Any:
         followed = [tensor.variable.value for tensor in self._followed()]
         before = [tf.identity(variable) for variable in followed]
 
@@ -152,13 +181,19 @@ class KerasStepper(Stepper):
             for variable, array in zip(followed, before, strict=True):
                 variable.assign(array)
 
-        loss, gradients = self._loss_and_gradients(after, labels, seed, *inputs)
+        loss, gradients = self._loss_and_gradients(after, labels, seed, shards, *inputs)
         return self.optimizer.update(loss, gradients, rates, followed, undo)
 
     def _followed(self) -> list[Tensor]:
         """The statistics of normalisation, and other buffers, that a training pass may change."""
         tensors = self.model.tensors()
         return [tensors[name] for name in self.model.buffers() if tensors[name].layer.trainable]
+
+
+def _context() -> KerasDistributedContext:
+    context = joined()
+    assert isinstance(context, KerasDistributedContext)
+    return context
 
 
 def _gradients(tape: Any, ends: Any, weights: Sequence[Any], to_ends: Any = None) -> list[Any]:

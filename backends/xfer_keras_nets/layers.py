@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import keras
@@ -11,6 +11,7 @@ import numpy as np
 from keras import layers, ops
 
 from xfer.zoo import Card
+from xfer_keras_nets.layout import Tensor
 from xfer_keras_nets.shares import moments
 
 Activation = Callable[[Any, str], Any]
@@ -49,6 +50,13 @@ class BatchNorm(layers.BatchNormalization):
         self.moving_variance.assign(self.moving_variance * (1 - self.update) + unbiased * self.update)
         scaled = ops.batch_normalization(x, mean, variance, -1, self.beta, self.gamma, self.epsilon)
         return ops.cast(scaled, self.compute_dtype)
+
+
+def unsynchronised(tensors: Mapping[str, Tensor], names: Iterable[str]) -> list[str]:
+    """Those of the layers with running statistics in which processes would see each its share of a batch."""
+    known = (BatchNorm.call, layers.BatchNormalization.call)  # and no other of a class that is derived from one
+    found = {name: tensors[f"{name}.running_mean"].layer for name in names}
+    return [name for name, layer in found.items() if type(layer).call not in known]
 
 
 @keras.saving.register_keras_serializable("xfer")

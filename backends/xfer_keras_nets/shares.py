@@ -8,6 +8,9 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from keras import ops
+from keras.layers import BatchNormalization
+
+from xfer.errors import UsageError
 
 
 class Shares(NamedTuple):
@@ -58,6 +61,20 @@ def moments(x: Any) -> tuple[Any, Any, Any]:
     count, counts = ops.sum(counts), counts[:, None]
     mean = ops.sum(counts * means, axis=0) / count
     return mean, ops.sum(squares + counts * ops.square(means - mean), axis=0) / count, count
+
+
+def synchronise(layer: BatchNormalization) -> None:
+    """Have a layer of Keras's own class take the moments of a shared batch."""
+    alone = layer._moments
+
+    def of_all(x: Any, mask: Any) -> tuple[Any, Any]:
+        if _shares.get() is None:
+            return alone(x, mask)
+        if mask is not None:
+            raise UsageError(f"{layer.name} is given a mask: train it in one process, or freeze it")
+        return moments(x)[:2]
+
+    layer._moments = of_all
 
 
 def _sum(x: Any, rows: Any) -> Any:

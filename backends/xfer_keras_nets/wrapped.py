@@ -21,6 +21,7 @@ from xfer.specs.inputs import Inputs
 from xfer_keras_nets.head import build_heads
 from xfer_keras_nets.layout import Tensor, tensors
 from xfer_keras_nets.network import KerasNetwork
+from xfer_keras_nets.shares import synchronise
 
 _STANDARD = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, layers.BatchNormalization, layers.LayerNormalization)
 
@@ -50,7 +51,11 @@ class WrappedNetwork(KerasNetwork):
         layers_of_blocks = _with_weights(native, old)
         blocks = block_names([named[id(layer)] for layer in layers_of_blocks])
         self._outputs = {block: layer.output for block, layer in zip(blocks, layers_of_blocks, strict=True)}
-        self._rates = {id(part): part.rate for layer in _leaves(self._body) for part in _parts(layer) if _drops(part)}
+        parts = [part for layer in _leaves(self._body) for part in _parts(layer)]
+        self._rates = {id(part): part.rate for part in parts if _drops(part)}
+        for part in parts:
+            if isinstance(part, layers.BatchNormalization):
+                synchronise(part)
         self.build_head()
         weights = dict(zip(("weight", "bias"), old.get_weights(), strict=False))
         kernel = weights["weight"].T

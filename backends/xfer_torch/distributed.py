@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import atexit
 import re
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from xfer.errors import BackendError, DistributedError
 from xfer.runtime.distributed import DistributedContext, launch_environment
+from xfer.runtime.launcher import ignore_the_launcher, mind_the_launcher
 from xfer.specs.inputs import Inputs
 from xfer_torch.model import TorchModel
 
@@ -93,7 +91,7 @@ def joined() -> DistributedContext:
     with others():
         _host.append(dist.new_group(backend="gloo", timeout=TIMEOUT))
     atexit.register(_leave)
-    _mind_the_launcher()
+    mind_the_launcher()
     return TorchDistributedContext(dist.get_rank(), dist.get_world_size())
 
 
@@ -105,7 +103,7 @@ def others() -> Iterator[None]:
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
             raise
-        _ignore_the_launcher()
+        ignore_the_launcher()
         raise DistributedError(f"another process of this run has ended ({_sentence(error)})") from None
 
 
@@ -114,24 +112,7 @@ def _sentence(error: Exception) -> str:
     return re.sub(r"^\[\S+:\d+\] ", "", str(error).strip().splitlines()[0]).partition(". ")[0]
 
 
-def _mind_the_launcher() -> None:
-    """Have the signal by which a launcher ends what is left of a run raise an error, and not end it without a word."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _ended)
-
-
 def _leave() -> None:
     """End the threads of the last gather: one that lets go of its tensors after the interpreter aborts the process."""
     if dist.is_initialized():
         dist.destroy_process_group(_host.pop())
-
-
-def _ended(number: int, frame: FrameType | None) -> NoReturn:
-    _ignore_the_launcher()
-    raise DistributedError("the launcher ends this run, because another process of it has ended, or it was told to")
-
-
-def _ignore_the_launcher() -> None:
-    """One error is enough: the signal that comes beside it must not raise another while this one is told."""
-    if signal.getsignal(signal.SIGTERM) is _ended:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)

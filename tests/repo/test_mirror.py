@@ -7,7 +7,7 @@ import pytest
 
 BACKENDS = Path(__file__).parents[2] / "backends"
 OTHERS = ("xfer_keras", "xfer_jax")
-# TensorFlow does not start without a word; torch alone trains in several processes; JAX has its types by mode, and the
+# TensorFlow does not start without a word; JAX works in one process, and has its types by mode, and the
 # others export its runs.
 NOT_IN_ALL = {"quiet.py", "distributed.py", "modes.py", "export.py", "linear.py", "norm.py"}
 # torch's own layout is the canonical one, and its networks bring their attention; then what Keras's engines share.

@@ -9,12 +9,19 @@ import sys
 def main() -> None:
     """The entry point `xfer`."""
     from xfer.cli.app import app
+    from xfer.errors import UsageError
     from xfer.runtime.distributed import launch_environment
     from xfer.runtime.malloc import keep_pages
+    from xfer.runtime.messages import on_stderr
 
     if sys.stderr is None:  # closed: a file that is opened next would take its descriptor, and what libraries print
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
-    if launch_environment().rank:  # of several processes of one run, the first speaks
+    try:
+        launch = launch_environment()
+    except UsageError as error:
+        on_stderr(f"error: {error}")
+        sys.exit(2)
+    if launch.rank:  # of several processes of one run, the first speaks
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     keep_pages()
     app(args=with_default_epochs(sys.argv[1:]), prog_name="xfer")

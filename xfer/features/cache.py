@@ -246,7 +246,10 @@ class FeatureCache:
 
 
 def _rows(found: store.Found, digests: Sequence[bytes], reasons: dict[bytes, str]) -> CachedFeatures:
-    places = np.array([found.places.get(digest, (-1, -1)) for digest in digests], np.int64).reshape(-1, 2)
+    places = np.full((len(digests), 2), -1, np.int64)
+    for i, digest in enumerate(digests):
+        if digest in found.places:
+            places[i] = found.places[digest]
     return CachedFeatures(
         found.stores, places, {i: reasons[digest] for i, digest in enumerate(digests) if digest in reasons}
     )

@@ -40,3 +40,12 @@ def test_a_fit_and_its_pictures(tmp_path, before, env):
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.stdout.endswith("done\n"), done.stderr
     assert (tmp_path / "confusion.png").is_file()
+
+
+@pytest.mark.parametrize(("name", "line"), [("RANK", "RANK='x': expected"), ("TF_CONFIG", "TF_CONFIG is 'x'")])
+def test_what_no_launcher_sets_is_one_line(name, line):
+    command = [sys.executable, "-m", "xfer", "models"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {name: "x"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {line}")
+    assert done.stderr.count("\n") == 1

@@ -17,6 +17,7 @@ from xfer.data.sources.folders import folder, images_in
 from xfer.data.sources.paths import Files, existing
 from xfer.data.sources.pixels import as_picture
 from xfer.data.sources.tables import manifest
+from xfer.data.texts import Texts
 from xfer.errors import DataError
 from xfer.runtime.paths import expanded
 from xfer.runtime.progress import step
@@ -104,7 +105,7 @@ def windows(images: Any, size: int) -> Iterator[Split]:
 
 def _unlabelled(images: Sequence[Any], first: int) -> Split:
     """Images with their paths for names, or their numbers, from `first` on."""
-    names = [str(image) if isinstance(image, Path) else str(i) for i, image in enumerate(images, first)]
+    names = Texts.of(str(image) if isinstance(image, Path) else str(i) for i, image in enumerate(images, first))
     return Split(images, np.full(len(images), UNLABELLED), names)
 
 
