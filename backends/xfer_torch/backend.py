@@ -131,6 +131,12 @@ class TorchBackend(Backend):
 
     def resolve_device(self, device: str) -> str:
         if launch_environment().size > 1 and torch.cuda.is_available() and device in ("auto", "cuda", "gpu"):
+            here, there = int(os.environ.get("LOCAL_WORLD_SIZE") or 1), torch.cuda.device_count()
+            if here > there:
+                raise DeviceError(
+                    f"{here} processes on this machine need a GPU each, and it has {there}: start {there}, or give "
+                    "device='cpu'"
+                )
             device = f"cuda:{launch_environment().local_rank}"
         return super().resolve_device(device)
 

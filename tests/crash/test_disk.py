@@ -122,10 +122,10 @@ def test_how_often(tmp_path, monkeypatch):
     monkeypatch.setattr("xfer.checkpoints.rotation.time.monotonic", lambda: now[0])
     often = Checkpoints(tmp_path / "run", steps=3, seconds=10)
     with often:
-        assert [often.due() for _ in range(6)] == [False, False, True, False, False, True]
+        assert [often.counted() for _ in range(6)] == [False, False, True, False, False, True]
         now[0] = 10.0
-        assert often.due()
-        assert not often.due(clock=False)
+        assert often.late()
+        assert not often.counted()
 
         def slow(folder):
             now[0] += 5.0

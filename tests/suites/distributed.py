@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.suites.processes import forking
+from xfer.checkpoints.rotation import checkpoints_in
 
 SAME = ["head", "tune", "norm", "map_norm", "wrapped_norm", "mixed", "several"]
 SAME_LONG = ["branches", "estimator", "whole"]
@@ -67,7 +68,7 @@ class DistributedSuite:
 
     @pytest.fixture(scope="class")
     def runs(self, place):
-        return self._same(place, SAME, "refusals", "bad_numbers")
+        return self._same(place, SAME, "undisturbed", "stopped", "refusals", "bad_numbers")
 
     @pytest.fixture(scope="class")
     def long_runs(self, place):
@@ -141,6 +142,35 @@ class DistributedSuite:
             r"in 1 of \d samples: train/\S+\.png; the update was not made; mend or remove them",
             first["error"],
         )
+
+    @pytest.mark.parametrize(("name", "number", "at"), [("term", 15, [1, 1]), ("int", 2, [1, 3]), ("both", 15, [0, 2])])
+    def test_a_signal_to_one_process_saves_and_ends_all_at_the_same_update(self, runs, name, number, at):
+        """Resumed, the run has the bits of one that was not stopped."""
+        first, second = (seen(runs / "two", "stopped", rank=rank)[name] for rank in (0, 1))
+        assert first["signal"] == second["signal"] == number
+        assert first["at"] == first["position"] == second["at"] == second["position"] == at
+        undisturbed = seen(runs / "two", "undisturbed")
+        assert first["digest"] == second["digest"] == undisturbed["digest"]
+        assert first["rows"] == undisturbed["rows"]
+        assert first["skipped"] == undisturbed["skipped"]
+
+    def test_a_signal_in_the_evaluation_ends_all_processes(self, runs):
+        for rank in (0, 1):
+            assert seen(runs / "two", "stopped", rank=rank)["evaluation"] == {"signal": 15, "saved": True}
+
+    def test_checkpoints_are_written_in_the_middle_of_an_epoch(self, runs):
+        """By the clock of the first process; the second is killed, and the run goes on from the update before."""
+        code, log = self.together(runs / "killed", "by_the_minute")
+        assert code == 1
+        newest = checkpoints_in(runs / "killed" / "often")[0]
+        assert f"; resume from {newest}\n" in log, log
+        assert len(re.findall(r"DistributedError: (.*)", log)) == 1
+        code, log = self.together(runs / "killed", "continued")
+        assert code == 0, log
+        continued, undisturbed = seen(runs / "killed", "continued"), seen(runs / "two", "undisturbed")
+        assert continued["at"] == [1, 1]
+        assert continued["digest"] == undisturbed["digest"]
+        assert continued["rows"] == undisturbed["rows"]
 
     @pytest.mark.long
     def test_a_killed_process_ends_the_run_which_resumes_from_its_checkpoint(self, long_runs):

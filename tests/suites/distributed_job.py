@@ -7,63 +7,23 @@ import json
 import os
 import signal
 import sys
-import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from distributed_parts import BACKEND, Call, SaveAndDie, native, network, shards_of, told, trainer
 
 import xfer
+from xfer.checkpoints.rotation import latest_checkpoint
 from xfer.errors import XferError
 from xfer.models.backend import get_backend
 from xfer.runtime.files import tensors_digest
+from xfer.runtime.signals import Interrupted
 from xfer.specs.tasks import Task
-from xfer.training.callback import Callback
+from xfer.workflows.resume import resumable
 
-BACKEND = "torch"  # which `main` sets
 SEED = 71  # the last batch of the second epoch has one image that can be read, that of the third none
-
-
-def network(classes, name="tiny", **options):
-    settings = {"weights": None, "image_size": 32, "precision": "fp64", "dropout": False} | options
-    return xfer.load(name, backend=BACKEND, device="cpu", classes=classes, **settings)
-
-
-def trainer(model, **options):
-    settings = {"batch_size": 8, "workers": 1, "lr": 1e-2, "progress": False} | options
-    return xfer.Trainer(model, **settings)
-
-
-def shards_of(run):
-    """A list that grows by (images of this process, images of the batch) at every update."""
-    seen, step = [], run.stepper.step
-    run.stepper.step = lambda inputs, *rest: seen.append((len(inputs), len(rest[0]))) or step(inputs, *rest)
-    return seen
-
-
-class SaveAndDie(Callback):
-    """Saves after each epoch; in the middle of the third one process is killed, and the other may be busy."""
-
-    def __init__(self, out, killed, busy):
-        self.out, self.killed, self.busy = out, killed, busy
-
-    def on_step_end(self, trainer, step, loss):
-        if self.killed is None or (trainer.epoch, step) != (2, 1):
-            return
-        if trainer.distributed.rank == self.killed:
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(self.busy)
-
-    def on_epoch_end(self, trainer, row):
-        trainer.save(self.out / "run")
-
-
-def told(run, **more):
-    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in run.history]
-    skipped = [(each.name, each.reason) for each in run.skipped]
-    rng = np.random.default_rng(0)
-    sums = {name: float((array * rng.normal(size=array.shape)).sum()) for name, array in run.model.weights().items()}
-    return {"rows": rows, "skipped": skipped, "digest": tensors_digest(run.model.weights()), "weights": sums} | more
 
 
 def head(photos, out):
@@ -132,31 +92,6 @@ def wrapped_norm(photos, out):
     run = trainer(model, optimizer="sgd", cache=False, seed=SEED)
     run.fit(photos, 2)
     return told(run)
-
-
-def native():
-    if BACKEND == "torch":
-        import torch
-        from torch import nn
-
-        torch.manual_seed(0)
-        net = nn.Sequential()
-        for name, module in {
-            **{"conv": nn.Conv2d(3, 4, 3, 2), "bn": nn.BatchNorm2d(4), "relu": nn.ReLU()},
-            **{"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "fc": nn.Linear(4, 3)},
-        }.items():
-            net.add_module(name, module)
-        return net.double()
-    import keras
-
-    keras.utils.set_random_seed(0)
-    keras.config.set_dtype_policy("float64")
-    image = keras.Input((32, 32, 3))
-    x = keras.layers.Conv2D(4, 3, 2, name="conv")(image)
-    x = keras.layers.ReLU(name="relu")(keras.layers.BatchNormalization(name="bn")(x))
-    z = keras.layers.Dense(3, name="fc")(keras.layers.GlobalAveragePooling2D(name="pool")(x))
-    keras.config.set_dtype_policy("float32")
-    return keras.Model(image, z)
 
 
 def mixed(photos, out):
@@ -258,6 +193,66 @@ def killed(photos, out, dies=1, busy=0):
     return told(run)
 
 
+def watched(photos, checkpoints, *callbacks):
+    """Three epochs of the last block and the head, with dropout, which each process draws for itself."""
+    model = network(photos.classes, head=xfer.Head((8,), dropout=0.3), dropout=True)
+    model.freeze()
+    model.unfreeze(last=1)
+    options = {"optimizer": "sgd", "schedule": "cosine", "augment": "flip", "seed": SEED, "cache": False}
+    return trainer(model, callbacks=callbacks, checkpoints=checkpoints, **options)
+
+
+def undisturbed(photos, out):
+    run = watched(photos, None)
+    run.fit(photos, 3)
+    return told(run)
+
+
+def stopped(photos, out):
+    """A signal to one of the processes: in the middle of an epoch, at its end, and in the evaluation after a fit."""
+    found = {}
+    for name, number, rank, epoch, step in (("term", 15, 1, 1, 0), ("int", 2, 0, 1, 2), ("both", 15, 0, 0, 1)):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which the one before has left ignored
+        act = partial(os.kill, os.getpid(), number)
+        more = [Call(act, 1, epoch, step)] if name == "both" else []
+        run = watched(photos, out / name, Call(act, rank, epoch, step), *more)
+        try:
+            run.fit(photos, 3)
+        except Interrupted as stop:
+            kept = latest_checkpoint(out / name)
+            at = [kept.manifest.training.epoch, kept.manifest.training.step]
+            again = xfer.Trainer.resume(kept.path, device="cpu", cache=False, workers=1, progress=False)
+            again.fit(photos)
+            found[name] = told(again, signal=stop.number, at=at, position=[run.epoch, run.batch])
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with resumable(run):
+            if run.distributed.rank:
+                os.kill(os.getpid(), 15)
+            run.model.evaluate(photos, batch_size=8)
+            run.model.evaluate(photos, batch_size=8)
+    except Interrupted as stop:
+        found["evaluation"] = {"signal": stop.number, "saved": stop.saved is not None}
+    return found
+
+
+def by_the_minute(photos, out):
+    """Checkpoints by the clock of the first process, which says so after each update; then the second one is killed."""
+    often, written = xfer.Checkpoints(out / "often"), []
+    run = watched(photos, often, Call(partial(os.kill, os.getpid(), signal.SIGKILL), 1, 1, 1))
+    write = often.write
+    often.write = lambda save: written.append((run.epoch, run.batch)) or write(save)
+    often.late = lambda: run.distributed.rank == 0 and (run.epoch, run.batch) not in written
+    run.fit(photos, 3)
+
+
+def continued(photos, out):
+    run = xfer.Trainer.resume(out / "often", device="cpu", cache=False, workers=1, progress=False)
+    at = [run.epoch, run.batch]
+    run.fit(photos)
+    return told(run, at=at)
+
+
 def whole(photos, out):
     """The same, of which none is killed."""
     return killed(photos, out / "whole", None)
@@ -275,8 +270,7 @@ def resumed(photos, out):
 
 
 def main(backend, jobs, photos, out):
-    global BACKEND
-    BACKEND = backend
+    assert backend == BACKEND
     data, out = xfer.data.folder(photos), Path(out)
     for name in jobs.split(","):
         found = globals()[name](data, out)

@@ -78,16 +78,10 @@ class Checkpoints:
         if not launch_environment().rank:
             self._lock.release()
 
-    def due(self, *, clock: bool = True) -> bool:
-        """Whether it is time for the next; to be asked once after each update.
-
-        Args:
-            clock: whether seconds count, which several processes of a run measure differently.
-        """
+    def counted(self) -> bool:
+        """Whether it is time for the next by the number of updates; to be asked once after each update."""
         self._updates += 1
-        if self.steps is not None and self._updates % self.steps == 0:
-            return True
-        return clock and self.late()
+        return self.steps is not None and self._updates % self.steps == 0
 
     def late(self) -> bool:
         """Whether the time between two is over."""

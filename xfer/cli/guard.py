@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from xfer.errors import UsageError, XferError
+from xfer.runtime.ending import tell
 from xfer.runtime.messages import on_stderr
 from xfer.runtime.progress import show_progress
 from xfer.runtime.signals import Interrupted
@@ -32,14 +33,17 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             command(*arguments, **options)
         except XferError as error:
-            on_stderr(f"error: {printable(str(error))}")
+            if not tell(error):
+                on_stderr(f"error: {printable(str(error))}")
             raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
         except Interrupted as stop:
             kept = f": the same command goes on from {stop.saved}" if stop.saved else ""
-            on_stderr(f"interrupted{kept}")
+            if not tell(stop):
+                on_stderr(f"interrupted{kept}")
             raise typer.Exit(128 + stop.number) from None
-        except KeyboardInterrupt:
-            on_stderr("interrupted")
+        except KeyboardInterrupt as stop:
+            if not tell(stop):
+                on_stderr("interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             # Whoever read has gone; without this the interpreter complains while it flushes stdout at its end.

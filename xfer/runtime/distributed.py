@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from xfer.errors import DistributedError, UsageError
+from xfer.runtime import agreement
 
 T = TypeVar("T")
 
@@ -92,15 +93,18 @@ class DistributedContext:
 
         Raises:
             DistributedError: a process has ended, or is somewhere else in the program.
+            Interrupted: a signal has come to any of them, where that may be raised; see `SharedWatch`.
         """
-        told = self.exchange((what, thing))
-        for rank, (occasion, _) in enumerate(told):
+        told = self.exchange((what, thing, agreement.notes()))
+        for rank, (occasion, *_) in enumerate(told):
             if occasion != what:
                 raise DistributedError(
                     f"the processes of this run have parted: process {self.rank} is at {what!r}, process {rank} at "
                     f"{occasion!r}; call fit, evaluate and save in all of them"
                 )
-        return [theirs for _, theirs in told]
+        if self.size > 1:
+            agreement.agree([notes for *_, notes in told])
+        return [theirs for _, theirs, _ in told]
 
     def exchange(self, thing: T) -> list[T]:
         """What each process gives, by rank, whatever the occasion.

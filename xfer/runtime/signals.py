@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
@@ -18,10 +17,10 @@ class Interrupted(KeyboardInterrupt):
 
     Attributes:
         number: of the signal.
-        saved: the checkpoint that was written because of it.
+        saved: the path or URL of what the same job goes on from.
     """
 
-    def __init__(self, number: int, saved: Path | None = None) -> None:
+    def __init__(self, number: int, saved: object = None) -> None:
         super().__init__(signal.Signals(number).name)
         self.number, self.saved = number, saved
 
@@ -34,10 +33,11 @@ class Watch:
 
     Args:
         active: whether to note anything at all.
+        late: whether it is time for the next checkpoint.
     """
 
-    def __init__(self, *, active: bool = True) -> None:
-        self.active = active
+    def __init__(self, *, active: bool = True, late: Callable[[], bool] | None = None) -> None:
+        self.active, self._late = active, late
         self._caught: int | None = None
         self._anywhere = False
         self._before: dict[int, Any] = {}
@@ -61,6 +61,10 @@ class Watch:
         """
         if self._caught is not None:
             raise Interrupted(self._caught)
+
+    def late(self) -> bool:
+        """Whether it is time for the next checkpoint."""
+        return self._late is not None and self._late()
 
     @contextmanager
     def anywhere(self) -> Iterator[None]:

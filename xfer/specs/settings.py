@@ -125,5 +125,12 @@ class RunSettings(TrainingSettings, ModelSettings, DataSettings):
     checkpoint_steps: int | None = option(
         None, "updates between two checkpoints, in addition", panel="checkpoints", ge=1, result=False
     )
+    processes: int = option(
+        1,
+        "processes that share each batch on this machine, or with --launcher ray its workers",
+        panel="hardware",
+        ge=1,
+        result=False,
+    )
     tensorboard: bool = option(False, "write TensorBoard events into the run", panel="checkpoints", result=False)
     out: Annotated[str, AfterValidator(_expanded)] = option("run", "folder of the run", panel="common", result=False)

@@ -39,7 +39,7 @@ def run(trainer: TrainerView, fit: Fit, before: FitProgress) -> History:
             row = _epoch(trainer, fit)
             rows.append(row)
             fit.each("on_epoch_end", trainer, row)
-            _checkpoint_if_due(trainer, fit, epoch_end=True)
+            _checkpoint_if_due(trainer, fit)
         trainer.plan = None
     except Interrupted as interrupted:
         interrupted.saved = trainer.checkpoint()
@@ -66,6 +66,8 @@ def _epoch(trainer: TrainerView, fit: Fit) -> Row:
     started, train, done = time.perf_counter(), fit.train, fit.done(trainer.epoch)
     fit.each("on_epoch_begin", trainer, trainer.epoch, len(train))
     for batch in train.epoch(trainer.epoch, trainer.batch, doing=_title(trainer, fit)):
+        if trainer.distributed.size > 1:  # with the batch they have told each other of signals and of the time
+            _checkpoint_if_due(trainer, fit)
         fit.tell_changes(trainer)
         rates = trainer.rates_at(done + batch.number, fit.updates)
         seed = step_seed(trainer.settings.seed, trainer.epoch, batch.number)
@@ -80,7 +82,7 @@ def _epoch(trainer: TrainerView, fit: Fit) -> Row:
         progress.note(f"loss {loss:.4f}")
         trainer.batch = batch.number + 1
         fit.each("on_step_end", trainer, batch.number, loss)
-        _checkpoint_if_due(trainer, fit)
+        _checkpoint_if_due(trainer, fit, updated=True)
     trainer.batch = len(train)
     fit.tell_changes(trainer)
     if not fit.losses and train.size:
@@ -104,17 +106,17 @@ def _left_out(trainer: TrainerView, fit: Fit, batch: Batch) -> bool:
     return fit.leave_out(batch, shown=trainer.distributed.rank == 0)
 
 
-def _checkpoint_if_due(trainer: TrainerView, fit: Fit, *, epoch_end: bool = False) -> None:
+def _checkpoint_if_due(trainer: TrainerView, fit: Fit, *, updated: bool = False) -> None:
     """Write a checkpoint if it is time, and end the fit if a signal has come.
 
-    Several processes, whose clocks differ, save at the end of an epoch, and after a number of updates.
+    Args:
+        updated: an update was made, which may be one after which a checkpoint is wanted.
     """
     fit.watch.look()
     if trainer.checkpoints is None:
         return
-    single = trainer.distributed.size == 1
-    due = trainer.checkpoints.late() if epoch_end else trainer.checkpoints.due(clock=single)
-    if due or (epoch_end and not single):
+    counted = updated and trainer.checkpoints.counted()
+    if fit.watch.late() or counted:
         trainer.checkpoint()
 
 

@@ -19,9 +19,9 @@ from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
 from xfer.models.stepper import Stepper
 from xfer.models.wrap import restore
+from xfer.runtime import agreement
 from xfer.runtime.paths import expanded
 from xfer.runtime.progress import show_progress
-from xfer.runtime.signals import Watch
 from xfer.specs.loss import LossSpec
 from xfer.specs.option import takes_settings
 from xfer.specs.rates import Rates
@@ -235,9 +235,9 @@ class Trainer:
             self.batch, self.plan, self._restored = 0, FitPlan(self.epoch, epochs, phase), None
         assert self.plan is not None
         callbacks = [*monitors(self.settings, validated=validation is not None), *self.callbacks]  # which may save
-        # The processes of a run would end after different updates.
-        active = self.distributed.size == 1 and self.checkpoints is not None
-        with self.checkpoints or nullcontext(), Watch(active=active) as watch:
+        late = None if self.checkpoints is None else self.checkpoints.late
+        watch = agreement.watch(self.distributed.size, active=late is not None, late=late)
+        with self.checkpoints or nullcontext(), watch:
             fit = Fit(self.plan, train, validation, callbacks, watch)
             try:
                 fit.begin(self)

@@ -8,7 +8,8 @@ from typing import Any
 
 from xfer.checkpoints.checkpoint import Checkpoint
 from xfer.checkpoints.manifest import METRICS
-from xfer.checkpoints.rotation import FOLDER, Checkpoints
+from xfer.checkpoints.rotation import Checkpoints
+from xfer.checkpoints.store import address_of, checkpoints_of, fetch_run, publish_run, run_folder
 from xfer.data import Data
 from xfer.data.trained_on import contents
 from xfer.evaluation.calibration import calibrate
@@ -19,6 +20,7 @@ from xfer.models.base_model import BaseModel
 from xfer.runtime.files import tensors_digest, write_atomically
 from xfer.runtime.profiling import Phases
 from xfer.runtime.progress import show_progress
+from xfer.runtime.signals import Interrupted
 from xfer.specs.option import about
 from xfer.specs.settings import RunSettings
 from xfer.specs.training_settings import TrainingSettings
@@ -28,9 +30,10 @@ from xfer.training.tensorboard import TensorBoard
 from xfer.training.tracking import TRACKING, Tracker
 from xfer.training.trainer import Trainer
 from xfer.workflows.phases import train_phases
+from xfer.workflows.processes import starts_processes, train_in_processes
 from xfer.workflows.results import PREDICTIONS, Result, metrics_of, writable
 from xfer.workflows.resume import Clock, check_data, fingerprints, interrupted, resumable, say_position
-from xfer.workflows.setup import check_run, model_of, read_data
+from xfer.workflows.setup import check_run, model_of, passes, read_data
 
 
 def train(config: RunSettings, *, progress: bool = True, resume: bool = False) -> Result:
@@ -42,7 +45,8 @@ def train(config: RunSettings, *, progress: bool = True, resume: bool = False) -
     checkpoints; a run that was killed is resumed from them when it is started again.
 
     Args:
-        config: the settings of the run.
+        config: the settings of the run; with several `processes` it starts them, unless it is in one of them. `out`
+            may be a URL, see `xfer.checkpoints.store`.
         progress: whether progress is shown on stderr.
         resume: whether an interrupted run may be continued on another backend.
 
@@ -50,10 +54,17 @@ def train(config: RunSettings, *, progress: bool = True, resume: bool = False) -
         XferError: in one line, whatever is wrong. Interrupted: by Ctrl-C or SIGTERM, with a checkpoint.
     """
     check_run(config)
-    out = writable(Path(config.out))
+    if starts_processes(config):
+        return train_in_processes(config, progress=progress, resume=resume)
+    out = writable(run_folder(config.out))
     seconds, steps = config.checkpoint_seconds, config.checkpoint_steps
-    with show_progress(progress), Checkpoints(out / FOLDER, steps=steps, seconds=seconds) as checkpoints:
-        return _run(config, out, checkpoints, interrupted(config, resume=resume), progress)
+    with show_progress(progress), checkpoints_of(config.out, steps=steps, seconds=seconds) as checkpoints:
+        fetch_run(config.out)
+        try:
+            return _run(config, out, checkpoints, interrupted(config, resume=resume), progress)
+        except Interrupted as error:
+            error.saved = address_of(error.saved) if isinstance(error.saved, Path) else error.saved
+            raise
 
 
 def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkpoint | None, progress: bool) -> Result:
@@ -91,6 +102,7 @@ def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkp
         _finish_tracking(trainer, metrics)
         evaluation.write_csv(out / PREDICTIONS)
         write_atomically(out / METRICS, json.dumps(metrics, indent=1).encode())
+        publish_run(config.out)
         checkpoints.clear()
     return Result(model, evaluation, metrics, out, test, data.judged)
 
@@ -144,24 +156,15 @@ def _evaluated(
 ) -> tuple[Evaluation | TasksEvaluation, Evaluation | TasksEvaluation | None]:
     """Answers on the validation split, and on the test split if there is one, when all is chosen."""
     found = validate(config, model, data)
-    return found, None if data.test is None else model.evaluate(data, split="test", **_passes(config))
+    return found, None if data.test is None else model.evaluate(data, split="test", **passes(config))
 
 
 def validate(config: RunSettings, model: BaseModel, data: Data) -> Evaluation | TasksEvaluation:
     """Answers on the validation split, after temperature and thresholds were set on it, if that was asked for."""
-    options = _passes(config)
+    options = passes(config)
     if config.calibrate:
         calibrate(model, data, **options)
     if config.thresholds:
         tune_thresholds(model, data, config.thresholds, **options)
     evaluation: Evaluation | TasksEvaluation = model.evaluate(data, **options)
     return evaluation
-
-
-def _passes(config: RunSettings) -> dict[str, Any]:
-    return {
-        "batch_size": config.images_per_pass,
-        "workers": config.workers,
-        "on_bad": config.on_bad,
-        "cache": config.cache,
-    }

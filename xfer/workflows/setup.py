@@ -135,3 +135,13 @@ def head_data(config: RunSettings, model: BaseModel, data: Data) -> Data:
         model, data, batch_size=config.images_per_pass, workers=config.workers, on_bad=config.on_bad, cache=config.cache
     )
     return resample(features, config.resample, seed=config.seed, backend=get_backend(model.backend))
+
+
+def passes(config: RunSettings) -> dict[str, Any]:
+    """How an evaluation reads images, as the settings say."""
+    return {
+        "batch_size": config.images_per_pass,
+        "workers": config.workers,
+        "on_bad": config.on_bad,
+        "cache": config.cache,
+    }

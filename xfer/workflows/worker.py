@@ -9,6 +9,7 @@ from typing import TextIO
 
 from xfer.errors import UnknownNameError, XferError
 from xfer.models.backend import get_backend
+from xfer.runtime.ending import end_with_parent, tell
 from xfer.runtime.malloc import keep_pages
 from xfer.specs.settings import RunSettings
 from xfer.workflows.run import train
@@ -17,6 +18,7 @@ from xfer.zoo import card
 
 def main() -> int:
     """Do the job; an `XferError` becomes the answer, anything else a traceback on stderr."""
+    end_with_parent()
     keep_pages()
     answers = _take_stdout()
     job = json.load(sys.stdin)
@@ -26,10 +28,13 @@ def main() -> int:
         if job["do"] == "check":
             check(config)
         else:
-            train(config, progress=job["progress"])
+            train(config, progress=job["progress"], resume=job.get("resume", False))
     except XferError as caught:
+        if tell(caught):  # one of several
+            return 1
         error = str(caught)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        tell(stop)
         return 128 + 2
     with answers:
         json.dump({"error": error}, answers)

@@ -27,6 +27,7 @@ FIELDS = dict(RunSettings.options())
 # Another valid value of each option: as Python has it, and as the command line writes it where that differs.
 OTHERS = {
     "data": ("photos", None),
+    "processes": (2, None),
     "val": (0.3, None),
     "limit": (7, None),
     "columns": (("weight", "place"), "weight,place"),
