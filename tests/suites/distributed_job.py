@@ -7,12 +7,12 @@ import json
 import os
 import signal
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from distributed_parts import BACKEND, Call, SaveAndDie, native, network, shards_of, told, trainer
 
 import xfer
 from xfer.checkpoints.rotation import latest_checkpoint
@@ -21,53 +21,9 @@ from xfer.models.backend import get_backend
 from xfer.runtime.files import tensors_digest
 from xfer.runtime.signals import Interrupted
 from xfer.specs.tasks import Task
-from xfer.training.callback import Callback
 from xfer.workflows.resume import resumable
 
-BACKEND = "torch"  # which `main` sets
 SEED = 71  # the last batch of the second epoch has one image that can be read, that of the third none
-
-
-def network(classes, name="tiny", **options):
-    settings = {"weights": None, "image_size": 32, "precision": "fp64", "dropout": False} | options
-    return xfer.load(name, backend=BACKEND, device="cpu", classes=classes, **settings)
-
-
-def trainer(model, **options):
-    settings = {"batch_size": 8, "workers": 1, "lr": 1e-2, "progress": False} | options
-    return xfer.Trainer(model, **settings)
-
-
-def shards_of(run):
-    """A list that grows by (images of this process, images of the batch) at every update."""
-    seen, step = [], run.stepper.step
-    run.stepper.step = lambda inputs, *rest: seen.append((len(inputs), len(rest[0]))) or step(inputs, *rest)
-    return seen
-
-
-class SaveAndDie(Callback):
-    """Saves after each epoch; in the middle of the third one process is killed, and the other may be busy."""
-
-    def __init__(self, out, killed, busy):
-        self.out, self.killed, self.busy = out, killed, busy
-
-    def on_step_end(self, trainer, step, loss):
-        if self.killed is None or (trainer.epoch, step) != (2, 1):
-            return
-        if trainer.distributed.rank == self.killed:
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(self.busy)
-
-    def on_epoch_end(self, trainer, row):
-        trainer.save(self.out / "run")
-
-
-def told(run, **more):
-    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in run.history]
-    skipped = [(each.name, each.reason) for each in run.skipped]
-    rng = np.random.default_rng(0)
-    sums = {name: float((array * rng.normal(size=array.shape)).sum()) for name, array in run.model.weights().items()}
-    return {"rows": rows, "skipped": skipped, "digest": tensors_digest(run.model.weights()), "weights": sums} | more
 
 
 def head(photos, out):
@@ -136,31 +92,6 @@ def wrapped_norm(photos, out):
     run = trainer(model, optimizer="sgd", cache=False, seed=SEED)
     run.fit(photos, 2)
     return told(run)
-
-
-def native():
-    if BACKEND == "torch":
-        import torch
-        from torch import nn
-
-        torch.manual_seed(0)
-        net = nn.Sequential()
-        for name, module in {
-            **{"conv": nn.Conv2d(3, 4, 3, 2), "bn": nn.BatchNorm2d(4), "relu": nn.ReLU()},
-            **{"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "fc": nn.Linear(4, 3)},
-        }.items():
-            net.add_module(name, module)
-        return net.double()
-    import keras
-
-    keras.utils.set_random_seed(0)
-    keras.config.set_dtype_policy("float64")
-    image = keras.Input((32, 32, 3))
-    x = keras.layers.Conv2D(4, 3, 2, name="conv")(image)
-    x = keras.layers.ReLU(name="relu")(keras.layers.BatchNormalization(name="bn")(x))
-    z = keras.layers.Dense(3, name="fc")(keras.layers.GlobalAveragePooling2D(name="pool")(x))
-    keras.config.set_dtype_policy("float32")
-    return keras.Model(image, z)
 
 
 def mixed(photos, out):
@@ -262,17 +193,6 @@ def killed(photos, out, dies=1, busy=0):
     return told(run)
 
 
-class Call(Callback):
-    """Calls something in one process after one update of a fit."""
-
-    def __init__(self, act, rank, epoch, step):
-        self.act, self.at = act, (rank, epoch, step)
-
-    def on_step_end(self, trainer, step, loss):
-        if (trainer.distributed.rank, trainer.epoch, step) == self.at:
-            self.act()
-
-
 def watched(photos, checkpoints, *callbacks):
     """Three epochs of the last block and the head, with dropout, which each process draws for itself."""
     model = network(photos.classes, head=xfer.Head((8,), dropout=0.3), dropout=True)
@@ -350,8 +270,7 @@ def resumed(photos, out):
 
 
 def main(backend, jobs, photos, out):
-    global BACKEND
-    BACKEND = backend
+    assert backend == BACKEND
     data, out = xfer.data.folder(photos), Path(out)
     for name in jobs.split(","):
         found = globals()[name](data, out)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from xfer.data.sources.paths import Files
+from xfer.data.sampling import repetitions
+from xfer.data.sources.paths import Files, Named
+from xfer.data.texts import Texts, taken
 from xfer.errors import DataError, UsageError
 from xfer.runtime import html
 from xfer.runtime.text import classes_text, count_of, listed, one_line, path_text
@@ -42,7 +45,8 @@ class Split:
     Args:
         images: what `decode` reads, by index: paths, encoded bytes, uint8 arrays or Pillow images.
         labels: int64 (N,), an index into `classes`, or -1 where the label is not known.
-        names: one name a sample: its path relative to the root of the data, or its index.
+        names: one name a sample: its path relative to the root of the data, or its index. They become a
+            `xfer.data.texts.Texts`, which is equal to a tuple of them.
         classes: class names in the order of the labels; without them "0", "1", ...
         after: where `images` are no pictures but outputs of this stage of a network, in one array (N, ...); "features"
             are what a head reads.
@@ -84,7 +88,7 @@ class Split:
         if highest >= len(classes):
             raise DataError(f"label {highest} has no class name: there are {len(classes)} classes")
         object.__setattr__(self, "labels", labels)
-        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "names", Texts.of(self.names))
         object.__setattr__(self, "classes", classes)
 
     def __len__(self) -> int:
@@ -112,14 +116,19 @@ class Split:
     def subset(self, indices: Sequence[int] | np.ndarray) -> Split:
         """The samples at `indices`, in that order; nothing is read or copied."""
         chosen = np.asarray(indices, np.int64)
+        names = taken(self.names, chosen)
         return replace(
             self,
-            images=self.images[chosen] if self._in_memory else _Subset(self.images, chosen),  # type: ignore[index]
+            images=self._images_at(chosen, names),
             labels=self.labels[chosen],
-            names=[self.names[i] for i in chosen],
+            names=names,
             columns=None if self.columns is None else self.columns[chosen],
             targets=None if self.targets is None else self.targets[chosen],
         )
+
+    def detached(self) -> Split:
+        """The split for another process on this machine or another: with its own images alone, and absolute paths."""
+        return replace(self, images=detached(self.images, np.arange(len(self))))
 
     def with_columns(self, names: Sequence[str]) -> Split:
         """The split with these of its columns, in that order, if it has them all."""
@@ -128,9 +137,13 @@ class Split:
         places = [self.column_names.index(name) for name in names]
         return replace(self, columns=self.columns[:, places], column_names=tuple(names))
 
-    @property
-    def _in_memory(self) -> bool:
-        return self.after is not None and isinstance(self.images, np.ndarray)
+    def _images_at(self, indices: np.ndarray, names: Texts) -> Images:
+        if self.after is not None and isinstance(self.images, np.ndarray):
+            return np.asarray(self.images[indices])
+        if isinstance(self.images, Files):  # whose names are those of the samples, most often
+            there = self.images.names
+            return Files(self.images.root, names if there is self.names else taken(there, indices))
+        return _Subset(self.images, indices)
 
     @property
     def stored(self) -> bool:
@@ -138,7 +151,7 @@ class Split:
         images = self.images
         while isinstance(images, _Subset):
             images = images.images
-        return self.after is None and isinstance(images, (list, tuple, np.ndarray, Files))
+        return self.after is None and isinstance(images, (list, tuple, np.ndarray, Files, Named))
 
     @property
     def labelled(self) -> np.ndarray:
@@ -156,17 +169,15 @@ class Split:
         if n >= len(self):
             return self
         shuffled = np.random.default_rng(seed).permutation(len(self))
-        share = np.empty(len(self))
-        for label in np.unique(self.labels):
-            members = shuffled[self.labels[shuffled] == label]
-            share[members] = np.arange(len(members)) / len(members)
-        first = shuffled[np.argsort(share[shuffled], kind="stable")[:n]]
+        labels = self.labels[shuffled]
+        _, kind, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        first = shuffled[np.argsort(repetitions(labels) / sizes[kind], kind="stable")[:n]]
         return self.subset(np.sort(first))
 
     def fingerprint(self) -> str:
         """SHA-256 of the names, labels and classes: equal if and only if the split is the same list."""
         digest = hashlib.sha256()
-        for text in (*self.classes, "", *self.names):
+        for text in chain(self.classes, [""], self.names):
             digest.update(text.encode("utf-8", "surrogateescape") + b"\0")
         digest.update(self.labels.astype("<i8").tobytes())
         if self.targets is not None:
@@ -269,3 +280,15 @@ class _Subset:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         return self.images[int(self.indices[index])]
+
+    def taken(self, indices: np.ndarray) -> Images:
+        """These images, without the others."""
+        return detached(self.images, self.indices[indices])
+
+
+def detached(images: Images, indices: np.ndarray) -> Images:
+    """The images at these places without the others, where a part of them holds all of them."""
+    if isinstance(images, np.ndarray):
+        return np.asarray(images[indices])
+    take = getattr(images, "taken", None)
+    return Named(images).taken(indices) if take is None else take(indices)  # type: ignore[no-any-return, arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from itertools import islice
+from itertools import islice, tee
 from pathlib import Path
 from typing import get_args
 
@@ -163,7 +163,11 @@ class Loader:
     def keys(self, epoch: int) -> np.ndarray:
         """What an epoch reads, in order: int64 (N, 2), the index of a sample, and how often it came before."""
         order = self.order(epoch)[: len(self) * self.batch_size]
-        return np.column_stack([order, repetitions(order)])
+        found = np.zeros((len(order), 2), np.int64)
+        found[:, 0] = order
+        if self.sampling != "none":
+            found[:, 1] = repetitions(order)
+        return found
 
     def epoch(
         self,
@@ -211,11 +215,11 @@ class Loader:
         nothing = start == 0 and len(keys) > 0 and not allow_nothing
         # Repetitions were counted from the beginning of the epoch, wherever it is entered.
         rest = keys[start * self.batch_size :]
-        batches = [rest[i : i + self.batch_size] for i in range(0, len(rest), self.batch_size)]
+        batches = (rest[i : i + self.batch_size] for i in range(0, len(rest), self.batch_size))
         mixing = Mixing(self.mix, self.seed, epoch, self.distributed, lambda index, nth: self._read(index, epoch, nth))
         bad = () if self.on_bad == "impute" else self.unreadable
-        parts = [mixing.part(batch, number, bad) for number, batch in enumerate(batches, start)]
-        with closing(self._samples(np.concatenate([keys[:0], *(part.keys for part in parts)]), epoch)) as samples:
+        parts, ahead = tee(mixing.part(batch, number, bad) for number, batch in enumerate(batches, start))
+        with closing(self._samples((part.keys for part in ahead), epoch)) as samples:
             for number, part in enumerate(parts, start):
                 mine = part.batch[part.own]
                 good = [(index, pixels) for index, pixels in islice(samples, len(mine)) if pixels is not None]
@@ -254,7 +258,7 @@ class Loader:
             np.concatenate(self.distributed.gather(rows, f"answers to batch {batch.number}")) if batch.shards else rows
         )
 
-    def _samples(self, keys: np.ndarray, epoch: int) -> Generator[Sample, None, None]:
+    def _samples(self, keys: Iterable[np.ndarray], epoch: int) -> Generator[Sample, None, None]:
         ahead = max(_BATCHES_AHEAD * self.batch_size, 2 * self.workers)
         return in_order(lambda index, nth: self._read(index, epoch, nth), keys, self.workers, ahead)
 

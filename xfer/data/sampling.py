@@ -45,13 +45,14 @@ def sample(labels: np.ndarray, sampling: Sampling, rng: np.random.Generator) -> 
         sampling: see `quotas`.
         rng: draws the images that are taken once more.
     """
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    ends = np.cumsum(np.unique(labels, return_counts=True)[1])
+    members = np.split(np.argsort(labels, kind="stable"), ends)[:-1]
     taken = [_repeated(each, int(q), rng) for each, q in zip(members, quotas(labels, sampling), strict=True)]
     return np.sort(np.concatenate([np.empty(0, np.int64), *taken]))
 
 
 def repetitions(order: np.ndarray) -> np.ndarray:
-    """For each place of an order of indices, how often its index came before: int64 (N,), 0 where it is the first."""
+    """For each place of an order of indices, or labels, how often it came before: int64 (N,), 0 for the first."""
     places = np.argsort(order, kind="stable")
     _, first, counts = np.unique(order[places], return_index=True, return_counts=True)
     found = np.empty(len(order), np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -11,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from xfer.data.dataset import Data, Split
+from xfer.data.texts import Texts, firsts
 
 
 class _Images(NamedTuple):
     place: str
-    names: tuple[str, ...]
+    names: Sequence[str]
     pixels: str | None  # of the first
 
 
@@ -28,7 +30,7 @@ class TrainedOn:
     def add(self, data: Data) -> None:
         """Remember the training split."""
         names = data.train.names
-        if names and (images := _Images(_place(data.source), tuple(names), _pixels(data.train, 0))) not in self._fits:
+        if names and (images := _Images(_place(data.source), names, _pixels(data.train, 0))) not in self._fits:
             self._fits.append(images)
 
     def among(self, source: str, split: Split) -> np.ndarray:
@@ -36,12 +38,13 @@ class TrainedOn:
 
         Names of arrays are numbers, so the pixels of one image must be the same as well.
         """
-        indices, known = {name: i for i, name in enumerate(split.names)}, set[str]()
-        for fit in self._fits:
-            first = indices.get(fit.names[0])
-            if first is not None and fit.place == _place(source) and fit.pixels == _pixels(split, first):
-                known.update(fit.names)
-        return np.array([name in known for name in split.names], bool)
+        known, place = np.zeros(len(split), bool), _place(source)
+        for fit in (fit for fit in self._fits if fit.place == place):
+            first = firsts(Texts.joined(fit.names, split.names))[len(fit.names) :]
+            same = np.flatnonzero(first == 0)  # those of the name that the fit has first
+            if len(same) and fit.pixels == _pixels(split, int(same[-1])):
+                known |= first < len(fit.names)
+        return known
 
 
 def _place(source: str) -> str:

@@ -13,6 +13,7 @@ from xfer.data.dataset import Data, Split
 from xfer.data.images.decode import BadImageError, decode
 from xfer.data.loader import Loader
 from xfer.data.samples import Sample, Samples, View
+from xfer.data.sampling import repetitions
 from xfer.data.sheet import SIDE
 from xfer.data.transforms.augment import Augment
 from xfer.data.transforms.mix import Mix
@@ -147,7 +148,7 @@ def _readable(loader: Loader, n: int) -> Iterator[tuple[int, Image.Image]]:
     """At most `n` images that can be read, spread over the classes, and small: in the order of the classes."""
     split, recipe = loader.split, loader.preprocessing
     found: list[tuple[int, Image.Image]] = []
-    for index in _spread(split.labels, loader.seed):
+    for index in map(int, _spread(split.labels, loader.seed)):
         if len(found) == n:
             break
         try:
@@ -160,17 +161,13 @@ def _readable(loader: Loader, n: int) -> Iterator[tuple[int, Image.Image]]:
     yield from sorted(found, key=lambda each: int(split.labels[each[0]]))
 
 
-def _spread(labels: np.ndarray, seed: int) -> list[int]:
-    """All indices in an order that takes one image of each class in turn, both at random."""
+def _spread(labels: np.ndarray, seed: int) -> np.ndarray:
+    """All indices, int64 (N,), in an order that takes one image of each class in turn, both at random."""
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(labels))
-    turn = {label: place for place, label in enumerate(rng.permutation(np.unique(labels)).tolist())}
-    taken, keys = dict.fromkeys(turn, 0), []
-    for index in shuffled.tolist():
-        label = int(labels[index])
-        keys.append((taken[label], turn[label], index))
-        taken[label] += 1
-    return [index for *_, index in sorted(keys)]
+    classes, kind = np.unique(labels[shuffled], return_inverse=True)
+    turn = np.argsort(rng.permutation(classes))
+    return np.asarray(shuffled[np.lexsort((turn[kind], repetitions(labels[shuffled])))])
 
 
 def _views(loader: Loader, chosen: Sequence[int], epochs: int) -> dict[int, list[tuple[np.ndarray, Any]]]:
@@ -184,7 +181,8 @@ def _views(loader: Loader, chosen: Sequence[int], epochs: int) -> dict[int, list
         keys = loader.keys(epoch)
         if not loader.mix:
             keys = keys[np.isin(keys[:, 0], chosen) & (keys[:, 1] == 0)]
-        first = {int(index): place for place, (index, nth) in reversed([*enumerate(keys.tolist())]) if nth == 0}
+        places = np.flatnonzero(np.isin(keys[:, 0], chosen) & (keys[:, 1] == 0))
+        first = dict(zip(keys[places, 0].tolist(), places.tolist(), strict=True))
         numbers = sorted({first[index] // loader.batch_size for index in chosen if index in first})
         for number in numbers:
             part = keys[: (number + 1) * loader.batch_size]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -16,23 +16,24 @@ _MOST = 8
 
 
 def in_order(
-    read: Callable[[int, int], np.ndarray | None], keys: np.ndarray, workers: int, ahead: int
+    read: Callable[[int, int], np.ndarray | None], keys: Iterable[np.ndarray], workers: int, ahead: int
 ) -> Generator[Sample, None, None]:
     """Samples with their indices in the order of `keys`.
 
     Args:
         read: reads a sample, by index and by how often it came before; None where it cannot be read.
-        keys: int64 (N, 2), the arguments of `read`.
+        keys: the arguments of `read`, int64 (n, 2) each, in which all but one are no Python objects yet.
         workers: threads; 0 reads in the caller's.
         ahead: how many samples are read ahead.
     """
+    each = ((index, nth) for some in keys for index, nth in some.tolist())
     if not workers:
-        yield from ((index, read(index, nth)) for index, nth in keys.tolist())
+        yield from ((index, read(index, nth)) for index, nth in each)
         return
     pending: deque[tuple[int, Future[np.ndarray | None]]] = deque()
     with ThreadPoolExecutor(workers, "xfer-loader") as pool:
         try:
-            for index, nth in keys.tolist():
+            for index, nth in each:
                 pending.append((index, pool.submit(read, index, nth)))
                 if len(pending) > ahead:
                     yield _first(pending)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from xfer.data import Budget, Data, Loader, OnBad, Split
-from xfer.data.dataset import Images
+from xfer.data.chain import Chain
 from xfer.data.sources.targets import check, with_targets
+from xfer.data.texts import Texts
 from xfer.data.transforms.test_time import TestTimeView
 from xfer.errors import DataError, UsageError
 from xfer.features.cache import FeatureCache
@@ -44,28 +44,12 @@ def together(splits: Sequence[Split]) -> Split:
     first = splits[0]
     return replace(
         first,
-        images=_Chain([split.images for split in splits]),
+        images=Chain([split.images for split in splits]),
         labels=np.concatenate([split.labels for split in splits]),
-        names=[name for split in splits for name in split.names],
+        names=Texts.joined(*(split.names for split in splits)),
         columns=None if first.columns is None else np.concatenate([s.columns for s in splits if s.columns is not None]),
         targets=None if first.targets is None else np.concatenate([s.targets for s in splits if s.targets is not None]),
     )
-
-
-class _Chain(Sequence[Any]):
-    """Sequences of images one after the other."""
-
-    def __init__(self, parts: Sequence[Images]) -> None:
-        self._parts, self._ends = parts, np.cumsum([len(part) for part in parts])
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        part = int(np.searchsorted(self._ends, index, side="right"))
-        return self._parts[part][index - int(self._ends[part - 1] if part else 0)]
 
 
 def evaluation_loader(

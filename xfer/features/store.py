@@ -12,7 +12,7 @@ import json
 import os
 import uuid
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -27,6 +27,34 @@ _HEADER = 256
 _MARK = 64  # so that rows are aligned
 _DIMENSIONS = 8
 _AT_ONCE = 1 << 16  # records
+_ROWS = 1 << 40  # of a segment, at most
+
+
+class Places(Mapping[bytes, tuple[int, int]]):
+    """The store and the number of a row, by its digest.
+
+    Args:
+        codes: by digest, store * 2^40 + number: one object where a pair would be three.
+    """
+
+    def __init__(self, codes: dict[bytes, int]) -> None:
+        self._codes = codes
+
+    def __getitem__(self, digest: bytes) -> tuple[int, int]:
+        return divmod(self._codes[digest], _ROWS)
+
+    def __contains__(self, digest: object) -> bool:
+        return digest in self._codes
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._codes)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def keys(self) -> KeysView[bytes]:
+        """The digests, as a set."""
+        return self._codes.keys()
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +63,12 @@ class Found:
 
     Args:
         stores: one (n, *shape) for each segment, mapped into memory.
-        places: the store and the number of a row, by its digest.
+        places: where the rows are.
         paths: the files of the stores.
     """
 
     stores: tuple[np.ndarray, ...]
-    places: dict[bytes, tuple[int, int]]
+    places: Places
     paths: tuple[Path, ...]
 
     @property
@@ -59,18 +87,19 @@ def find(folder: Path, wanted: Collection[bytes]) -> Found:
     """The rows of the digests `wanted` in all segments of a folder, each checked against its checksum."""
     stores: list[np.ndarray] = []
     paths: list[Path] = []
-    places: dict[bytes, tuple[int, int]] = {}
+    codes: dict[bytes, int] = {}
+    asked = _Wanted(wanted)
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         opened = _open(path)
         if opened is None:
             continue
         header, records = opened
-        for number, digest in _likely(records, wanted):
-            if digest in wanted and digest not in places and _whole(header, digest, records[number]):
-                places[digest] = (len(stores), number)
+        for number, digest in asked.among(records):
+            if digest not in codes and _whole(header, digest, records[number]):
+                codes[digest] = len(stores) * _ROWS + number
         stores.append(records["row"])
         paths.append(path)
-    return Found(tuple(stores), places, tuple(paths))
+    return Found(tuple(stores), Places(codes), tuple(paths))
 
 
 def size(rows: int, row_bytes: int) -> int:
@@ -138,14 +167,30 @@ def _whole(header: bytes, digest: bytes, record: np.void) -> bool:
     return bool(record["check"] == _check(header, digest, record["row"])) and not any(bytes(record["spare"]))
 
 
-def _likely(records: np.ndarray, wanted: Collection[bytes]) -> Iterator[tuple[int, bytes]]:
-    """The records whose digests begin as one that is wanted; of a huge file, no more at a time than memory bears."""
-    beginnings = np.frombuffer(b"".join(digest[:8] for digest in wanted), "<u8")
-    for start in range(0, len(records), _AT_ONCE):
-        digests = np.ascontiguousarray(records["digest"][start : start + _AT_ONCE])
-        words = digests.view("<u8").reshape(len(digests), -1)[:, 0]
-        for number in np.flatnonzero(np.isin(words, beginnings)).tolist():
-            yield start + number, digests[number].tobytes()
+class _Wanted:
+    """Digests, found by their first eight bytes."""
+
+    def __init__(self, digests: Collection[bytes]) -> None:
+        self._digests = list(digests)
+        words = _words(np.frombuffer(b"".join(self._digests), f"V{DIGEST}"))
+        self._order = np.argsort(words)
+        self._words = words[self._order]
+
+    def among(self, records: np.ndarray) -> Iterator[tuple[int, bytes]]:
+        """The records that are wanted; of a huge file, no more at a time than memory bears."""
+        for start in range(0, len(records), _AT_ONCE):
+            digests = np.ascontiguousarray(records["digest"][start : start + _AT_ONCE])
+            words = _words(digests)
+            first, last = (np.searchsorted(self._words, words, side) for side in ("left", "right"))
+            for number in np.flatnonzero(first < last).tolist():
+                found = digests[number].tobytes()
+                for place in self._order[first[number] : last[number]].tolist():
+                    if self._digests[place] == found:
+                        yield start + number, self._digests[place]  # not a second object for it
+
+
+def _words(digests: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(digests.view("<u8")[:: DIGEST // 8])
 
 
 def _open(path: Path) -> tuple[bytes, np.ndarray] | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xfer.data import Split
+from xfer.data.texts import last_places
 from xfer.evaluation.evaluation import Evaluation
 from xfer.evaluation.tasks import TasksEvaluation
 from xfer.features.cache import FeatureCache
@@ -147,8 +148,7 @@ def _seen(
     batch_size: int,
     cache: bool | str | Path | FeatureCache,
 ) -> _Seen:
-    seen, index = _Seen(), {name: i for i, name in enumerate(split.names)}
-    places = {row: index[name] for row, name in enumerate(evaluation.names) if name in index}
+    seen, places = _Seen(), last_places(evaluation.names, split.names)
     if split.after is None:
         _add_pictures(seen, model, split, sections, places)
     else:
@@ -158,10 +158,10 @@ def _seen(
             "There is no map of the features: each member of an ensemble has its own. Evaluate a member by itself."
         )
         return seen
-    rows = np.array(sorted(places), np.int64)
+    rows = np.flatnonzero(places >= 0)
     rows = rows[sample(len(rows))]
-    found, at = features_of(model, split, np.array([places[row] for row in rows]), batch_size=batch_size, cache=cache)
-    row_of = {places[row]: row for row in rows.tolist()}
+    found, at = features_of(model, split, places[rows], batch_size=batch_size, cache=cache)
+    row_of = dict(zip(places[rows].tolist(), rows.tolist(), strict=True))
     mapped = np.array([row_of[place] for place in at.tolist()], np.int64)
     if len(found):
         seen.map = _map(evaluation, found, mapped, split, at)
@@ -169,8 +169,10 @@ def _seen(
 
 
 def _add_pictures(
-    seen: _Seen, model: BaseModel | Ensemble, split: Split, sections: Sequence[Section], places: Mapping[int, int]
+    seen: _Seen, model: BaseModel | Ensemble, split: Split, sections: Sequence[Section], of_rows: np.ndarray
 ) -> None:
+    of_section = [row for section in sections for row in (*section.shown, *section.targets)]
+    places = {row: int(of_rows[row]) for row in of_section if of_rows[row] >= 0}
     rows = [row for section in sections for row in section.shown if row in places]
     images = small(split, [places[row] for row in rows])
     seen.pictures = {row: data_uri(images[places[row]]) for row in rows if places[row] in images}

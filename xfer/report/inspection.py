@@ -81,7 +81,9 @@ def render(found: Inspection, data: Data, samples: Samples) -> bytes:
     from markupsafe import Markup
 
     unreadable = [(name, bad) for name, split in found.splits.items() for bad in split.unreadable]
-    where = {name: {n: i for i, n in enumerate(split.names)} for name, split in data.splits.items()}
+    pairs = [*found.conflicts.pairs[:_PAIRS], *(pair for each in found.duplicates for pair in each.pairs[:_PAIRS])]
+    shown = {place.name for pair in pairs for place in (pair.first, pair.second)}
+    where = {key: {n: i for i, n in enumerate(split.names) if n in shown} for key, split in data.splits.items()}
 
     def picture(place: Place) -> Picture:
         return Picture(_uri(data, where, place), place.label or "no label", f"{place.split}: {place.name}")

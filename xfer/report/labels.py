@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,7 +25,8 @@ from xfer.report.template import fill
 from xfer.report.thumbnails import data_uri
 from xfer.runtime.files import write_atomically
 
-MOST = 300  # cards in a section of the page
+MOST = 300  # cards in a section of the page, or groups
+MOST_OF_A_GROUP = 30
 NAMED = 3  # other images of a group in the table
 PAGE, TABLE = "labels.html", "suspects.csv"
 COLUMNS = ("image", "label", "action", "split", "suggested", "score", "reasons")
@@ -90,8 +93,9 @@ def collect(found: LabelIssues) -> list[Suspect]:
         if each.suggested is None:
             each.place, each.suggested, each.score = error.place, error.suggested, error.score
     for group in found.near_duplicates:
+        number = Counter(group.places)
         for place in group.places:
-            suspect(place, f"near-duplicate of {_others(group, place)}")
+            suspect(place, f"near-duplicate of {_others(group, place, len(group.places) - number[place])}")
     for outlier in found.outliers:
         suspect(outlier.place, "outlier")
     for issue in found.quality:
@@ -99,10 +103,11 @@ def collect(found: LabelIssues) -> list[Suspect]:
     return list(suspects.values())
 
 
-def _others(group: NearDuplicates, place: Place) -> str:
-    names = [other.name for other in group.places if other != place]
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+def _others(group: NearDuplicates, place: Place, number: int) -> str:
+    """The other images of a group, so many, of which the first are named: not all for each of a million copies."""
+    names = islice((other.name for other in group.places if other != place), NAMED)
+    more = f" and {number - NAMED} more" if number > NAMED else ""
+    return ", ".join(names) + more
 
 
 def correctable(data: Data) -> tuple[str, ...]:
@@ -128,14 +133,16 @@ def render(found: LabelIssues, data: Data, suspects: Sequence[Suspect]) -> bytes
     classes = correctable(data)
     cards = _Cards(data, {(each.place.split, each.place.name): i for i, each in enumerate(suspects)}, classes)
     errors = [(cards.of(each.place, each.suggested), each) for each in found.label_errors[:MOST]]
-    groups = [([cards.of(place) for place in group.places], group) for group in found.near_duplicates[:MOST]]
+    groups = [
+        ([cards.of(place) for place in group.places[:MOST_OF_A_GROUP]], group) for group in found.near_duplicates[:MOST]
+    ]
     outliers = [(cards.of(each.place), each) for each in found.outliers[:MOST]]
     quality = [(cards.of(each.place), each, measured(each)) for each in found.quality[:MOST]]
     state = {
         "key": f"xfer-labels-{_digest(data)}",
         "classes": list(classes),
         "fields": [_field(name) for name in classes],
-        "images": [[_field(each.place.name), _field(each.place.split)] for each in suspects],
+        "images": {n: [_field(suspects[n].place.name), _field(suspects[n].place.split)] for n in cards.thumbnails},
     }
     return fill(
         "labels.html",
@@ -170,7 +177,8 @@ class _Cards:
     def _thumbnail(self, place: Place) -> str | None:
         split = self.data.splits[place.split]
         if place.split not in self.indices:
-            self.indices[place.split] = {name: i for i, name in enumerate(split.names)}
+            wanted = {name for _, name in self.numbers}
+            self.indices[place.split] = {name: i for i, name in enumerate(split.names) if name in wanted}
         try:
             return data_uri(decode(split.images[self.indices[place.split][place.name]]))
         except BadImageError:  # it has gone since

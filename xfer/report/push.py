@@ -152,7 +152,7 @@ def _stored(run: Checkpoint, metrics: Mapping[str, Any]) -> Evaluation | None:
         dict(metrics["val"]),
         found.probabilities.astype("float32"),
         found.labels,
-        found.names,
+        tuple(found.names),
         found.classes,
         decision=Decision(thresholds=run.manifest.decision.thresholds),
     )

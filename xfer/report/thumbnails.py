@@ -31,7 +31,8 @@ def thumbnails(config: RunSettings, names: Sequence[str]) -> dict[str, str]:
         split = read_data(config).judged
     except XferError:
         return {}  # the runs are older than a change of the data: the report does without pictures
-    places = {name: index for index, name in enumerate(split.names)}
+    wanted = set(names)
+    places = {name: index for index, name in enumerate(split.names) if name in wanted}
     found = small(split, [places[name] for name in names if name in places])
     return {split.names[index]: data_uri(image) for index, image in found.items()}
 

@@ -73,6 +73,14 @@ class Conflicts:
         return f"Conflicts({count_of(self.images, 'picture')} with several labels, {count_of(self.total, 'pair')})"
 
 
+def repeated(digests: Iterable[bytes]) -> set[bytes]:
+    """Those that are there more than once."""
+    seen, found = set[bytes](), set[bytes]()
+    for digest in digests:
+        (found if digest in seen else seen).add(digest)
+    return found
+
+
 def same_pictures(found: Iterable[tuple[bytes, Place]]) -> list[list[Place]]:
     """Groups of two or more places whose first items are equal, in the order of first appearance."""
     groups: dict[bytes, list[Place]] = defaultdict(list)

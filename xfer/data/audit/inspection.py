@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from xfer.data.audit.advice import advice
-from xfer.data.audit.duplicates import Place, conflicts, duplicates, same_pictures
+from xfer.data.audit.duplicates import Place, conflicts, duplicates, repeated, same_pictures
 from xfer.data.audit.result import Inspection, Range, SplitInspection
 from xfer.data.batch import Skipped
 from xfer.data.dataset import Split
@@ -63,11 +63,12 @@ def inspect(
     with isolated(count) if isolate else nullcontext(look) as how, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # they do not say of which file they speak
         seen = {name: _look_at_all(name, split, how, count) for name, split in source.splits.items()}
+    several = repeated(each.digest for looks in seen.values() for each in looks if isinstance(each, ImageInfo))
     groups = same_pictures(
         (each.digest, _place(name, source.splits[name], index))
         for name, looks in seen.items()
         for index, each in enumerate(looks)
-        if isinstance(each, ImageInfo)
+        if isinstance(each, ImageInfo) and each.digest in several
     )
     found = Inspection(
         source=source.source,

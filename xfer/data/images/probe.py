@@ -12,7 +12,7 @@ from xfer.data.images.decode import BadImageError, Source, read
 _STRIP = 2**22  # pixels that are copied at once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageInfo:
     """An image that could be read: SHA-256 of its size and pixels, upright size, format and mode as stored."""
 

@@ -11,6 +11,7 @@ from xfer.data.corrections import Corrections, corrected
 from xfer.data.dataset import Data
 from xfer.data.sources.assembly import Label, Part, assemble
 from xfer.data.sources.pixels import CHANNELS, as_label, as_uint8, is_torch, to_array
+from xfer.data.texts import Texts
 from xfer.errors import DataError, UsageError
 
 
@@ -62,7 +63,7 @@ def array_part(x: Any, y: Any, what: str) -> Part:
         raise DataError(f"{what} images have shape {images.shape}: {_shape_hint(images.shape)}")
     if len(images) != len(labels):
         raise DataError(f"{what} has {len(images)} images and {len(labels)} labels: give as many")
-    names = [str(i) for i in range(len(images))]
+    names = Texts.of(map(str, range(len(images))))
     return Part(as_uint8(images, f"the {what} images"), _labels(labels, what), names)
 
 

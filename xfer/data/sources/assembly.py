@@ -9,7 +9,9 @@ from unicodedata import normalize
 
 import numpy as np
 
+from xfer.data.categorical import Categorical
 from xfer.data.dataset import UNLABELLED, Data, Images, Split
+from xfer.data.texts import Texts, firsts
 from xfer.errors import DataError, UsageError
 
 Label = str | int
@@ -68,11 +70,12 @@ def assemble(
         raise UsageError(f"val={val} is not in [0, 1): give the share to hold out, such as 0.2")
     if not len(parts["train"].labels):
         raise DataError(f"{source} has no training images")
-    given = [label for label in parts["train"].labels if label is not None]
+    labels = {key: Categorical[Label].of(part.labels) for key, part in parts.items()}
+    given = labels["train"].there()
     if not given:
         raise DataError(f"{source} has no label in train: give at least one of each class")
     numbers, names = _class_order(given, classes, source)
-    splits = {key: _split(key, part, numbers, names) for key, part in parts.items()}
+    splits = {key: _split(key, part, labels[key], numbers, names) for key, part in parts.items()}
     splits = {key: replace(split, column_names=tuple(column_names)) for key, split in splits.items()}
     remarks = list(notes)
     for key, split in splits.items():
@@ -113,9 +116,12 @@ def _composed(name: Label | None) -> str:
     return normalize("NFC", str(name))
 
 
-def _split(key: str, part: Part, numbers: Mapping[Label, int], classes: tuple[str, ...]) -> Split:
-    strange = next((i for i, label in enumerate(part.labels) if label is not None and label not in numbers), None)
-    if strange is not None:
+def _split(
+    key: str, part: Part, labels: Categorical[Label], numbers: Mapping[Label, int], classes: tuple[str, ...]
+) -> Split:
+    unknown = np.flatnonzero(labels.is_one_of([label for label in labels.values if label not in numbers]))
+    if len(unknown):
+        strange = int(unknown[0])
         if _composed(part.labels[strange]) in map(_composed, classes):
             raise DataError(
                 f"label {part.labels[strange]!r} of {part.names[strange]!r} in {key} is a class of train in another "
@@ -125,17 +131,23 @@ def _split(key: str, part: Part, numbers: Mapping[Label, int], classes: tuple[st
             f"label {part.labels[strange]!r} of {part.names[strange]!r} in {key} is not among the "
             f"{len(classes)} classes of train ({', '.join(classes[:5])}, ...): add it to train, or remove it"
         )
-    labels = np.array([UNLABELLED if label is None else numbers[label] for label in part.labels], np.int64)
-    return Split(part.images, labels, part.names, classes, columns=part.columns)
+    found = labels.numbers(lambda label: numbers.get(label, UNLABELLED), UNLABELLED)
+    return Split(part.images, found, part.names, classes, columns=part.columns)
 
 
 def shared_files(parts: Mapping[str, Part]) -> list[str]:
     """Remarks on files that are in two splits."""
     remarks = []
     for first, second in combinations([key for key, part in parts.items() if part.files], 2):
-        if both := len(set(parts[first].names) & set(parts[second].names)):
+        if both := _common(parts[first].names, parts[second].names):
             remarks.append(f"{both} files are both in {first} and in {second}")
     return remarks
+
+
+def _common(a: Sequence[str], b: Sequence[str]) -> int:
+    """How many different texts are in both."""
+    found = firsts(Texts.joined(a, b))[len(a) :]
+    return len(np.unique(found[found < len(a)]))
 
 
 def _hold_out(data: Data, share: float, seed: int, names: Sequence[str] | None) -> Data:
@@ -160,8 +172,9 @@ def hold_out(
     """
     from sklearn.model_selection import train_test_split
 
-    if names is not None and len(set(names)) < len(names):
-        return _hold_out_together(labels, share, seed, names)
+    first = None if names is None else firsts(names)
+    if first is not None and (first < np.arange(len(first))).any():
+        return _hold_out_together(labels, share, seed, first)
     counts = np.bincount(labels[labels >= 0])
     divisible = np.flatnonzero((labels >= 0) & (counts[labels] > 1))
     classes = len(np.unique(labels[divisible]))
@@ -177,12 +190,8 @@ def hold_out(
     return np.setdiff1d(np.arange(len(labels)), held), np.sort(held)
 
 
-def _hold_out_together(
-    labels: np.ndarray, share: float, seed: int, names: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """All samples of a name go where the first of them goes."""
-    firsts: dict[str, int] = {}
-    first = np.array([firsts.setdefault(name, i) for i, name in enumerate(names)])
+def _hold_out_together(labels: np.ndarray, share: float, seed: int, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All samples of a name go where the first of them goes, whose indices are int64 (N,)."""
     alone = np.unique(first)
     _, held = hold_out(labels[alone], share, seed)
     is_held = np.isin(first, alone[held])

@@ -16,6 +16,7 @@ from xfer.data.images.decode import BadImageError
 from xfer.data.sources.arrays import array_part
 from xfer.data.sources.assembly import SPLIT_NAMES, Label, Part, assemble
 from xfer.data.sources.pixels import CHANNELS, as_label, as_picture, is_torch
+from xfer.data.texts import Texts
 from xfer.errors import DataError
 
 IMAGE_COLUMNS = ("image", "img")
@@ -154,7 +155,7 @@ def _iterable_alone(dataset: Any) -> bool:
 
 def _lazy(dataset: Any, what: str, columns: _Features) -> Part:
     labels = _labels(dataset, what, columns)
-    names = [str(i) for i in range(len(labels))]
+    names = Texts.of(map(str, range(len(labels))))
     return Part(_Lazy(dataset, what, columns), labels, names)
 
 
@@ -186,7 +187,7 @@ def _materialised(items: Iterable[Any], what: str, columns: _Features) -> Part:
             where = f"{what}[{len(images)}]"
             images.append(as_picture(image, where))
             labels.append(as_label(label, where))
-    return Part(images, labels, [str(i) for i in range(len(images))])
+    return Part(images, labels, Texts.of(map(str, range(len(images)))))
 
 
 def _is_batch(x: Any, y: Any) -> bool:

@@ -12,9 +12,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from xfer.data.empty import is_empty
+from xfer.data.sources.cells import Cells, CellsBuilder
+from xfer.data.sources.paths import AnyPath
+from xfer.data.texts import Texts
 from xfer.errors import DataError
 
 T = TypeVar("T")
+_ROWS = 4096  # of a CSV file that are Python objects at once
+_ARROW_TEXTS = ("string", "large_string", "dictionary<values=string", "dictionary<values=large_string")
 
 
 @dataclass(frozen=True)
@@ -23,15 +28,15 @@ class Table:
 
     Args:
         file: the table's path.
-        cells: by column; None where a cell is empty.
+        cells: by column; None where a cell is empty. Texts are `Cells`.
         place: where a row stands, in words, by its index.
         empty: the texts that were taken for no value, by column.
     """
 
-    file: Path
-    cells: Mapping[str, list[Any]]
+    file: AnyPath
+    cells: Mapping[str, Sequence[Any]]
     place: Callable[[int], str]
-    empty: Mapping[str, set[str]]
+    empty: Mapping[str, frozenset[str]]
 
     def __len__(self) -> int:
         return len(next(iter(self.cells.values())))
@@ -44,13 +49,15 @@ class Table:
         """The cells of a row by column, and "where" it stands."""
         return {"where": f"{self.file} {self.place(index)}", **{name: self.cells[name][index] for name in columns}}
 
-    def filled(self, column: str) -> list[Any]:
-        """The cells of the column of images.
+    def filled(self, column: str) -> Sequence[Any]:
+        """The cells of the column of images: texts, or a list.
 
         Raises:
             DataError: an empty one, by line.
         """
         values = self.cells[column]
+        if isinstance(values, Cells) and not values.empty:
+            return values.texts
         for i, value in enumerate(values):
             if value is None:
                 raise DataError(f"{self.where(i, column)} is empty: give the path of an image")
@@ -59,12 +66,36 @@ class Table:
     def array(self, columns: Sequence[str]) -> np.ndarray:
         """Objects (N, C) of columns; None where a cell is empty."""
         cells = np.empty((len(self), len(columns)), object)
+        known: dict[str, str] = {}  # one object a text
         for j, column in enumerate(columns):
-            cells[:, j] = self.cells[column]
+            each = (known.setdefault(cell, cell) if isinstance(cell, str) else cell for cell in self.cells[column])
+            for i, cell in enumerate(each):
+                cells[i, j] = cell
         return cells
 
 
-def header(file: Path) -> list[str]:
+@dataclass(frozen=True)
+class TableRows(Sequence[Mapping[str, Any]]):
+    """Rows of a table, each made when it is asked for.
+
+    Args:
+        table: of which they are.
+        columns: their names.
+        indices: int64 (N,), which rows.
+    """
+
+    table: Table
+    columns: Sequence[str]
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.table.row(int(self.indices[index]), self.columns)
+
+
+def header(file: AnyPath) -> list[str]:
     """The names of the columns of a table.
 
     Raises:
@@ -73,7 +104,7 @@ def header(file: Path) -> list[str]:
     return _parquet_header(file) if file.suffix.lower() == ".parquet" else _reading_csv(file, _csv_header)
 
 
-def read_table(file: Path, wanted: Sequence[str], split: str | None = None) -> Table:
+def read_table(file: AnyPath, wanted: Sequence[str], split: str | None = None) -> Table:
     """Columns of a UTF-8 `.csv` or `.tsv` with a header, or of a `.parquet` file.
 
     Args:
@@ -88,11 +119,11 @@ def read_table(file: Path, wanted: Sequence[str], split: str | None = None) -> T
     return read(file, wanted, split)
 
 
-def _csv(file: Path, wanted: Sequence[str], split: str | None) -> Table:
+def _csv(file: AnyPath, wanted: Sequence[str], split: str | None) -> Table:
     return _reading_csv(file, lambda reader: _csv_cells(file, reader, wanted, split))
 
 
-def _reading_csv(file: Path, read: Callable[[Any], T]) -> T:
+def _reading_csv(file: AnyPath, read: Callable[[Any], T]) -> T:
     """What `read` makes of the rows of a file.
 
     Raises:
@@ -116,13 +147,18 @@ def _csv_header(reader: Any) -> list[str]:
     return next((fields for fields in reader if fields), [])
 
 
-def _csv_cells(file: Path, reader: Any, wanted: Sequence[str], split: str | None) -> Table:
+def _csv_cells(file: AnyPath, reader: Any, wanted: Sequence[str], split: str | None) -> Table:
     header = _csv_header(reader)
     chosen = _chosen(file, header, wanted, split)
     places = [header.index(name) for name in chosen]
-    columns: list[list[str]] = [[] for _ in chosen]
-    lines, known, width = array("q"), dict[str, str](), len(header)
-    appends = [column.append for column in columns]
+    columns = [CellsBuilder() for _ in chosen]
+    lines, width, rows = array("q"), len(header), list[list[str]]()
+
+    def put() -> None:
+        for column, place in zip(columns, places, strict=True):
+            column.extend([fields[place] for fields in rows])
+        rows.clear()
+
     for fields in reader:
         if len(fields) != width:
             if not fields:
@@ -131,18 +167,16 @@ def _csv_cells(file: Path, reader: Any, wanted: Sequence[str], split: str | None
                 f"{file} line {reader.line_num}: {len(fields)} fields, but the header names {width} columns"
             )
         lines.append(reader.line_num)
-        appends[0](fields[places[0]])
-        for append, place in zip(appends[1:], places[1:], strict=True):
-            append(known.setdefault(fields[place], fields[place]))  # one object a text: labels are few
-    cells, empty = {}, {}
-    for name, column in zip(chosen, columns, strict=True):
-        absent = {text for text in set(column) if is_empty(text)}
-        cells[name] = [None if text in absent else text for text in column] if absent else column
-        empty[name] = absent
+        rows.append(fields)
+        if len(rows) == _ROWS:
+            put()
+    put()
+    cells = {name: column.build() for name, column in zip(chosen, columns, strict=True)}
+    empty = {name: column.empty for name, column in cells.items()}
     return Table(file, cells, lambda index: f"line {lines[index]}", empty)
 
 
-def _first_bad_byte(file: Path) -> int:
+def _first_bad_byte(file: AnyPath) -> int:
     try:
         file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -150,29 +184,48 @@ def _first_bad_byte(file: Path) -> int:
     return 0
 
 
-def _parquet(file: Path, wanted: Sequence[str], split: str | None) -> Table:
-    chosen = _chosen(file, _parquet_header(file), wanted, split)
-    cells, empty = {}, {}
-    for name in chosen:  # one after the other: all of them at once would need twice the memory
+def _parquet(file: AnyPath, wanted: Sequence[str], split: str | None) -> Table:
+    cells, empty = dict[str, Sequence[Any]](), {}
+    for name in _chosen(file, _parquet_header(file), wanted, split):  # all at once would need twice the memory
         column = _parquet_column(file, name)
-        empty[name] = {cell for cell in column if isinstance(cell, str) and is_empty(cell)}
-        cells[name] = [None if is_empty(cell) else cell for cell in column]
-        if name != wanted[0]:
-            known: dict[str, str] = {}  # one object a text
-            cells[name] = [known.setdefault(c, c) if isinstance(c, str) else c for c in cells[name]]
+        if isinstance(column, Cells):
+            cells[name], empty[name] = column, column.empty
+        else:
+            empty[name] = frozenset(cell for cell in column if isinstance(cell, str) and is_empty(cell))
+            cells[name] = [None if is_empty(cell) else cell for cell in column]
     return Table(file, cells, lambda index: f"row {index + 1}", empty)
 
 
-def _parquet_column(file: Path, name: str) -> list[Any]:
-    return _reading_parquet(file, lambda parquet: parquet.read_table(file, columns=[name]).column(0).to_pylist())
+def _parquet_column(file: AnyPath, name: str) -> Sequence[Any]:
+    """`Cells` of a column of texts, else a list."""
+
+    def read(parquet: Any, source: Any) -> Sequence[Any]:
+        column = parquet.read_table(source, columns=[name]).column(0)
+        if not str(column.type).startswith(_ARROW_TEXTS):
+            return list(column.to_pylist())
+        found = CellsBuilder()
+        for chunk in column.chunks:
+            found.append(_texts(chunk))
+        return found.build()
+
+    return _reading_parquet(file, read)
 
 
-def _parquet_header(file: Path) -> list[str]:
-    return _reading_parquet(file, lambda parquet: list(parquet.read_schema(file).names))
+def _texts(chunk: Any) -> Texts:
+    """The texts of an array of Arrow, empty where it has none."""
+    found = chunk.cast("large_string").fill_null("")
+    found.validate(full=True)
+    _, ends, content = found.buffers()
+    places = np.frombuffer(ends, np.int64, len(found) + 1, 8 * found.offset)
+    return Texts(bytes(content or b"")[places[0] : places[-1]], places - places[0])
 
 
-def _reading_parquet(file: Path, read: Callable[[Any], list[Any]]) -> list[Any]:
-    """What `read` makes of `pyarrow.parquet`.
+def _parquet_header(file: AnyPath) -> list[str]:
+    return _reading_parquet(file, lambda parquet, source: list(parquet.read_schema(source).names))
+
+
+def _reading_parquet(file: AnyPath, read: Callable[[Any, Any], T]) -> T:
+    """What `read` makes of `pyarrow.parquet` and the file.
 
     Raises:
         DataError: pyarrow is not there, or the file is damaged.
@@ -182,12 +235,14 @@ def _reading_parquet(file: Path, read: Callable[[Any], list[Any]]) -> list[Any]:
     except ImportError:
         raise DataError(f'{file} needs pyarrow to be read: pip install "xfer-learn[parquet]"') from None
     try:
-        return read(parquet)
+        return read(parquet, file if isinstance(file, Path) else file.open("rb"))
+    except DataError:
+        raise
     except Exception as error:  # Arrow raises whatever damaged bytes lead it to
         raise DataError(f"{file} is not a Parquet file: {error}") from None
 
 
-def _chosen(file: Path, header: Sequence[str], wanted: Sequence[str], split: str | None) -> tuple[str, ...]:
+def _chosen(file: AnyPath, header: Sequence[str], wanted: Sequence[str], split: str | None) -> tuple[str, ...]:
     """The columns to read: those wanted, and that of the split if it is there.
 
     Raises:

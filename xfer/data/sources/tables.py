@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xfer.data.categorical import Categorical
 from xfer.data.corrections import Corrections, corrected
 from xfer.data.dataset import Data
 from xfer.data.sources.assembly import SPLIT_NAMES, Label, Part, assemble
-from xfer.data.sources.paths import Files, existing
+from xfer.data.sources.cells import Cells
+from xfer.data.sources.missing import lacking
+from xfer.data.sources.paths import AnyPath, Files, existing
 from xfer.data.sources.pixels import as_label, as_picture
-from xfer.data.sources.table_files import Table, header, read_table
+from xfer.data.sources.table_files import Table, TableRows, header, read_table
 from xfer.data.sources.targets import assemble_tasks
+from xfer.data.texts import Texts
 from xfer.errors import DataError
+from xfer.runtime.remote import is_remote
 from xfer.specs.loss import TaskKind
 
 
@@ -67,22 +71,21 @@ def manifest(
     rows = _rows_by_split(table, split)
     if "train" not in rows:
         raise DataError(f"{file} lists no training images")
-    labels = _labels(table, label) if tasks is None else [None] * len(names)
-    cells = table.array(columns)
+    unlabelled = Categorical[Label](np.full(len(names), -1, np.int32), ())
+    labels = _labels(table, label) if tasks is None else unlabelled
+    cells = table.array(columns) if columns else None
     parts = {
-        key: Part(_taken(pictures, chosen), _taken(labels, chosen), _taken(names, chosen), cells[chosen], files)
+        key: _part(pictures, labels, names, None if cells is None else cells[chosen], chosen, files)
         for key, chosen in rows.items()
     }
-    if not columns:
-        parts = {key: replace(part, columns=None) for key, part in parts.items()}
     options: dict[str, Any] = {"source": str(file), "val": val, "seed": seed, "column_names": columns}
     if tasks is None:
         return corrected(assemble(parts, notes=_note(table, label), **options), corrections)
-    beside = {key: [table.row(i, asked) for i in chosen.tolist()] for key, chosen in rows.items()}
+    beside = {key: TableRows(table, asked, chosen) for key, chosen in rows.items()}
     return corrected(assemble_tasks(parts, beside, tasks, **options), corrections)
 
 
-def listed_images(file: Path, columns: Sequence[str] = ()) -> tuple[list[Any], list[str], np.ndarray]:
+def listed_images(file: AnyPath, columns: Sequence[str] = ()) -> tuple[Sequence[Any], Texts, np.ndarray]:
     """Images that a table of any kind lists, labelled or not, their names, and cells of its columns, objects (N, C).
 
     The images are in the column `image`, or `path` if only that is there: paths, as texts that are not looked for, or
@@ -99,104 +102,113 @@ def listed_images(file: Path, columns: Sequence[str] = ()) -> tuple[list[Any], l
     image = "path" if "path" in names and "image" not in names else "image"
     table = read_table(file, tuple(dict.fromkeys([image, *columns])))
     images = table.filled(image)
-    for i, value in enumerate(images):
-        if not isinstance(value, str):
-            found = as_picture(value, table.where(i, image))
-            images[i] = os.fspath(found) if isinstance(found, Path) else found
-    names = [value if isinstance(value, str) else table.place(i) for i, value in enumerate(images)]
-    return images, names, table.array(columns)
+    if not isinstance(images, Texts):
+        pictures = (as_picture(value, table.where(i, image)) for i, value in enumerate(images))
+        images = [os.fspath(found) if isinstance(found, Path) else found for found in pictures]
+    named = Texts.of(value if isinstance(value, str) else table.place(i) for i, value in enumerate(images))
+    return images, named, table.array(columns)
 
 
-def _pictures(table: Table, column: str, base: Path) -> tuple[Any, list[str], bool]:
+def _part(
+    pictures: Any, labels: Categorical[Label], names: Texts, cells: np.ndarray | None, chosen: np.ndarray, files: bool
+) -> Part:
+    """The rows of a split."""
+    if len(chosen) < len(names):
+        labels, names = labels.take(chosen), names.take(chosen)
+        # One object for names and paths, which `Split.subset` keeps one.
+        pictures = Files(pictures.root, names) if files else [pictures[i] for i in chosen.tolist()]
+    return Part(pictures, labels, names, cells, files)
+
+
+def _pictures(table: Table, column: str, base: AnyPath) -> tuple[Any, Texts, bool]:
     """Images, their names, and whether all are files.
 
     Raises:
         DataError: an empty cell, or a file that is not there, by line.
     """
     values = table.filled(column)
-    if all(isinstance(value, str) for value in values):
-        names = [_plain(value) for value in values]
+    if isinstance(values, Texts):
+        names = Texts.of(map(_plain, values)) if _may_be_odd(values) else values
         _check_files(table, column, base, names)
         return Files(str(base), names), names, True
-    pictures, names = [], []
+    pictures, named = [], []
     for i, value in enumerate(values):
         picture = as_picture(value, table.where(i, column))
         if isinstance(picture, Path):
             _check_files(table, column, base, [picture.as_posix()], i)
-        pictures.append(base / picture if isinstance(picture, Path) else picture)
-        names.append(picture.as_posix() if isinstance(picture, Path) else table.place(i))
-    return pictures, names, False
+        name = picture.as_posix() if isinstance(picture, Path) else table.place(i)
+        pictures.append(_below(base, name, table.where(i, column)) if isinstance(picture, Path) else picture)
+        named.append(name)
+    return pictures, Texts.of(named), False
+
+
+def _may_be_odd(names: Texts) -> bool:
+    """Whether `_plain` may change one of them, told from their bytes."""
+    ends = names.ends[1:][np.diff(names.ends) > 0]
+    last = np.frombuffer(names.content, np.uint8)[ends - 1]
+    inside = any(mark in names.content for mark in (b"//", b"./", *([os.sep.encode()] if os.sep != "/" else [])))
+    return inside or bool(np.isin(last, [ord("/"), ord(".")]).any())
+
+
+def _below(base: AnyPath, name: str, where: str) -> Path:
+    """A path from a folder on.
+
+    Raises:
+        DataError: the folder is a URL, and the table holds encoded images beside it.
+    """
+    if not isinstance(base, Path):
+        raise DataError(f"{where} is a path among encoded images: a table under a URL has one or the other")
+    return base / name
 
 
 def _plain(name: str) -> str:
     """A path with one slash between its parts, and no dot for the folder itself."""
+    if is_remote(name):
+        return name
     odd = "//" in name or "./" in name or name.endswith(("/", "/.")) or (os.sep != "/" and os.sep in name)
     return Path(name).as_posix() if odd else name
 
 
-def _check_files(table: Table, column: str, base: Path, names: Sequence[str], first: int = 0) -> None:
-    """Every folder is listed once; a file is only looked for where the list has no such name."""
-    listed: dict[str, set[str]] = {}
-    for i, name in enumerate(names):
-        folder, _, last = name.rpartition("/")
-        if folder not in listed:
-            root = "/" if not folder and name.startswith("/") else folder
-            listed[folder] = set(_files_in(base / root)) if len(names) > 1 else set()
-        if last not in listed[folder] and not _is_file(base / name):
-            raise DataError(f"{table.where(first + i, column)}: there is no file {name!r} in {base}")
-
-
-def _files_in(folder: Path) -> Iterator[str]:
-    try:
-        with os.scandir(folder) as entries:
-            yield from (entry.name for entry in entries if entry.is_file())
-    except OSError:  # it is not there, or may not be listed
-        return
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # such as a name that is too long
-        return False
+def _check_files(table: Table, column: str, base: AnyPath, names: Sequence[str], first: int = 0) -> None:
+    lost = lacking(base, names)
+    if lost is not None:
+        raise DataError(f"{table.where(first + lost, column)}: there is no file {names[lost]!r} in {base}")
 
 
 def _rows_by_split(table: Table, column: str) -> dict[str, np.ndarray]:
     """Indices of the rows of each split, in order."""
     if column not in table.cells:
         return {"train": np.arange(len(table))} if len(table) else {}
-    keys = {value: SPLIT_NAMES.get(str(value).strip().lower()) for value in set(table.cells[column])}
-    for i, value in enumerate(table.cells[column]):
-        if keys[value] is None:
-            raise DataError(f"{table.where(i, column)} is {value or ''!r}: give train, val or test")
-    assigned = np.array([keys[value] for value in table.cells[column]], object)
-    return {key: np.flatnonzero(assigned == key) for key in ("train", "val", "test") if (assigned == key).any()}
+    cells = Categorical[Any].of(table.cells[column])
+    keys = cells.map(lambda value: SPLIT_NAMES.get(str(value).strip().lower(), ""))
+    bad = np.flatnonzero((keys.codes < 0) | keys.is_one_of([""]))
+    if len(bad):
+        raise DataError(f"{table.where(int(bad[0]), column)} is {cells[int(bad[0])] or ''!r}: give train, val or test")
+    return {key: chosen for key in ("train", "val", "test") if len(chosen := np.flatnonzero(keys.is_one_of([key])))}
 
 
-def _labels(table: Table, column: str) -> list[Label | None]:
+def _labels(table: Table, column: str) -> Categorical[Label]:
     values = table.cells[column]
-    if all(isinstance(value, float) and value.is_integer() for value in values if value is not None):
-        values = [None if value is None else int(value) for value in values]  # integers that a null made floats
-    found: dict[Any, Label] = {}
-    for i, value in enumerate(values):
-        if value is None or (isinstance(value, str | int | bytes) and value in found):
-            continue
-        made = str(value) if isinstance(value, bool) else as_label(value, table.where(i, column))
-        if not isinstance(value, str | int | bytes):
+    for i, value in enumerate(() if isinstance(values, Cells) else values):
+        if value is not None and not isinstance(value, str | int | float | bytes):
+            as_label(value, table.where(i, column))
             raise DataError(f"{table.where(i, column)} is {value!r}: give a name or an integer")
-        found[value] = made
-    return [None if value is None else found[value] for value in values]
+    cells = Categorical[Any].of(values)
+    if all(isinstance(value, float) and value.is_integer() for value in cells.values):
+        cells = cells.map(int)  # integers that a null made floats
+
+    def label(value: Any) -> Label:
+        if type(value) in (str, int):
+            return value  # type: ignore[no-any-return]
+        where = table.where(int(np.flatnonzero(cells.is_one_of([value]))[0]), column)
+        made = str(value) if isinstance(value, bool) else as_label(value, where)
+        if not isinstance(value, str | int | bytes):
+            raise DataError(f"{where} is {value!r}: give a name or an integer")
+        return made
+
+    return cells.map(label)
 
 
 def _note(table: Table, column: str) -> list[str]:
     texts = sorted(text for text in table.empty[column] if text.strip())
     return [f"labels {', '.join(map(repr, texts))} are taken for no label"] if texts else []
-
-
-def _taken(values: Any, chosen: np.ndarray) -> Any:
-    """The values at these places; all of them as they are."""
-    if len(chosen) == len(values):
-        return values
-    if isinstance(values, Files):
-        return Files(values.root, [values.names[i] for i in chosen.tolist()])
-    return [values[i] for i in chosen.tolist()]

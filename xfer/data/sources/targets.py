@@ -13,6 +13,7 @@ from xfer.data.dataset import UNLABELLED, Data, Split
 from xfer.data.empty import is_empty
 from xfer.data.sources.assembly import Part, hold_out, shared_files
 from xfer.data.sources.pixels import as_label
+from xfer.data.texts import firsts
 from xfer.errors import DataError
 from xfer.specs.loss import TaskKind
 from xfer.specs.tasks import Task, spans
@@ -147,10 +148,9 @@ def _held_out(train: Split, share: float, seed: int, files: bool) -> tuple[Split
     if (train.labels >= 0).any():
         kept, held = hold_out(train.labels, share, seed, train.names if files else None)
     else:
-        names = train.names if files else [str(i) for i in range(len(train))]
+        first = firsts(train.names) if files else np.arange(len(train))
         shuffled = np.random.default_rng(seed).permutation(len(train))
-        chosen = {names[i] for i in shuffled[: max(1, round(share * len(train)))]}
-        is_held = np.array([name in chosen for name in names])
+        is_held = np.isin(first, first[shuffled[: max(1, round(share * len(train)))]])
         held, kept = np.flatnonzero(is_held), np.flatnonzero(~is_held)
     return train.subset(kept), train.subset(held)
 

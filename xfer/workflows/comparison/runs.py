@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from xfer.checkpoints.manifest import METRICS
+from xfer.data.texts import TextBuilder
 from xfer.errors import CheckpointError
 from xfer.workflows.results import PREDICTIONS
 
@@ -28,7 +31,7 @@ class Run:
     """
 
     metrics: dict[str, Any]
-    names: tuple[str, ...]
+    names: Sequence[str]
     labels: np.ndarray
     predicted: np.ndarray
     probabilities: np.ndarray
@@ -60,18 +63,21 @@ def read_run(folder: Path) -> Run:
     return Run(metrics, names, labels, predicted, probabilities)
 
 
-def _read_predictions(path: Path, classes: list[str]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
+def _read_predictions(path: Path, classes: list[str]) -> tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray]:
     index = {name: i for i, name in enumerate(classes)}
-    names, labels, predicted, probabilities = [], [], [], []
+    names, labels, predicted, probabilities = TextBuilder(), array("q"), array("q"), array("d")
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         lines = csv.reader(file)
         if next(lines, [])[3:] != classes:
             raise ValueError(f"{path.name} has other classes than {METRICS}")
         for name, label, guess, *row in lines:
-            names.append(name)
+            if len(row) != len(classes):
+                raise ValueError(f"line {lines.line_num} of {path.name} has {len(row)} probabilities")
+            names.extend([name])
             labels.append(index[label])
             predicted.append(index[guess])
-            probabilities.append(np.array(row, np.float64))
-    if not names:
+            probabilities.extend(map(float, row))
+    if not len(names):
         raise ValueError(f"{path.name} has no images")
-    return tuple(names), np.array(labels, np.int64), np.array(predicted, np.int64), np.stack(probabilities)
+    table = np.frombuffer(probabilities, np.float64).reshape(len(names), -1)
+    return names.build(), np.frombuffer(labels, np.int64), np.frombuffer(predicted, np.int64), table
