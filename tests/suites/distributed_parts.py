@@ -81,6 +81,15 @@ def native():
         }.items():
             net.add_module(name, module)
         return net.double()
+    if BACKEND == "jax":
+        from xfer_jax.modes import modes
+
+        with modes("cpu", double=True):
+            return native_keras()
+    return native_keras()
+
+
+def native_keras():
     import keras
 
     keras.utils.set_random_seed(0)
