@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.suites import distributed_job
 from tests.suites.distributed import DistributedSuite
 
-JOB = Path(distributed_job.__file__)
+ROOT = str(Path(__file__).parents[2])
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
 def run(folder, command):
     """The exit code, and all that was printed."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "XFER_FEATURES": str(folder / "features")}
+    path = os.pathsep.join([ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "XFER_FEATURES": str(folder / "features"), "PYTHONPATH": path}
     with (folder / "log").open("w") as log:
         done = subprocess.run(command, env=environment, cwd=folder, stdout=log, stderr=log, timeout=300)
     return done.returncode, (folder / "log").read_text()
@@ -28,7 +28,7 @@ class TestDistributed(DistributedSuite):
     backend = "torch"
 
     def together(self, folder, *jobs):
-        return run(folder, [*TORCHRUN, str(JOB), *self._arguments(folder, jobs)])
+        return run(folder, [*TORCHRUN, "-m", "tests.suites.distributed_job", *self._arguments(folder, jobs)])
 
     @pytest.mark.long
     def test_the_command_line_trains_in_two_processes_and_speaks_once(self, place):
