@@ -20,6 +20,10 @@ class XferError(Exception):
         text = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
         return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
+    def __reduce__(self) -> Any:
+        """As another process gets it: with its message, which is not composed again."""
+        return _with_message, (type(self), self.args), self.__dict__
+
 
 class UsageError(XferError, ValueError):
     """An argument, option or configuration value that cannot be right (exit code 2 on the command line)."""
@@ -96,6 +100,10 @@ class TrainingError(XferError):
 
 class FrozenError(XferError):
     """Something frozen has changed."""
+
+
+def _with_message(kind: type[XferError], arguments: tuple[Any, ...]) -> XferError:
+    return kind.__new__(kind, *arguments)
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from contextlib import suppress
@@ -15,17 +16,20 @@ from xfer.checkpoints.documents import read_document, validated
 from xfer.checkpoints.estimators import loads
 from xfer.checkpoints.fit_progress import FitProgress
 from xfer.checkpoints.manifest import FORMAT, MANIFEST, METRICS, Manifest
-from xfer.checkpoints.stored import read_stored, read_tensors
+from xfer.checkpoints.stored import StoredFile, read_stored, read_tensors
 from xfer.checkpoints.upgrade import upgraded
 from xfer.data.columns import Columns
 from xfer.errors import CheckpointError, UsageError
 from xfer.runtime import checksums
-from xfer.runtime.paths import expanded
+from xfer.runtime.files import write_atomically
+from xfer.runtime.paths import cache_dir, expanded
+from xfer.runtime.progress import step
+from xfer.runtime.remote import RemotePath, is_remote
 from xfer.runtime.text import path_text
 from xfer.specs.estimator import FittedEstimator
 from xfer.weights.hub import HubAddress, MissingFileError, WeightsSource, download, is_hub
 
-_STORED = re.compile(r"(model|columns|estimator)-[0-9a-f]{12}\.(safetensors|skops)")
+_STORED = re.compile(r"(model|columns|estimator|optimizer|callbacks|progress)-[0-9a-f]{12}\.(safetensors|skops|json)")
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,8 @@ class Checkpoint:
         Raises:
             CheckpointError: one is missing or damaged.
         """
-        manifest = self.manifest
-        files = (manifest.tensors, manifest.optimizer, manifest.transformers, manifest.estimator)
-        for file in (*files, manifest.progress, manifest.callbacks):
-            if file is not None:
-                read_stored(self.path, file)
+        for file in self.manifest.files(training=True):
+            read_stored(self.path, file)
 
     def columns(self) -> Columns | None:
         """What makes numbers of the columns beside images, if the model reads any by name."""
@@ -121,16 +122,24 @@ class Checkpoint:
 
 def is_checkpoint(path: str | Path) -> bool:
     """Whether `path` is a folder with a manifest."""
+    if is_remote(path):
+        return (RemotePath(str(path)) / MANIFEST).is_file()
     return (expanded(path) / MANIFEST).is_file()
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Open a checkpoint folder, or a run on the hub.
+def open_checkpoint(path: str | Path, *, training: bool = False) -> Checkpoint:
+    """Open a checkpoint folder, a run under a URL, or a run on the hub.
+
+    Args:
+        path: the folder, the URL or the address.
+        training: whether, of a run under a URL, the state of its training is downloaded as well.
 
     Raises:
         CheckpointError: no manifest, a manifest that is damaged, of a newer format, or says what no run can be.
-        WeightsError: the hub cannot be reached, has no such repository, or refuses.
+        WeightsError: the hub cannot be reached, has no such repository, or refuses. DataError: a store likewise.
     """
+    if is_remote(path) and not is_hub(path):
+        return fetch_checkpoint(RemotePath(str(path)), training=training)
     if not is_hub(path):
         return _opened(expanded(path))
     found = hub_run(str(path))
@@ -154,14 +163,56 @@ def hub_run(address: str) -> Checkpoint | None:
         return None
     opened, commit = _opened(manifest.path.parent), replace(at, revision=manifest.commit)
     tensors = opened.manifest.tensors
-    for file in (tensors, opened.manifest.transformers, opened.manifest.estimator):
-        if file is not None:
-            if not _STORED.fullmatch(file.name):
-                raise CheckpointError(f"{address} is damaged: its manifest names {file.name[:80]!r}")
-            download(replace(commit, file=file.name))
+    for file in opened.manifest.files(training=False):
+        if not _STORED.fullmatch(file.name):
+            raise CheckpointError(f"{address} is damaged: its manifest names {file.name[:80]!r}")
+        download(replace(commit, file=file.name))
     with suppress(MissingFileError):
         download(replace(commit, file=METRICS), limit=checksums.LIMIT)
     return replace(opened, source=WeightsSource(at.repo, manifest.commit, tensors.name, tensors.sha256, at.revision))
+
+
+def fetch_checkpoint(url: RemotePath, folder: Path | None = None, *, training: bool = False) -> Checkpoint:
+    """Download a checkpoint.
+
+    Args:
+        url: the folder that it is in.
+        folder: where to; by default into the cache, where a checkpoint has a folder by the SHA-256 of its manifest.
+        training: whether the state of its training is downloaded as well.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged. DataError: the store cannot be read.
+    """
+    try:
+        manifest = (url / MANIFEST).read_bytes(checksums.LIMIT + 1)
+    except FileNotFoundError:
+        raise CheckpointError(f"{url} is not an xfer run: it has no {MANIFEST}") from None
+    folder = folder or cache_dir().parent / "runs" / hashlib.sha256(manifest).hexdigest()[:24]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / MANIFEST, manifest)
+    try:
+        opened = _opened(folder)
+        for file in opened.manifest.files(training=training):
+            if not _STORED.fullmatch(file.name):
+                raise CheckpointError(f"{url} is damaged: its manifest names {file.name[:80]!r}")
+            _fetch_stored(url, folder, file)
+        with suppress(FileNotFoundError):
+            write_atomically(folder / METRICS, (url / METRICS).read_bytes(checksums.LIMIT))
+    except CheckpointError as error:
+        raise CheckpointError(str(error).replace(str(folder), str(url))) from None
+    return opened
+
+
+def _fetch_stored(url: RemotePath, folder: Path, file: StoredFile) -> None:
+    with suppress(OSError, CheckpointError):
+        read_stored(folder, file)
+        return
+    try:
+        with step(f"downloading {file.name}"):
+            write_atomically(folder / file.name, (url / file.name).read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(f"{url} is incomplete: {file.name} is missing") from None
+    read_stored(folder, file)
 
 
 def _opened(folder: Path) -> Checkpoint:

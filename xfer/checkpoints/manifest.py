@@ -94,6 +94,12 @@ class Manifest:
     backbone: Backbone | None = None  # what `tensors` leaves out
     extra: dict[str, Any] = field(default_factory=dict)
 
+    def files(self, *, training: bool) -> tuple[StoredFile, ...]:
+        """The files beside it: what a model is loaded from, and with `training` what a run goes on from as well."""
+        found = [self.tensors, self.transformers, self.estimator]
+        found += [self.optimizer, self.progress, self.callbacks] if training else []
+        return tuple(file for file in found if file is not None)
+
     def __repr__(self) -> str:
         state = "" if self.training is None else f", epoch {self.training.epoch}"
         return f"Manifest({self.model} on {self.backend}, {classes_text(self.classes)}{state})"

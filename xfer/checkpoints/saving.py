@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,11 @@ def _save(
     )
     write_atomically(folder / MANIFEST, checksums.with_checksum(asdict(manifest)))
     _remove_others(folder, {file.name for file in files})
+
+
+def is_stored(name: str) -> bool:
+    """Whether this is the name of a file that a manifest names, of this checkpoint or an older one."""
+    return any(fnmatch(name, kind.replace("*", "[0-9a-f]" * 12)) for kind in _KINDS)
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:

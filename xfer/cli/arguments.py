@@ -22,3 +22,7 @@ Corrections = Annotated[
 ]
 Tta = Annotated[str, typer.Option(help="mean over views of an image: none, flip, five-crop or ten-crop")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, gpu:0 or mps")]
+Launcher = Annotated[
+    Literal["none", "ray"], typer.Option(help="'ray': by workers of a Ray cluster, which RAY_ADDRESS names")
+]
+Processes = Annotated[int, typer.Option(help="workers of the launcher", min=1)]

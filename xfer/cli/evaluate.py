@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from xfer.cli.arguments import Backend, Corrections, Device, OnBad, Split, Tta
+from xfer.cli.arguments import Backend, Corrections, Device, Launcher, OnBad, Processes, Split, Tta
 from xfer.cli.guard import guarded, print_json, quiet_stdout, show
-from xfer.cli.models import local_run, metrics_table, open_model
+from xfer.cli.models import local_run, metrics_table
 from xfer.cli.options import Config, Json, checked, require_data
 from xfer.workflows.config import read_toml
 
@@ -30,6 +30,8 @@ def evaluate(
         typer.Option(help="folder for a page (evaluation.html), evaluation.json, tables (.csv), plots (.png)"),
     ] = None,
     corrections: Corrections = None,
+    launcher: Launcher = "none",
+    processes: Processes = 1,
     config: Config = None,
     json: Json = False,
 ) -> None:
@@ -39,6 +41,8 @@ def evaluate(
     from xfer.report.evaluation_page import PAGE
     from xfer.runtime.distributed import launch_environment
     from xfer.workflows.judged import judged_data
+    from xfer.workflows.opening import Opening
+    from xfer.workflows.ray.evaluation import evaluate_on_ray
     from xfer.workflows.results import writable
     from xfer.workflows.setup import table_options
 
@@ -49,12 +53,17 @@ def evaluate(
             require_libraries()
             writable(out)
         run = local_run(run)
-        model = open_model(run, backend or settings.get("backend"), device)
+        opening = Opening(run, backend or settings.get("backend"), device)
+        model = opening()
         described = checked(
             settings, data=data, on_bad=on_bad, cache=cache, corrections=corrections, **table_options(model)
         )
         source, which = judged_data(described, run, split)
-        result = model.evaluate(source, batch_size=batch_size, on_bad=described.on_bad, tta=tta, cache=described.cache)
+        options: dict[str, Any] = {"batch_size": batch_size, "on_bad": described.on_bad, "tta": tta}
+        if launcher == "ray":
+            result = evaluate_on_ray(opening, model, source, processes, **options)
+        else:
+            result = model.evaluate(source, cache=described.cache, **options)
         found = document(result, backend_names(model)) | {"split": which}
         if out is not None and launch_environment().rank == 0:
             write(result, model, source, found, out, batch_size=batch_size, cache=described.cache)

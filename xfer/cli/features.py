@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xfer.cli.arguments import Launcher, Processes
 from xfer.cli.guard import guarded, print_json, quiet_stdout
 from xfer.cli.options import Json, checked, require_data, settings_options
 from xfer.cli.summary import summary
@@ -31,6 +32,8 @@ def features(
             help="'i/n': only part i of n, 0 <= i < n; the n parts may run on different machines, in any order"
         ),
     ] = "0/1",
+    launcher: Launcher = "none",
+    processes: Processes = 1,
     json: Json = False,
 ) -> None:
     """Fill the feature cache before training: outputs of a block for all images, in any number of processes.
@@ -39,6 +42,7 @@ def features(
     """
     from xfer.features.cache import FeatureCache
     from xfer.features.shard import Shard
+    from xfer.workflows.ray.features import extracting
     from xfer.workflows.setup import model_of, read_data
 
     with quiet_stdout():
@@ -46,15 +50,13 @@ def features(
         part = Shard.parse(shard)
         config = checked(given)
         data = read_data(config)
+        options: dict[str, Any] = {"shard": part, "batch_size": config.images_per_pass, "workers": config.workers}
         try:
-            used = FeatureCache().fill(
-                model_of(config, data),
-                data,
-                after=after,
-                shard=part,
-                batch_size=config.images_per_pass,
-                workers=config.workers,
-            )
+            if launcher == "ray":
+                with extracting(config, data, after, processes) as extractor:
+                    used = FeatureCache().fill_by(extractor, data, **options)
+            else:
+                used = FeatureCache().fill(model_of(config, data), data, after=after, **options)
         except OSError as error:
             raise XferError(f"features cannot be cached: {error}") from None
     size = (used.there + used.computed) * used.row_bytes

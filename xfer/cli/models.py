@@ -15,21 +15,17 @@ if TYPE_CHECKING:
 
 def open_model(run: str, backend: str | None, device: str, weights: str = "imagenet") -> BaseModel | Ensemble:
     """The model of a run, an ensemble, or an architecture."""
-    from xfer.models.factory import load
-    from xfer.workflows.ensemble import Ensemble
-    from xfer.workflows.ensemble_files import is_ensemble
+    from xfer.workflows.opening import Opening
 
-    if is_ensemble(run):
-        return Ensemble.load(run, device=device)
-    return load(run, backend=backend, weights=weights, device=device)
+    return Opening(run, backend, device, weights)()
 
 
 def local_run(run: str) -> str:
-    """The folder of a run; of one on the hub, that in the cache, into which it is downloaded."""
+    """The folder of a run; of one on the hub or under a URL, that in the cache, into which it is downloaded."""
     from xfer.checkpoints.checkpoint import open_checkpoint
-    from xfer.weights.hub import is_hub
+    from xfer.runtime.remote import is_remote
 
-    return str(open_checkpoint(run).path) if is_hub(run) else run
+    return str(open_checkpoint(run).path) if is_remote(run) else run
 
 
 def metrics_table(evaluation: Evaluation | TasksEvaluation, title: str, which: str = "") -> Table:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xfer.cli.arguments import Backend, Device, Tta
+from xfer.cli.arguments import Backend, Device, Launcher, Processes, Tta
 from xfer.cli.guard import guarded, print_json, printable, quiet_stdout
-from xfer.cli.models import open_model
 from xfer.cli.options import Config, Json
 from xfer.errors import UnreadableError, UsageError
 from xfer.runtime.messages import Messages, on_stderr
@@ -21,7 +21,9 @@ from xfer.workflows.config import read_toml
 if TYPE_CHECKING:
     from xfer.data import Split
     from xfer.models.predictor import Predictor
-    from xfer.workflows.prediction.job import PredictionJob, PredictionOptions
+    from xfer.workflows.prediction.job import PredictionJob
+    from xfer.workflows.prediction.maker import PredictionOptions
+    from xfer.workflows.prediction.record import Finished
 
 
 @guarded
@@ -47,33 +49,46 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="with --out: a column for the probability of each class")
     ] = False,
+    launcher: Launcher = "none",
+    processes: Processes = 1,
     config: Config = None,
     json: Json = False,
 ) -> None:
     """Classify images."""
     from xfer.data.sources.lists import listed
     from xfer.data.sources.paths import existing
-    from xfer.workflows.prediction.job import PredictionJob, PredictionOptions
+    from xfer.workflows.opening import Opening
+    from xfer.workflows.prediction.job import PredictionJob
+    from xfer.workflows.prediction.maker import InProcess, PredictionOptions
+    from xfer.workflows.ray.prediction import predicting
 
     if probabilities and out is None:
         raise UsageError("the probabilities of all classes are columns of a table: give --out")
+    if launcher == "ray" and out is None:
+        raise UsageError("launcher ray writes a table: give --out")
     settings = read_toml(config)
     options = PredictionOptions(top, probabilities, _batch_size(batch_size), tta)
+    opening = Opening(model, backend or settings.get("backend"), device, weights)
     with quiet_stdout():
         paths = [existing(name) for name in images]  # before the model is loaded
         job = None if out is None else PredictionJob(out)
-        loaded = open_model(model, backend or settings.get("backend"), device, weights)
-        split = listed(paths, loaded.column_names)
+        if job is None:
+            loaded = opening()
+            split = listed(paths, loaded.column_names)
+        else:
+            ray = launcher == "ray"
+            with predicting(opening, processes) if ray else nullcontext(InProcess(opening())) as maker:
+                finished, before = job.run(maker, listed(paths, maker.column_names()), options)
     if job is None:
         _print(loaded, split, options, json)
     else:
-        _write(job, loaded, split, options, json)
+        _say_written(job, finished, before, json)
 
 
 def _print(model: Predictor, split: Split, options: PredictionOptions, json: bool) -> None:
     """Predictions on stdout; then an error over the images that cannot be read."""
     from xfer.data import Skipped
-    from xfer.workflows.prediction.job import images_a_pass
+    from xfer.workflows.prediction.maker import images_a_pass
 
     nothing: dict[str, Any] = dict.fromkeys(task.name for task in model.tasks)
     nothing = nothing or {"label": None, "probability": None, "top": []}
@@ -97,9 +112,7 @@ def _print(model: Predictor, split: Split, options: PredictionOptions, json: boo
         raise UnreadableError(reasons, None)
 
 
-def _write(job: PredictionJob, model: Predictor, split: Split, options: PredictionOptions, json: bool) -> None:
-    with quiet_stdout():
-        finished, before = job.run(model, split, options)
+def _say_written(job: PredictionJob, finished: Finished, before: bool, json: bool) -> None:
     if before:
         on_stderr(f"{job.out} is finished")
     if json:

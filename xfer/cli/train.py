@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from json import loads
 from typing import Annotated, Any, Literal
 
 import typer
@@ -22,6 +21,14 @@ def train(
     launcher: Annotated[
         Literal["none", "ray"], typer.Option(help="'ray': in workers of a Ray cluster", rich_help_panel=COMMAND)
     ] = "none",
+    restarts: Annotated[
+        int,
+        typer.Option(
+            help="with Ray: how often the workers go on from the last checkpoint after one of them was lost",
+            min=0,
+            rich_help_panel=COMMAND,
+        ),
+    ] = 3,
     resume: Annotated[
         bool,
         typer.Option(
@@ -52,7 +59,7 @@ def train(
 
     settings = checked(given)
     if launcher == "ray":
-        _train_on_ray(settings, settings.processes, resume, json)
+        _train_on_ray(settings, settings.processes, resume, restarts, json)
     elif starts_processes(settings):
         check_run(settings)
         job = {"settings": settings.document(), "resume": resume, "json": json}
@@ -63,16 +70,18 @@ def train(
 
 def train_here(settings: RunSettings, *, resume: bool, json: bool) -> None:
     """Make a run in this process, alone or as one of several, write its page, and print what came out."""
+    from xfer.checkpoints.store import publish_run
     from xfer.report.run_page import write_run_page
     from xfer.workflows.run import train as run
 
     with quiet_stdout():
         result = run(settings, resume=resume)
         page = write_run_page(result)
+        publish_run(settings.out)
     if json:
         print_json(result.metrics)
         return
-    tuned = result.metrics["tuned_on_val"]
+    out, tuned = settings.out, result.metrics["tuned_on_val"]
     table = metrics_table(result.evaluation, f"val ({', '.join(tuned)} tuned on it)" if tuned else "val")
     table.add_row("seconds", f"{result.metrics['seconds']['total']:.1f}")
     show(table)
@@ -85,21 +94,22 @@ def train_here(settings: RunSettings, *, resume: bool, json: bool) -> None:
         used[f"on {result.model.spec.device}"] = on_device
     peaks = ", ".join(f"{where} {number / 2**30:.2f} GiB" for where, number in used.items())
     print(f"{result.model.spec.precision}, peak {peaks}")
-    print(f"{result.model.name} on {result.model.backend.name}: {result.path}")
+    print(f"{result.model.name} on {result.model.backend.name}: {out}")
     if page is not None:
-        print(f"evaluation: {page}")
+        print(f"evaluation: {out}/{page.name}")
 
 
-def _train_on_ray(settings: RunSettings, processes: int, resume: bool, json: bool) -> None:
-    from xfer.checkpoints.manifest import METRICS
+def _train_on_ray(settings: RunSettings, processes: int, resume: bool, restarts: int, json: bool) -> None:
     from xfer.report.evaluation_page import PAGE
     from xfer.report.run_page import how_to_get
-    from xfer.workflows.ray import train_on_ray
+    from xfer.workflows.ray.training import train_on_ray
+    from xfer.workflows.results import recorded
 
     with quiet_stdout():
-        out = train_on_ray(settings, processes, resume=resume)
+        out = train_on_ray(settings, processes, resume=resume, restarts=restarts)
         on_stderr(f"no {PAGE} is written by Ray's workers: {how_to_get(out, settings.data)}")
-    metrics = loads((out / METRICS).read_text())
+    metrics = recorded(out)
+    assert metrics is not None
     if json:
         print_json(metrics)
         return

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from xfer.data.sampling import repetitions
-from xfer.data.sources.paths import Files
+from xfer.data.sources.paths import Files, Named
 from xfer.data.texts import Texts, taken
 from xfer.errors import DataError, UsageError
 from xfer.runtime import html
@@ -126,6 +126,10 @@ class Split:
             targets=None if self.targets is None else self.targets[chosen],
         )
 
+    def detached(self) -> Split:
+        """The split for another process on this machine or another: with its own images alone, and absolute paths."""
+        return replace(self, images=detached(self.images, np.arange(len(self))))
+
     def with_columns(self, names: Sequence[str]) -> Split:
         """The split with these of its columns, in that order, if it has them all."""
         if self.columns is None or not set(names) <= set(self.column_names):
@@ -147,7 +151,7 @@ class Split:
         images = self.images
         while isinstance(images, _Subset):
             images = images.images
-        return self.after is None and isinstance(images, (list, tuple, np.ndarray, Files))
+        return self.after is None and isinstance(images, (list, tuple, np.ndarray, Files, Named))
 
     @property
     def labelled(self) -> np.ndarray:
@@ -276,3 +280,15 @@ class _Subset:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         return self.images[int(self.indices[index])]
+
+    def taken(self, indices: np.ndarray) -> Images:
+        """These images, without the others."""
+        return detached(self.images, self.indices[indices])
+
+
+def detached(images: Images, indices: np.ndarray) -> Images:
+    """The images at these places without the others, where a part of them holds all of them."""
+    if isinstance(images, np.ndarray):
+        return np.asarray(images[indices])
+    take = getattr(images, "taken", None)
+    return Named(images).taken(indices) if take is None else take(indices)  # type: ignore[no-any-return, arg-type]

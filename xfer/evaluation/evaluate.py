@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from xfer.models.finite import check_predictions
 from xfer.runtime.progress import say
 from xfer.specs.decision import Decision
 
+Collect = Callable[[Loader, str], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""Of a loader, and what the pass is called: logits, labels and indices of what can be read, as `Loader.collect`."""
+
 
 def evaluate(
     model: BaseModel,
@@ -33,6 +36,7 @@ def evaluate(
     on_bad: OnBad = "report",
     tta: str = "none",
     cache: bool | str | Path | FeatureCache = True,
+    collect: Collect | None = None,
 ) -> Evaluation | TasksEvaluation:
     """Metrics of `model` on data, all of which is judged: nothing is held out of what was not trained on.
 
@@ -51,6 +55,7 @@ def evaluate(
         tta: test-time augmentation, the mean of probabilities over views: "none", "flip", "five-crop", "ten-crop".
         cache: whether outputs of frozen blocks that training or `xfer features` has kept are read; none are made here.
             A path says where; see `xfer.features.cache.FeatureCache`.
+        collect: has the logits of a loader computed elsewhere; see `Collect`.
 
     Raises:
         DataError: classes that the model does not know, or not one readable image; with `on_bad="raise"`, an
@@ -59,13 +64,13 @@ def evaluate(
     source = judged([model], data, split)
     if tta == "none":
         loader = evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad, cache=cache)
-        return run(model, loader)
+        return run(model, loader, collect=collect)
     if model.spec.tasks:
         raise UsageError("test-time augmentation averages the classes of one task: leave tta out with several")
     found, views = [], list(views_of(tta))
     for number, view in enumerate(views, 1):
         loader = evaluation_loader(model, source, batch_size=batch_size, workers=workers, on_bad=on_bad, view=view)
-        found.append(run(model, loader, (), f"evaluating view {number} of {len(views)}"))
+        found.append(run(model, loader, (), f"evaluating view {number} of {len(views)}", collect))
     thresholds = Decision(thresholds=model.decision.thresholds)  # the logits have the temperature already
     return mean([each for each in found if isinstance(each, Evaluation)], decision=thresholds)
 
@@ -87,14 +92,21 @@ def judged(models: Sequence[BaseModel], data: Any, split: str | None) -> Data:
 
 
 def run(
-    model: BaseModel, loader: Loader, metrics: Iterable[str] = tuple(METRICS), doing: str = "evaluating"
+    model: BaseModel,
+    loader: Loader,
+    metrics: Iterable[str] = tuple(METRICS),
+    doing: str = "evaluating",
+    collect: Collect | None = None,
 ) -> Evaluation | TasksEvaluation:
     """Metrics of `model` over one pass of `loader`, whose labels are the model's; by default all of them.
 
     Raises:
         NumbersError: an answer is not finite, with the names of the images.
     """
-    z, y, indices = loader.collect(lambda batch: model.logits(batch.inputs), doing=doing)
+    if collect is not None:
+        z, y, indices = collect(loader, doing)
+    else:
+        z, y, indices = loader.collect(lambda batch: model.logits(batch.inputs), doing=doing)
     names, skipped = tuple(loader.split.names[i] for i in indices), tuple(loader.skipped)
     check_predictions(model, z, names)
     if model.spec.tasks:

@@ -7,6 +7,8 @@ from typing import Self
 
 import numpy as np
 
+_AT_ONCE = 1 << 16  # logits, so that intermediate results are those of few images
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -54,18 +56,18 @@ class Predictions:
             z = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
         else:
             z = logits.astype(np.float64)
-        z -= z.max(axis=1, keepdims=True)
-        rows = np.arange(len(z))
-        of_label = z[rows, labels]
-        before = np.arange(z.shape[1])[None, :] < np.asarray(labels)[:, None]
-        ranked_before = (z > of_label[:, None]) | ((z == of_label[:, None]) & before)
+        better, losses = np.empty(len(z), np.int64), np.empty(len(z))
+        step = max(_AT_ONCE // max(z.shape[1], 1), 1)
+        for start in range(0, len(z), step):
+            part = slice(start, start + step)
+            better[part], losses[part] = _ranks_and_losses(z[part], np.asarray(labels)[part])
         return cls(
             table=probabilities,
-            rows=rows,
+            rows=np.arange(len(z)),
             labels=np.asarray(labels),
             predicted=np.asarray(probabilities.argmax(axis=1) if predicted is None else predicted),
-            better=np.asarray(ranked_before.sum(axis=1)),
-            losses=np.log(np.exp(z).sum(axis=1)) - of_label,
+            better=better,
+            losses=losses,
             logits=None if logits is None else z,
         )
 
@@ -100,6 +102,15 @@ class Predictions:
     def correct(self) -> np.ndarray:
         """Whether the predicted class is the true one, bool (N,)."""
         return np.asarray(self.predicted == self.labels)
+
+
+def _ranks_and_losses(z: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`better` and `losses` of logits float64 (n, K), whose largest is made 0 in each row."""
+    z -= z.max(axis=1, keepdims=True)
+    of_label = z[np.arange(len(z)), labels]
+    before = np.arange(z.shape[1])[None, :] < labels[:, None]
+    ranked_before = (z > of_label[:, None]) | ((z == of_label[:, None]) & before)
+    return ranked_before.sum(axis=1), np.log(np.exp(z).sum(axis=1)) - of_label
 
 
 def log_odds(logits: np.ndarray) -> np.ndarray:

@@ -21,11 +21,11 @@ import numpy as np
 from xfer.data import Data, Split, load
 from xfer.data.cached import AugmentedFeatures, CachedFeatures, view_codes
 from xfer.data.images.decode import BadImageError, decode, resize_crop
-from xfer.errors import DataError, UnknownNameError
+from xfer.errors import DataError
 from xfer.features import store
 from xfer.features.boundary import boundary
-from xfer.features.compute import compute
-from xfer.features.keys import Augmented, Job, digests_of, plain_job
+from xfer.features.extractor import Extractor, InProcess, estimate
+from xfer.features.keys import Augmented, Job, digests_of
 from xfer.features.namespace import Namespace, make_room
 from xfer.features.shard import Shard
 from xfer.models.base_model import BaseModel
@@ -120,14 +120,14 @@ class FeatureCache:
             OSError: the folder cannot be written, or the disk is full.
         """
         splits = {name: split for name, split in data.splits.items() if name in names}
-        used, changed = CacheUse(0, 0, 0), dict[str, Any]()
+        used, changed, extractor = CacheUse(0, 0, 0), dict[str, Any](), InProcess(model, after)
         if splits:
-            jobs = {name: plain_job(model, split, batch_size, workers) for name, split in splits.items()}
-            found, used = self._fetch(model, after, jobs)
+            jobs = {name: extractor.job(split, batch_size, workers) for name, split in splits.items()}
+            found, used = self._fetch(extractor, jobs)
             changed |= {name: replace(splits[name], images=rows, after=after) for name, rows in found.items()}
         if views is not None:
             job = views.job()
-            found, of_views = self._fetch(model, after, {"train": job}, augmented=views.kind)
+            found, of_views = self._fetch(extractor, {"train": job}, augmented=views.kind)
             seen = AugmentedFeatures(found["train"], view_codes(job.keys), len(data.train))
             changed["train"], used = replace(data.train, images=seen, after=after), used + of_views
         return replace(data, **changed), used
@@ -192,29 +192,29 @@ class FeatureCache:
             UsageError: no such shard. UnknownNameError: no such block. DataError: no pictures. OSError: rows do not
             fit into the budget, or cannot be written.
         """
+        return self.fill_by(InProcess(model, after), data, shard=shard, batch_size=batch_size, workers=workers)
+
+    def fill_by(
+        self, extractor: Extractor, data: Any, *, shard: str | Shard, batch_size: int, workers: int | None
+    ) -> CacheUse:
+        """As `fill`, with whatever computes the rows."""
         part = shard if isinstance(shard, Shard) else Shard.parse(shard)
-        if after not in model.entries:
-            raise UnknownNameError("block", after, model.entries)
         source = load(data)
         if source.train.after is not None:
             raise DataError(f"{source.source} is outputs of {source.train.after!r} already: give pictures")
-        jobs = {name: plain_job(model, split, batch_size, workers) for name, split in source.splits.items()}
-        return self._fetch(model, after, jobs, part)[1]
+        jobs = {name: extractor.job(split, batch_size, workers) for name, split in source.splits.items()}
+        return self._fetch(extractor, jobs, part)[1]
 
     def estimate(self, model: BaseModel, after: str, images: int) -> int:
         """Bytes that the outputs of so many images take."""
-        if after == "features" and not model.card.head_per_place:  # known without a pass
-            return images * model.card.feature_dim * (8 if model.spec.precision == "fp64" else 4)
-        size = model.spec.preprocessing.size
-        return images * int(model.stage(np.zeros((1, size, size, 3), np.uint8), after).nbytes)
+        return estimate(model, after, images)
 
     def _fetch(
-        self, model: BaseModel, after: str, jobs: dict[str, Job], shard: Shard | None = None, augmented: str = ""
+        self, extractor: Extractor, jobs: dict[str, Job], shard: Shard | None = None, augmented: str = ""
     ) -> tuple[dict[str, CachedFeatures], CacheUse]:
         """The rows that are asked for, those that were missing computed first; outside of the shard, none."""
-        for job in jobs.values():
-            model.resolve_precision_on(job.loader.split)
-        part, space = shard or Shard(), Namespace(self.folder / model.fingerprint(after, augmented))
+        name = extractor.namespace((job.loader.split for job in jobs.values()), augmented)
+        part, space = shard or Shard(), Namespace(self.folder / name)
         everything = {digest for job in jobs.values() for digest in job.digests}
         mine = {digest for digest in everything if part.has(digest)}
         found = before = store.find(space.folder, mine)
@@ -228,11 +228,11 @@ class FeatureCache:
                 missing = mine - before.places.keys()
                 if missing:
                     here = before if mine == everything else store.find(space.folder, everything)
-                    row_bytes = here.row_bytes or self.estimate(model, after, 1)
+                    row_bytes = here.row_bytes or extractor.row_bytes()
                     make_room(space, here, len(everything), row_bytes, self.budget)
                 with store.Writer(space.folder) as out, progress.work(EXTRACTING, len(missing)) as report:
                     for job in jobs.values():
-                        reasons |= compute(model, job, missing, after, out, report.advance)
+                        reasons |= extractor.compute(job, missing, out, report.advance)
                         missing = missing.difference(job.digests)
                 found = store.find(space.folder, mine) if out.written else before
         if lost := len(mine - found.places.keys() - reasons.keys()):
@@ -242,7 +242,7 @@ class FeatureCache:
         listed = [digest for job in jobs.values() for digest in job.digests if digest in mine]
         there, bad = (sum(digest in known for digest in listed) for known in (before.places, reasons))
         used = CacheUse(there, len(listed) - there - bad, found.row_bytes, bad, space.folder)
-        return {name: _rows(found, job.digests, reasons) for name, job in jobs.items()}, used
+        return {split: _rows(found, job.digests, reasons) for split, job in jobs.items()}, used
 
 
 def _rows(found: store.Found, digests: Sequence[bytes], reasons: dict[bytes, str]) -> CachedFeatures:

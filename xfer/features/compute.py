@@ -29,20 +29,12 @@ def compute(
     batch of the size that it has when all are computed: of `batch_size`, or what is left over at the end. What a kill
     has left undone gets the same bits later. `tell` is called with the number of rows after each batch.
     """
-    first: dict[bytes, int] = {}
-    for place, digest in enumerate(job.digests):
-        first.setdefault(digest, place)
     rows: list[np.ndarray] = []
     made: list[bytes] = []
     written = time.monotonic()
-    places = np.array(list(first.values()), np.int64)
-    for asked, size in _passes(job, places, missing):
-        view = int(job.keys[asked[0], 0])
-        for batch in job.loader.epoch(view, keys=job.keys[asked, 1:], allow_nothing=True):
-            blank = np.zeros((size - len(batch), *batch.images.shape[1:]), batch.images.dtype)
-            found = model.stage(np.concatenate([batch.images, blank]), after)[: len(batch)]
-            here = asked[batch.number * job.loader.batch_size :][: job.loader.batch_size]
-            named = [job.digests[place] for place in here[np.isin(job.keys[here, 1], batch.indices)]]
+    places = places_of(job)
+    for asked, size in passes(job, places, missing):
+        for named, found in rows_of(model, job, asked, size, after):
             new = np.array([digest in missing for digest in named])
             rows.append(found[new])
             made += [digest for digest, is_new in zip(named, new, strict=True) if is_new]
@@ -52,11 +44,44 @@ def compute(
                 rows, made, written = [], [], time.monotonic()
     if made:
         out.append(made, np.concatenate(rows))
+    return reasons_of(job, places)
+
+
+def places_of(job: Job) -> np.ndarray:
+    """Where each digest of a job stands first, int64 (N,)."""
+    first: dict[bytes, int] = {}
+    for place, digest in enumerate(job.digests):
+        first.setdefault(digest, place)
+    return np.array(list(first.values()), np.int64)
+
+
+def reasons_of(job: Job, places: np.ndarray) -> dict[bytes, str]:
+    """Why images at these places were found unreadable, by digest."""
     bad = job.loader.unreadable
     return {job.digests[place]: bad[int(index)] for place in places if (index := job.keys[place, 1]) in bad}
 
 
-def _passes(job: Job, places: np.ndarray, missing: Collection[bytes]) -> Iterator[tuple[np.ndarray, int]]:
+def rows_of(
+    model: BaseModel, job: Job, asked: np.ndarray, size: int, after: str
+) -> Iterator[tuple[list[bytes], np.ndarray]]:
+    """The rows of images of one view, and their digests, batch by batch; of images that cannot be read, none.
+
+    Args:
+        model: the network.
+        job: the images.
+        asked: int64 (N,), their places in the job.
+        size: of the batches that the network is given: what is left over is filled up.
+        after: the block.
+    """
+    view = int(job.keys[asked[0], 0])
+    for batch in job.loader.epoch(view, keys=job.keys[asked, 1:], allow_nothing=True):
+        blank = np.zeros((size - len(batch), *batch.images.shape[1:]), batch.images.dtype)
+        found = model.stage(np.concatenate([batch.images, blank]), after)[: len(batch)]
+        here = asked[batch.number * job.loader.batch_size :][: job.loader.batch_size]
+        yield [job.digests[place] for place in here[np.isin(job.keys[here, 1], batch.indices)]], found
+
+
+def passes(job: Job, places: np.ndarray, missing: Collection[bytes]) -> Iterator[tuple[np.ndarray, int]]:
     """What to read to make the rows that are missing, and the size of its batches, for each view."""
     size = job.loader.batch_size
     lacking = np.array([job.digests[place] in missing for place in places], bool)

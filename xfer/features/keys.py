@@ -18,8 +18,8 @@ from xfer.data.cached import view_codes, view_keys
 from xfer.data.dataset import Images
 from xfer.data.images.decode import BadImageError, opened
 from xfer.data.workers import threads
-from xfer.models.base_model import BaseModel
 from xfer.runtime import progress
+from xfer.specs.preprocessing import Preprocessing
 
 _HASHING = "hashing images"  # by which cached features are found
 
@@ -73,14 +73,27 @@ class Job:
     digests: list[bytes]
 
 
-def plain_job(model: BaseModel, split: Split, batch_size: int, workers: int | None) -> Job:
-    """The job of a split whose images are taken as they are."""
-    digests = digests_of(split, workers)
-    alone = checked(replace(split, columns=None, column_names=(), targets=None), digests)
-    loader = Loader(alone, model.spec.preprocessing, batch_size=batch_size, workers=workers)
+def plain_job(
+    preprocessing: Preprocessing,
+    split: Split,
+    batch_size: int,
+    workers: int | None,
+    digests: Sequence[bytes] | None = None,
+) -> Job:
+    """The job of a split whose images are taken as they are; their digests are computed where they are not given."""
+    digests = digests_of(split, workers) if digests is None else digests
+    return job_of(preprocessing, checked(split, digests), batch_size, workers, digests)
+
+
+def job_of(
+    preprocessing: Preprocessing, split: Split, batch_size: int, workers: int | None, digests: Sequence[bytes]
+) -> Job:
+    """A job whose images are taken as they are, and are not compared with their digests."""
+    alone = replace(split, columns=None, column_names=(), targets=None)
+    loader = Loader(alone, preprocessing, batch_size=batch_size, workers=workers)
     keys = np.zeros((len(split), 3), np.int64)
     keys[:, 1] = np.arange(len(split))
-    return Job(loader, keys, digests)
+    return Job(loader, keys, list(digests))
 
 
 def checked(split: Split, digests: Sequence[bytes]) -> Split:
@@ -116,9 +129,16 @@ def digests_of(split: Split, workers: int | None) -> list[bytes]:
     """SHA-256 of the content of each image; of a file, of its bytes; of one that is not there, of its name."""
     places = range(len(split))
     if not threads(workers):
-        return list(progress.each((_content(split.images[i]) for i in places), _HASHING, len(split)))
+        return list(progress.each((_digest(split, i) for i in places), _HASHING, len(split)))
     with ThreadPoolExecutor(threads(workers)) as pool:
-        return list(progress.each(pool.map(lambda i: _content(split.images[i]), places), _HASHING, len(split)))
+        return list(progress.each(pool.map(lambda i: _digest(split, i), places), _HASHING, len(split)))
+
+
+def _digest(split: Split, index: int) -> bytes:
+    try:
+        return _content(split.images[index])
+    except BadImageError:  # there is nothing to be had of it; who decodes it says so
+        return hashlib.sha256(b"missing " + split.names[index].encode("utf-8", "surrogateescape")).digest()
 
 
 def _content(source: Any) -> bytes:

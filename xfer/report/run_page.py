@@ -10,6 +10,7 @@ from xfer.report.evaluation_page import PAGE, Training, render
 from xfer.runtime.distributed import launch_environment
 from xfer.runtime.files import write_atomically
 from xfer.runtime.progress import say
+from xfer.runtime.remote import is_remote
 from xfer.specs.settings import RunSettings
 from xfer.workflows.results import Result
 
@@ -43,11 +44,12 @@ def write_run_page(result: Result) -> Path | None:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         with suppress(OSError):
             path.unlink(missing_ok=True)  # one that is there shows an earlier run
-        say(f"{PAGE} was left out ({reason}): {how_to_get(result.path, config['data'])}")
+        say(f"{PAGE} was left out ({reason}): {how_to_get(config['out'], config['data'])}")
         return None
     return path
 
 
-def how_to_get(run: Path, data: str) -> str:
+def how_to_get(run: str | Path, data: str) -> str:
     """How the page of an evaluation is made later."""
-    return f"`xfer evaluate {run} {data} --out {run / 'evaluation'}` writes one"
+    folder = "evaluation" if is_remote(run) else Path(run, "evaluation")
+    return f"`xfer evaluate {run} {data} --out {folder}` writes one"

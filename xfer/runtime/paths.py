@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from xfer.errors import UsageError
+
+_URL = re.compile(r"(?!hf:)[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has one of two slashes; hf: is the hub
+
 
 def expanded(path: str | Path) -> Path:
-    """A path with `~` for the user's home, as shells have it."""
+    """A path with `~` for the user's home, as shells have it.
+
+    Raises:
+        UsageError: it is a URL, which is taken for data and for runs alone.
+    """
+    if re.match(
+        r"(?!hf:)[a-z][a-z0-9+.-]+:/", str(path), re.IGNORECASE
+    ):  # a Path has one of two slashes; hf: is the hub
+        raise UsageError(f"{path} is a URL: give a path on this machine")
     with suppress(RuntimeError):  # a file whose name begins with a ~ that is nobody's
         return Path(path).expanduser()
     return Path(path)

@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
@@ -18,10 +17,10 @@ class Interrupted(KeyboardInterrupt):
 
     Attributes:
         number: of the signal.
-        saved: the checkpoint that was written because of it.
+        saved: the path or URL of what the same job goes on from.
     """
 
-    def __init__(self, number: int, saved: Path | None = None) -> None:
+    def __init__(self, number: int, saved: object = None) -> None:
         super().__init__(signal.Signals(number).name)
         self.number, self.saved = number, saved
 

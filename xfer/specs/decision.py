@@ -34,7 +34,7 @@ class Decision:
 
     def scaled(self, logits: np.ndarray) -> np.ndarray:
         """Logits (N, K) after the temperature, float64."""
-        return np.asarray(logits, np.float64) / self.temperature
+        return np.asarray(np.divide(logits, self.temperature, dtype=np.float64))
 
     def ranking(self, probabilities: np.ndarray) -> np.ndarray:
         """What classes are ranked by: (N, K)."""
@@ -47,5 +47,7 @@ class Decision:
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities (N, K) of logits (N, K), computed in float64."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+    found = np.subtract(logits, logits.max(axis=1, keepdims=True), dtype=np.float64)
+    np.exp(found, out=found)  # in place: logits of many images and classes are large
+    found /= found.sum(axis=1, keepdims=True)
+    return np.asarray(found)

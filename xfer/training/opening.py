@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from xfer.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from xfer.checkpoints.manifest import FitPlan, TrainingState
 from xfer.checkpoints.rotation import latest_checkpoint
+from xfer.checkpoints.store import fetch_run, run_folder
 from xfer.data import Augment, Budget, Mix
 from xfer.errors import CheckpointError, UsageError
 from xfer.models.base_model import BaseModel
@@ -31,7 +32,8 @@ def open_run(run: str | Path, settings: type[S], options: Mapping[str, Any]) -> 
     Raises:
         CheckpointError: the run is damaged, or has no training state. UsageError: an option that must stay.
     """
-    opened = latest_checkpoint(run) or open_checkpoint(run)
+    fetch_run(run)
+    opened = latest_checkpoint(run_folder(run)) or open_checkpoint(run, training=True)
     state = opened.manifest.training
     if state is None:
         raise CheckpointError(f"{run} holds a model but no training state: save it with trainer.save()")

@@ -11,6 +11,7 @@ from xfer.checkpoints import stored
 from xfer.checkpoints.documents import read_document, validated
 from xfer.errors import CheckpointError
 from xfer.runtime.paths import expanded
+from xfer.runtime.remote import is_remote
 
 MANIFEST = "ensemble.json"
 
@@ -35,7 +36,7 @@ class _Document:
 
 def is_ensemble(path: str | Path) -> bool:
     """Whether `path` is a folder that `Ensemble.save` wrote."""
-    return (expanded(path) / MANIFEST).is_file()
+    return not is_remote(path) and (expanded(path) / MANIFEST).is_file()
 
 
 def read_ensemble(folder: Path) -> _Document:

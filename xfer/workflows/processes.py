@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from xfer.checkpoints.store import run_folder
 from xfer.errors import UsageError
 from xfer.models.factory import load
 from xfer.runtime.distributed import launch_environment
@@ -37,4 +36,4 @@ def train_in_processes(config: RunSettings, *, progress: bool, resume: bool) -> 
     model, data = load(config.out, backend=config.backend, device=config.device), read_data(config)
     evaluation = model.evaluate(data, **passes(config))
     test = None if data.test is None else model.evaluate(data, split="test", **passes(config))
-    return Result(model, evaluation, recorded(config.out) or {}, Path(config.out), test, data.judged)
+    return Result(model, evaluation, recorded(config.out) or {}, run_folder(config.out), test, data.judged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from xfer.checkpoints.manifest import METRICS
 from xfer.checkpoints.rotation import FOLDER, checkpoints_in
+from xfer.checkpoints.store import fetch_run, run_folder
 from xfer.data import Data, Split
 from xfer.errors import CheckpointError, UsageError
 from xfer.evaluation.evaluation import Evaluation
@@ -16,6 +18,7 @@ from xfer.evaluation.tasks import TasksEvaluation
 from xfer.models.base_model import BaseModel
 from xfer.runtime.paths import expanded
 from xfer.runtime.profiling import Phases
+from xfer.runtime.remote import RemotePath, is_remote
 from xfer.runtime.text import path_text
 from xfer.specs.settings import RunSettings
 from xfer.training.trainer import Trainer
@@ -52,10 +55,12 @@ class Result:
 def finished(config: RunSettings) -> dict[str, Any] | None:
     """What `metrics.json` says, if `config.out` holds this run and it was not interrupted.
 
+    Of a run under a URL, `fetch_run` is called before.
+
     Raises:
         UsageError: it holds another.
     """
-    out = Path(config.out)
+    out = run_folder(config.out)
     if checkpoints_in(out / FOLDER) or not (out / METRICS).exists():
         return None
     try:
@@ -80,13 +85,23 @@ def _other_corrections(config: RunSettings, metrics: dict[str, Any]) -> bool:
     return [list(each) for each in read_data(config).corrections] != before
 
 
+def metrics_digest(run: str | Path) -> str | None:
+    """SHA-256 of the `metrics.json` of a run, by which another one is known; None where there is none."""
+    try:
+        where = RemotePath(str(run)) if is_remote(run) else expanded(run)
+        return hashlib.sha256((where / METRICS).read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
 def recorded(run: str | Path) -> dict[str, Any] | None:
     """What `metrics.json` of a run says, if it is there.
 
     Raises:
         CheckpointError: it is damaged.
     """
-    path = expanded(run) / METRICS
+    fetch_run(run)
+    path = run_folder(run) / METRICS
     if not path.is_file():
         return None
     try:
@@ -154,8 +169,9 @@ def writable(folder: Path) -> Path:
     """The folder, made if need be: find out before the work, not after, that its result could not be saved.
 
     Raises:
-        CheckpointError: it cannot be written into.
+        CheckpointError: it cannot be written into. UsageError: it is a URL.
     """
+    folder = expanded(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"

@@ -12,6 +12,7 @@ from typing import Any
 from xfer.checkpoints.checkpoint import Checkpoint
 from xfer.checkpoints.manifest import METRICS
 from xfer.checkpoints.rotation import FOLDER, latest_checkpoint
+from xfer.checkpoints.store import address_of, fetch_run, run_folder
 from xfer.data import Data
 from xfer.errors import DataError, UsageError
 from xfer.runtime import agreement
@@ -44,7 +45,7 @@ def interrupted(config: RunSettings, *, resume: bool = False) -> Checkpoint | No
     Raises:
         UsageError: the folder holds a run with other settings. CheckpointError: all its checkpoints are damaged.
     """
-    found = latest_checkpoint(Path(config.out, FOLDER))
+    found = latest_checkpoint(run_folder(config.out) / FOLDER)
     if found is not None:
         other = config.changed(found.extra().get("config", {}))
         if other and not (resume and other == ["backend"]):
@@ -58,11 +59,12 @@ def interrupted(config: RunSettings, *, resume: bool = False) -> Checkpoint | No
 
 def options_of(folder: str | Path) -> dict[str, Any]:
     """The options of the run in a folder, interrupted or finished; none where there is no run."""
-    found = latest_checkpoint(Path(folder, FOLDER))
+    fetch_run(folder)
+    found = latest_checkpoint(run_folder(folder) / FOLDER)
     if found is not None:
         return dict(found.extra().get("config", {}))
     try:
-        return dict(json.loads(Path(folder, METRICS).read_bytes())["config"])
+        return dict(json.loads((run_folder(folder) / METRICS).read_bytes())["config"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -89,7 +91,7 @@ def say_position(trainer: Trainer) -> None:
     """One line on stderr: the position from which the run is resumed."""
     if launch_environment().rank == 0:
         where = f"epoch {trainer.epoch + 1}" + (f", batch {trainer.batch + 1}" if trainer.batch else "")
-        say(f"going on from {where}: {trainer.saved}")
+        say(f"going on from {where}: {address_of(trainer.saved)}")
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from typing import Any
 
 from xfer.checkpoints.checkpoint import Checkpoint
 from xfer.checkpoints.manifest import METRICS
-from xfer.checkpoints.rotation import FOLDER, Checkpoints
+from xfer.checkpoints.rotation import Checkpoints
+from xfer.checkpoints.store import address_of, checkpoints_of, fetch_run, publish_run, run_folder
 from xfer.data import Data
 from xfer.data.trained_on import contents
 from xfer.evaluation.calibration import calibrate
@@ -19,6 +20,7 @@ from xfer.models.base_model import BaseModel
 from xfer.runtime.files import tensors_digest, write_atomically
 from xfer.runtime.profiling import Phases
 from xfer.runtime.progress import show_progress
+from xfer.runtime.signals import Interrupted
 from xfer.specs.option import about
 from xfer.specs.settings import RunSettings
 from xfer.specs.training_settings import TrainingSettings
@@ -43,7 +45,8 @@ def train(config: RunSettings, *, progress: bool = True, resume: bool = False) -
     checkpoints; a run that was killed is resumed from them when it is started again.
 
     Args:
-        config: the settings of the run; with several `processes` it starts them, unless it is in one of them.
+        config: the settings of the run; with several `processes` it starts them, unless it is in one of them. `out`
+            may be a URL, see `xfer.checkpoints.store`.
         progress: whether progress is shown on stderr.
         resume: whether an interrupted run may be continued on another backend.
 
@@ -53,10 +56,15 @@ def train(config: RunSettings, *, progress: bool = True, resume: bool = False) -
     check_run(config)
     if starts_processes(config):
         return train_in_processes(config, progress=progress, resume=resume)
-    out = writable(Path(config.out))
+    out = writable(run_folder(config.out))
     seconds, steps = config.checkpoint_seconds, config.checkpoint_steps
-    with show_progress(progress), Checkpoints(out / FOLDER, steps=steps, seconds=seconds) as checkpoints:
-        return _run(config, out, checkpoints, interrupted(config, resume=resume), progress)
+    with show_progress(progress), checkpoints_of(config.out, steps=steps, seconds=seconds) as checkpoints:
+        fetch_run(config.out)
+        try:
+            return _run(config, out, checkpoints, interrupted(config, resume=resume), progress)
+        except Interrupted as error:
+            error.saved = address_of(error.saved) if isinstance(error.saved, Path) else error.saved
+            raise
 
 
 def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkpoint | None, progress: bool) -> Result:
@@ -94,6 +102,7 @@ def _run(config: RunSettings, out: Path, checkpoints: Checkpoints, found: Checkp
         _finish_tracking(trainer, metrics)
         evaluation.write_csv(out / PREDICTIONS)
         write_atomically(out / METRICS, json.dumps(metrics, indent=1).encode())
+        publish_run(config.out)
         checkpoints.clear()
     return Result(model, evaluation, metrics, out, test, data.judged)
 

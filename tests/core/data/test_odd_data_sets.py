@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from tests.core.data.odd import journey, network, posix, reasons
 from tests.suites.command_line import xfer_command
-from xfer.cli import predict as predict_command
 from xfer.cli.app import app
 from xfer.data import Loader, Split, arrays, folder, inspect, manifest, pictures
 from xfer.errors import DataError
+from xfer.workflows.opening import Opening
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def predicted(monkeypatch):
     """`xfer predict` with a given model, in this process."""
 
     def run(model, *arguments):
-        monkeypatch.setattr(predict_command, "open_model", lambda *_: model)
+        monkeypatch.setattr(Opening, "__call__", lambda self: model)
         return CliRunner().invoke(app, ["predict", "run", *map(str, arguments)])
 
     return run

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 import xfer
 from tests.core.data.odd import NAMES, journey, network, posix, reasons
 from tests.suites.command_line import xfer_command
-from xfer.cli import predict as predict_command
 from xfer.cli.app import app
 from xfer.data import folder, inspect, load, manifest, pictures
 from xfer.errors import DataError
@@ -21,6 +20,7 @@ from xfer.testing import NumpyBackend
 from xfer.workflows import run as workflow
 from xfer.workflows import setup
 from xfer.workflows.config import run_settings
+from xfer.workflows.opening import Opening
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def predicted(monkeypatch):
     """`xfer predict` with a given model, in this process."""
 
     def run(model, *arguments):
-        monkeypatch.setattr(predict_command, "open_model", lambda *_: model)
+        monkeypatch.setattr(Opening, "__call__", lambda self: model)
         return CliRunner().invoke(app, ["predict", "run", *map(str, arguments)])
 
     return run

@@ -1,6 +1,7 @@
 """Every metric against scikit-learn or a loop that shares nothing with it, and where it is undefined."""
 
 import math
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn import metrics as sk
 
 from xfer.errors import UnknownNameError
 from xfer.evaluation.confusion import FROM_COUNTS
+from xfer.evaluation.evaluation import evaluate_logits
 from xfer.evaluation.metrics import (
     EPOCH_METRICS,
     METRICS,
@@ -263,3 +265,33 @@ def test_calibration_error_is_that_of_the_loop(seed):
     confidence, correct = rng.random(97), rng.random(97) < 0.4
     confidence[:4] = 1.0, 1 / 15, 0.2, 2 / 3
     assert reliability(confidence, correct).error == pytest.approx(calibration_error(confidence, correct), rel=1e-12)
+
+
+def test_many_images_are_ranked_a_part_at_a_time(monkeypatch):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.integers(-3, 4, (50, 7)).astype(np.float32), rng.integers(0, 7, 50)
+    probabilities = softmax(logits).astype(np.float32)
+    whole = Predictions.of(probabilities, labels, logits)
+    monkeypatch.setattr("xfer.evaluation.predictions._AT_ONCE", 3 * 7 + 1)
+    parts = Predictions.of(probabilities, labels, logits)
+    for name in ("better", "losses", "logits", "predicted", "rows"):
+        assert np.array_equal(getattr(whole, name), getattr(parts, name)), name
+    ranks = [
+        sorted(range(7), key=lambda k, z=z: (-z[k], k)).index(label) for z, label in zip(logits, labels, strict=True)
+    ]
+    assert parts.better.tolist() == ranks
+
+
+def test_memory_of_an_image_of_many_classes():
+    """Probabilities are float32 and logits float64: 12 bytes a class, and on the way another copy of the logits."""
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(3_000, 500)).astype(np.float32), rng.integers(0, 500, 3_000)
+    tracemalloc.start()
+    try:
+        found = evaluate_logits(logits, labels, [""] * 3_000, tuple(map(str, range(500))), metrics=EPOCH_METRICS)
+        now, peak = (each / logits.size for each in tracemalloc.get_traced_memory())
+    finally:
+        tracemalloc.stop()
+    assert len(found.names) == 3_000
+    assert now < 15
+    assert peak < 23

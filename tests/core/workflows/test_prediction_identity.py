@@ -19,7 +19,7 @@ from xfer.data.sources.lists import listed
 from xfer.testing import NumpyBackend
 from xfer.training.batch_size import largest_pass
 from xfer.workflows.prediction.identity import images_identity, model_identity
-from xfer.workflows.prediction.job import images_a_pass
+from xfer.workflows.prediction.maker import images_a_pass
 
 BACKEND = "xfer.testing:NumpyBackend"
 PRINT = """

@@ -15,9 +15,10 @@ from xfer.data.corrections import Corrections, corrected
 from xfer.data.dataset import Data
 from xfer.data.images.formats import EXTENSIONS
 from xfer.data.sources.assembly import SPLIT_NAMES, Part, assemble
-from xfer.data.sources.paths import Files, existing
+from xfer.data.sources.paths import AnyPath, Files, existing
 from xfer.data.texts import TextBuilder, Texts
 from xfer.errors import DataError
+from xfer.runtime.remote import RemotePath, is_remote
 
 # What systems write beside pictures: archives of macOS, a NAS's thumbnails and bins, Windows's and Linux's own folders.
 _WORDS = "__macosx @eadir @recycle #recycle #snapshot lost+found $recycle.bin recycler"
@@ -46,6 +47,8 @@ def folder(path: str | os.PathLike[str], *, val: float = 0.2, seed: int = 0, cor
     root = existing(path)
     if not root.is_dir():
         raise DataError(f"{root} is a file: give a folder of class folders, or a .csv file")
+    if isinstance(root, RemotePath):
+        root.refresh()
     left_out = _LeftOut()
     splits = _split_folders(root, left_out)
     parts = {key: _part(root, where, key, left_out) for key, where in splits.items()}
@@ -53,8 +56,10 @@ def folder(path: str | os.PathLike[str], *, val: float = 0.2, seed: int = 0, cor
     return corrected(data, corrections)
 
 
-def images_in(root: Path) -> Files:
+def images_in(root: AnyPath) -> Files:
     """The image files in and below a folder, sorted by the parts of their paths."""
+    if isinstance(root, RemotePath):
+        root.refresh()
     return Files(str(root), Texts.of(_walk(root, _LeftOut())))
 
 
@@ -79,10 +84,10 @@ class _LeftOut:
         return found
 
 
-def _walk(root: Path, left_out: _LeftOut) -> Iterator[str]:
+def _walk(root: AnyPath, left_out: _LeftOut) -> Iterator[str]:
     """Names of images relative to a folder, in the order of their parts."""
-    real = Path(os.path.realpath(root))
-    seen = {str(real), *map(str, real.parents)}
+    real = Path(os.path.realpath(str(root)))
+    seen = {str(real), *map(str, real.parents)} if isinstance(root, Path) else None  # a store has no links
 
     def walk(where: str, above: str) -> Iterator[str]:
         names, folders = _entries(where)
@@ -91,7 +96,7 @@ def _walk(root: Path, left_out: _LeftOut) -> Iterator[str]:
                 below = os.path.join(where, name)  # noqa: PTH118 - a path object takes longer than all else
                 if _passed_over(name):
                     left_out.folders.append(above + name)
-                elif _first(below, seen):
+                elif seen is None or _first(below, seen):
                     yield from walk(below, f"{above}{name}/")
             elif name[0] != "." and _suffix(name) in _SUFFIXES:
                 yield above + name
@@ -101,8 +106,8 @@ def _walk(root: Path, left_out: _LeftOut) -> Iterator[str]:
     return walk(str(root), "")
 
 
-def _split_folders(root: Path, left_out: _LeftOut) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _split_folders(root: AnyPath, left_out: _LeftOut) -> dict[str, AnyPath]:
+    found: dict[str, AnyPath] = {}
     others = []
     for name in _folders(root, left_out):
         key = SPLIT_NAMES.get(name.lower())
@@ -122,14 +127,14 @@ def _split_folders(root: Path, left_out: _LeftOut) -> dict[str, Path]:
     return found or {"train": root}
 
 
-def _part(root: Path, where: Path, key: str, left_out: _LeftOut) -> Part:
+def _part(root: AnyPath, where: AnyPath, key: str, left_out: _LeftOut) -> Part:
     children = _folders(where, left_out)
     if not children:
         raise DataError(f"{where} has no class folders: put the images of each class into a folder")
     names, codes = TextBuilder(), [np.empty(0, np.int32)]
     there, folders = _entries(str(where))
     left_out.files += len(there) - len(folders)
-    above = "" if where == root else f"{where.relative_to(root).as_posix()}/"
+    above = "" if where == root else f"{where.name}/"
     for number, child in enumerate(children):
         inside, before = _LeftOut(), len(names)
         names.extend(f"{above}{child}/{name}" for name in _walk(where / child, inside))
@@ -147,7 +152,7 @@ def _part(root: Path, where: Path, key: str, left_out: _LeftOut) -> Part:
     return Part(Files(str(root), listed), labels, listed, files=True)
 
 
-def _folders(where: Path, left_out: _LeftOut) -> list[str]:
+def _folders(where: AnyPath, left_out: _LeftOut) -> list[str]:
     """Names of the folders in a folder, those of the system left out."""
     there, folders = _entries(str(where))
     names = [name for name in there if name in folders]
@@ -157,6 +162,8 @@ def _folders(where: Path, left_out: _LeftOut) -> list[str]:
 
 def _entries(where: str) -> tuple[list[str], set[str]]:
     """The sorted names of what is in a folder, and those of its folders."""
+    if is_remote(where):
+        return RemotePath(where).entries()
     names, folders = [], set()
     try:
         with os.scandir(where) as entries:
@@ -186,7 +193,7 @@ def _passed_over(name: str) -> bool:
     return name.startswith(".") or name.lower() in _OF_THE_SYSTEM
 
 
-def _is_run(path: Path) -> bool:
+def _is_run(path: AnyPath) -> bool:
     """Whether a folder without images is what xfer writes: `--out` is `run` where nothing is said."""
     return (path / "checkpoints").is_dir() or (path / "manifest.json").is_file()
 

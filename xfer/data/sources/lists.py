@@ -14,15 +14,16 @@ from xfer.data.chain import Chain
 from xfer.data.dataset import UNLABELLED, Split
 from xfer.data.sources.folders import images_in
 from xfer.data.sources.load import TABLES
-from xfer.data.sources.paths import Files, existing
+from xfer.data.sources.paths import AnyPath, Files, content, existing
 from xfer.data.sources.tables import listed_images
 from xfer.data.texts import TextBuilder, Texts
 from xfer.errors import DataError
+from xfer.runtime.remote import RemotePath
 
 LISTS = (".txt", ".lst")
 
 
-def listed(given: Iterable[str | os.PathLike[str]], columns: Sequence[str] = ()) -> Split:
+def listed(given: Iterable[str | os.PathLike[str] | RemotePath], columns: Sequence[str] = ()) -> Split:
     """Images without labels, in the order in which they are named, as often as they are named.
 
     Of a folder, all images in and below it; a table as in `xfer.data.sources.tables.listed_images`; a text file
@@ -39,15 +40,16 @@ def listed(given: Iterable[str | os.PathLike[str]], columns: Sequence[str] = ())
     """
     parts: list[Sequence[Any]] = []
     names, cells = TextBuilder(), []
-    for path in map(existing, given):
+    for path in (existing(each) for each in given):
         suffix = path.suffix.lower()
         is_table = not path.is_dir() and suffix in TABLES
         if columns and not is_table:
             wanted = ", ".join(columns)
             raise DataError(f"the model reads columns {wanted} beside the image: give a table of them, not {path}")
         if path.is_dir():
-            named = Texts.of(str(image) for image in images_in(path))
-            parts.append(Files("", named))
+            found = images_in(path)
+            named = Texts.of(found.paths())
+            parts.append(Files("", named) if isinstance(path, Path) else found)
         elif is_table:
             images, named, beside = listed_images(path, columns)
             cells.append(beside)
@@ -57,7 +59,7 @@ def listed(given: Iterable[str | os.PathLike[str]], columns: Sequence[str] = ())
             parts.append(_Below(path.parent, named))
         else:
             named = Texts.of([str(path)])
-            parts.append(Files("", named))
+            parts.append(Files("", named) if isinstance(path, Path) else Files(str(path.parent), [path.name]))
         if not len(named):
             raise DataError(f"{path} has no images in it: give image files, folders, or lists of them")
         names.append(named)
@@ -73,9 +75,12 @@ def listed(given: Iterable[str | os.PathLike[str]], columns: Sequence[str] = ())
 
 @dataclass(frozen=True)
 class _Below(Sequence[Any]):
-    """Encoded images, and paths from a folder on, which are texts until they are asked for."""
+    """Encoded images, and paths from a folder on, which are texts until they are asked for.
 
-    folder: Path
+    What a list on this machine names is a file on it, even if it looks like a URL: nothing is asked of other machines.
+    """
+
+    folder: AnyPath
     images: Sequence[Any]
 
     def __len__(self) -> int:
@@ -85,10 +90,18 @@ class _Below(Sequence[Any]):
         if isinstance(index, slice):
             return _Below(self.folder, self.images[index])
         image = self.images[index]
-        return self.folder / image if isinstance(image, str) else image
+        if not isinstance(image, str):
+            return image
+        path = self.folder / image
+        return path if isinstance(path, Path) else content(path)
+
+    def taken(self, indices: np.ndarray) -> _Below:
+        """These images, by an absolute path of the folder."""
+        folder = self.folder.absolute() if isinstance(self.folder, Path) else self.folder
+        return _Below(folder, [self.images[i] for i in indices.tolist()])
 
 
-def _lines(file: Path) -> Iterator[str]:
+def _lines(file: AnyPath) -> Iterator[str]:
     if not file.is_file():
         raise DataError(f"{file} is no plain file: give a text file with a path a line")
     try:

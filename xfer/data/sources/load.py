@@ -14,7 +14,7 @@ from xfer.data.corrections import Corrections, corrected
 from xfer.data.dataset import UNLABELLED, Data, Split
 from xfer.data.sources.datasets import is_array_pair, wrap
 from xfer.data.sources.folders import folder, images_in
-from xfer.data.sources.paths import Files, existing
+from xfer.data.sources.paths import AnyPath, Files, Named, existing
 from xfer.data.sources.pixels import as_picture
 from xfer.data.sources.tables import manifest
 from xfer.data.texts import Texts
@@ -76,7 +76,7 @@ def pictures(images: Any) -> Split:
         return images
     found = _each(images)
     if isinstance(found, Files):
-        return _unlabelled(found, 0)
+        return Split(found, np.full(len(found), UNLABELLED), Texts.of(found.paths()))
     return _unlabelled([_existing(image, f"image {i}") for i, image in enumerate(found)], 0)
 
 
@@ -105,16 +105,19 @@ def windows(images: Any, size: int) -> Iterator[Split]:
 
 def _unlabelled(images: Sequence[Any], first: int) -> Split:
     """Images with their paths for names, or their numbers, from `first` on."""
-    names = Texts.of(str(image) if isinstance(image, Path) else str(i) for i, image in enumerate(images, first))
-    return Split(images, np.full(len(images), UNLABELLED), names)
+    is_path = [isinstance(image, (Path, str)) for image in images]  # a text is a URL
+    names = Texts.of(
+        str(image) if path else str(i) for i, (image, path) in enumerate(zip(images, is_path, strict=True), first)
+    )
+    return Split(Named(images), np.full(len(images), UNLABELLED), names)
 
 
-def _load_path(path: Path, val: float, seed: int) -> Data:
+def _load_path(path: AnyPath, val: float, seed: int) -> Data:
     with step(f"listing the images of {path.name}"):
         if path.is_dir():
-            return folder(path, val=val, seed=seed)
+            return folder(str(path), val=val, seed=seed)
         if path.suffix.lower() in TABLES:
-            return manifest(path, val=val, seed=seed)
+            return manifest(str(path), val=val, seed=seed)
     raise DataError(f"{path} is neither a folder nor a table: give class folders or {', '.join(TABLES)}")
 
 
@@ -123,7 +126,7 @@ def _each(images: Any) -> Iterable[Any]:
     if isinstance(images, (str, os.PathLike)):
         path = existing(images)
         if not path.is_dir():
-            return [path]
+            return [path if isinstance(path, Path) else str(path)]
         found = images_in(path)
         if not len(found):
             raise DataError(f"{path} has no images in it: give image files or a folder of them")

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from xfer.data.sources.paths import AnyPath
 
-def lacking(base: Path, names: Sequence[str]) -> int | None:
+
+def lacking(base: AnyPath, names: Sequence[str]) -> int | None:
     """The index of the first name, relative to a folder or absolute, that is no file; None where all are.
 
     Every folder is listed once, and a file is only looked for where the list has no such name. Names are compared by
@@ -27,7 +29,7 @@ def lacking(base: Path, names: Sequence[str]) -> int | None:
     return next((i for i in np.flatnonzero(~there).tolist() if not _is_file(base / names[i])), None)
 
 
-def _listed(base: Path, folders: Sequence[str], numbers: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+def _listed(base: AnyPath, folders: Sequence[str], numbers: np.ndarray, hashes: np.ndarray) -> np.ndarray:
     """Which names are in the lists of their folders, bool (N,)."""
     found = np.zeros(len(numbers), bool)
     if len(numbers) == 1:
@@ -40,7 +42,11 @@ def _listed(base: Path, folders: Sequence[str], numbers: np.ndarray, hashes: np.
     return found
 
 
-def _files_in(folder: Path) -> Iterator[str]:
+def _files_in(folder: AnyPath) -> Iterator[str]:
+    if not isinstance(folder, Path):
+        names, folders = folder.entries()
+        yield from (name for name in names if name not in folders)
+        return
     try:
         with os.scandir(folder) as entries:
             yield from (entry.name for entry in entries if entry.is_file())
@@ -48,7 +54,7 @@ def _files_in(folder: Path) -> Iterator[str]:
         return
 
 
-def _is_file(path: Path) -> bool:
+def _is_file(path: AnyPath) -> bool:
     try:
         return path.is_file()
     except (OSError, ValueError):  # such as a name that is too long

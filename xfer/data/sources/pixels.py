@@ -12,12 +12,13 @@ from PIL import Image
 
 from xfer.data.sources.assembly import Label
 from xfer.errors import DataError
+from xfer.runtime.remote import is_remote
 
 CHANNELS = (1, 3, 4)
 
 
 def as_picture(value: Any, what: str) -> Any:
-    """What `decode` reads: a path, encoded bytes, a Pillow image or a uint8 array (H, W) or (H, W, C).
+    """What `decode` reads: a path, encoded bytes, a Pillow image or a uint8 array (H, W) or (H, W, C); or a URL.
 
     Args:
         value: one of these, a string (a path), a struct of bytes and path, or an array or tensor (H, W), (H, W, C)
@@ -29,6 +30,8 @@ def as_picture(value: Any, what: str) -> Any:
         DataError: anything else, or pixels that are neither uint8 nor floats in [0, 1].
     """
     if isinstance(value, (bytes, Image.Image)):
+        return value
+    if isinstance(value, str) and is_remote(value):
         return value
     if isinstance(value, (str, os.PathLike)):
         return Path(value)

@@ -13,6 +13,7 @@ import numpy as np
 
 from xfer.data.empty import is_empty
 from xfer.data.sources.cells import Cells, CellsBuilder
+from xfer.data.sources.paths import AnyPath
 from xfer.data.texts import Texts
 from xfer.errors import DataError
 
@@ -32,7 +33,7 @@ class Table:
         empty: the texts that were taken for no value, by column.
     """
 
-    file: Path
+    file: AnyPath
     cells: Mapping[str, Sequence[Any]]
     place: Callable[[int], str]
     empty: Mapping[str, frozenset[str]]
@@ -94,7 +95,7 @@ class TableRows(Sequence[Mapping[str, Any]]):
         return self.table.row(int(self.indices[index]), self.columns)
 
 
-def header(file: Path) -> list[str]:
+def header(file: AnyPath) -> list[str]:
     """The names of the columns of a table.
 
     Raises:
@@ -103,7 +104,7 @@ def header(file: Path) -> list[str]:
     return _parquet_header(file) if file.suffix.lower() == ".parquet" else _reading_csv(file, _csv_header)
 
 
-def read_table(file: Path, wanted: Sequence[str], split: str | None = None) -> Table:
+def read_table(file: AnyPath, wanted: Sequence[str], split: str | None = None) -> Table:
     """Columns of a UTF-8 `.csv` or `.tsv` with a header, or of a `.parquet` file.
 
     Args:
@@ -118,11 +119,11 @@ def read_table(file: Path, wanted: Sequence[str], split: str | None = None) -> T
     return read(file, wanted, split)
 
 
-def _csv(file: Path, wanted: Sequence[str], split: str | None) -> Table:
+def _csv(file: AnyPath, wanted: Sequence[str], split: str | None) -> Table:
     return _reading_csv(file, lambda reader: _csv_cells(file, reader, wanted, split))
 
 
-def _reading_csv(file: Path, read: Callable[[Any], T]) -> T:
+def _reading_csv(file: AnyPath, read: Callable[[Any], T]) -> T:
     """What `read` makes of the rows of a file.
 
     Raises:
@@ -146,7 +147,7 @@ def _csv_header(reader: Any) -> list[str]:
     return next((fields for fields in reader if fields), [])
 
 
-def _csv_cells(file: Path, reader: Any, wanted: Sequence[str], split: str | None) -> Table:
+def _csv_cells(file: AnyPath, reader: Any, wanted: Sequence[str], split: str | None) -> Table:
     header = _csv_header(reader)
     chosen = _chosen(file, header, wanted, split)
     places = [header.index(name) for name in chosen]
@@ -175,7 +176,7 @@ def _csv_cells(file: Path, reader: Any, wanted: Sequence[str], split: str | None
     return Table(file, cells, lambda index: f"line {lines[index]}", empty)
 
 
-def _first_bad_byte(file: Path) -> int:
+def _first_bad_byte(file: AnyPath) -> int:
     try:
         file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -183,7 +184,7 @@ def _first_bad_byte(file: Path) -> int:
     return 0
 
 
-def _parquet(file: Path, wanted: Sequence[str], split: str | None) -> Table:
+def _parquet(file: AnyPath, wanted: Sequence[str], split: str | None) -> Table:
     cells, empty = dict[str, Sequence[Any]](), {}
     for name in _chosen(file, _parquet_header(file), wanted, split):  # all at once would need twice the memory
         column = _parquet_column(file, name)
@@ -195,11 +196,11 @@ def _parquet(file: Path, wanted: Sequence[str], split: str | None) -> Table:
     return Table(file, cells, lambda index: f"row {index + 1}", empty)
 
 
-def _parquet_column(file: Path, name: str) -> Sequence[Any]:
+def _parquet_column(file: AnyPath, name: str) -> Sequence[Any]:
     """`Cells` of a column of texts, else a list."""
 
-    def read(parquet: Any) -> Sequence[Any]:
-        column = parquet.read_table(file, columns=[name]).column(0)
+    def read(parquet: Any, source: Any) -> Sequence[Any]:
+        column = parquet.read_table(source, columns=[name]).column(0)
         if not str(column.type).startswith(_ARROW_TEXTS):
             return list(column.to_pylist())
         found = CellsBuilder()
@@ -219,12 +220,12 @@ def _texts(chunk: Any) -> Texts:
     return Texts(bytes(content or b"")[places[0] : places[-1]], places - places[0])
 
 
-def _parquet_header(file: Path) -> list[str]:
-    return _reading_parquet(file, lambda parquet: list(parquet.read_schema(file).names))
+def _parquet_header(file: AnyPath) -> list[str]:
+    return _reading_parquet(file, lambda parquet, source: list(parquet.read_schema(source).names))
 
 
-def _reading_parquet(file: Path, read: Callable[[Any], T]) -> T:
-    """What `read` makes of `pyarrow.parquet`.
+def _reading_parquet(file: AnyPath, read: Callable[[Any, Any], T]) -> T:
+    """What `read` makes of `pyarrow.parquet` and the file.
 
     Raises:
         DataError: pyarrow is not there, or the file is damaged.
@@ -234,12 +235,14 @@ def _reading_parquet(file: Path, read: Callable[[Any], T]) -> T:
     except ImportError:
         raise DataError(f'{file} needs pyarrow to be read: pip install "xfer-learn[parquet]"') from None
     try:
-        return read(parquet)
+        return read(parquet, file if isinstance(file, Path) else file.open("rb"))
+    except DataError:
+        raise
     except Exception as error:  # Arrow raises whatever damaged bytes lead it to
         raise DataError(f"{file} is not a Parquet file: {error}") from None
 
 
-def _chosen(file: Path, header: Sequence[str], wanted: Sequence[str], split: str | None) -> tuple[str, ...]:
+def _chosen(file: AnyPath, header: Sequence[str], wanted: Sequence[str], split: str | None) -> tuple[str, ...]:
     """The columns to read: those wanted, and that of the split if it is there.
 
     Raises:

@@ -15,12 +15,13 @@ from xfer.data.dataset import Data
 from xfer.data.sources.assembly import SPLIT_NAMES, Label, Part, assemble
 from xfer.data.sources.cells import Cells
 from xfer.data.sources.missing import lacking
-from xfer.data.sources.paths import Files, existing
+from xfer.data.sources.paths import AnyPath, Files, existing
 from xfer.data.sources.pixels import as_label, as_picture
 from xfer.data.sources.table_files import Table, TableRows, header, read_table
 from xfer.data.sources.targets import assemble_tasks
 from xfer.data.texts import Texts
 from xfer.errors import DataError
+from xfer.runtime.remote import is_remote
 from xfer.specs.loss import TaskKind
 
 
@@ -84,7 +85,7 @@ def manifest(
     return corrected(assemble_tasks(parts, beside, tasks, **options), corrections)
 
 
-def listed_images(file: Path, columns: Sequence[str] = ()) -> tuple[Sequence[Any], Texts, np.ndarray]:
+def listed_images(file: AnyPath, columns: Sequence[str] = ()) -> tuple[Sequence[Any], Texts, np.ndarray]:
     """Images that a table of any kind lists, labelled or not, their names, and cells of its columns, objects (N, C).
 
     The images are in the column `image`, or `path` if only that is there: paths, as texts that are not looked for, or
@@ -119,7 +120,7 @@ def _part(
     return Part(pictures, labels, names, cells, files)
 
 
-def _pictures(table: Table, column: str, base: Path) -> tuple[Any, Texts, bool]:
+def _pictures(table: Table, column: str, base: AnyPath) -> tuple[Any, Texts, bool]:
     """Images, their names, and whether all are files.
 
     Raises:
@@ -135,8 +136,9 @@ def _pictures(table: Table, column: str, base: Path) -> tuple[Any, Texts, bool]:
         picture = as_picture(value, table.where(i, column))
         if isinstance(picture, Path):
             _check_files(table, column, base, [picture.as_posix()], i)
-        pictures.append(base / picture if isinstance(picture, Path) else picture)
-        named.append(picture.as_posix() if isinstance(picture, Path) else table.place(i))
+        name = picture.as_posix() if isinstance(picture, Path) else table.place(i)
+        pictures.append(_below(base, name, table.where(i, column)) if isinstance(picture, Path) else picture)
+        named.append(name)
     return pictures, Texts.of(named), False
 
 
@@ -148,13 +150,26 @@ def _may_be_odd(names: Texts) -> bool:
     return inside or bool(np.isin(last, [ord("/"), ord(".")]).any())
 
 
+def _below(base: AnyPath, name: str, where: str) -> Path:
+    """A path from a folder on.
+
+    Raises:
+        DataError: the folder is a URL, and the table holds encoded images beside it.
+    """
+    if not isinstance(base, Path):
+        raise DataError(f"{where} is a path among encoded images: a table under a URL has one or the other")
+    return base / name
+
+
 def _plain(name: str) -> str:
     """A path with one slash between its parts, and no dot for the folder itself."""
+    if is_remote(name):
+        return name
     odd = "//" in name or "./" in name or name.endswith(("/", "/.")) or (os.sep != "/" and os.sep in name)
     return Path(name).as_posix() if odd else name
 
 
-def _check_files(table: Table, column: str, base: Path, names: Sequence[str], first: int = 0) -> None:
+def _check_files(table: Table, column: str, base: AnyPath, names: Sequence[str], first: int = 0) -> None:
     lost = lacking(base, names)
     if lost is not None:
         raise DataError(f"{table.where(first + lost, column)}: there is no file {names[lost]!r} in {base}")

@@ -4,47 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from xfer.data.dataset import Split
 from xfer.errors import CheckpointError, UsageError
-from xfer.models.base_model import BaseModel
-from xfer.models.predictor import PREDICTING, OnBatch, Predictor, window
+from xfer.models.predictor import PREDICTING, Predictor, window
 from xfer.runtime.distributed import launch_environment
 from xfer.runtime.paths import expanded
 from xfer.runtime.progress import step, work
 from xfer.runtime.signals import Interrupted, Watch
-from xfer.specs.inputs import Inputs
-from xfer.training.batch_size import largest_pass
 from xfer.workflows.prediction.formats import format_of
-from xfer.workflows.prediction.identity import images_identity, model_identity, models_of
+from xfer.workflows.prediction.identity import images_identity
+from xfer.workflows.prediction.maker import Described, InProcess, PartMaker, PredictionOptions
 from xfer.workflows.prediction.parts import Parts
 from xfer.workflows.prediction.record import Finished, Record, previous
-from xfer.workflows.prediction.table import Table, empty_table, predictions_table
-
-_ON_HOST = 32  # images of a forward pass; more are no faster there
-
-
-@dataclass(frozen=True)
-class PredictionOptions:
-    """What decides a table of predictions beside the model and the images.
-
-    Args:
-        top: how many classes to list.
-        probabilities: whether the probabilities of all classes are listed.
-        batch_size: images of a forward pass; "auto" is 32 on the host, else the largest that fits, at most 256. A job
-            continues with the one that it began with.
-        tta: test-time augmentation.
-    """
-
-    top: int = 5
-    probabilities: bool = False
-    batch_size: int | Literal["auto"] = 32
-    tta: str = "none"
+from xfer.workflows.prediction.table import Table
 
 
 class PredictionJob:
@@ -76,11 +53,11 @@ class PredictionJob:
         with self._parts:  # find out before the work, not after, that nothing can be written
             pass
 
-    def run(self, model: Predictor, images: Split, options: PredictionOptions) -> tuple[Finished, bool]:
+    def run(self, model: Predictor | PartMaker, images: Split, options: PredictionOptions) -> tuple[Finished, bool]:
         """Write the table, or what is missing of it; nothing if it is finished.
 
         Args:
-            model: the model or ensemble.
+            model: the model or ensemble, or what has it predict in other processes.
             images: in the order of the rows.
             options: see `PredictionOptions`.
 
@@ -91,67 +68,55 @@ class PredictionJob:
             UsageError: `out` holds something else. CheckpointError: it cannot be written, or another process does.
             Interrupted: by Ctrl-C or SIGTERM; the same job continues.
         """
-        header = empty_table(model, top=options.top, probabilities=options.probabilities)
+        maker = InProcess(model) if isinstance(model, Predictor) else model
         with self._parts, Watch() as watch:
             try:
                 with watch.anywhere():
-                    _resolve_precision(model, images)
-                    record = self._record_of(model, images, options)
+                    described = maker.describe(images, options)
+                    record = self._record_of(maker, described, images, options)
                     if record.finished is not None:
                         self._parts.clear()
                         return record.finished, True
                     chosen = replace(options, batch_size=record.batch_size)
-                    unreadable = self._predict(model, images, chosen)
+                    unreadable = self._predict(maker, images, chosen, window(described.classes, record.batch_size))
                     with step(f"writing {self.out.name}"):
-                        return self._finish(record, header, unreadable, len(images)), False
+                        return self._finish(record, described.header, unreadable, len(images)), False
             except Interrupted as error:
                 error.saved = self._parts.folder if self._parts.any() else None
                 raise
 
-    def _record_of(self, model: Predictor, images: Split, options: PredictionOptions) -> Record:
+    def _record_of(self, maker: PartMaker, described: Described, images: Split, options: PredictionOptions) -> Record:
         """The record of this job, as it was left, or of one that begins."""
         chosen = asdict(options)
         size = chosen.pop("batch_size")
-        job = {"images": images_identity(images), **chosen, **model_identity(model)}
+        job = {"images": images_identity(images), **chosen, **described.identity}
         record = previous(self._record, self.out, job, size, self._parts.any())
         if record is None:
-            record = Record(job, images_a_pass(model, size))
+            record = Record(job, maker.batch_size(size))
             with self._writing():
                 self._parts.clear()  # first, for they do not belong to the new record
                 self._write_record(record)
         return record
 
-    def _predict(self, model: Predictor, images: Split, options: PredictionOptions) -> list[int]:
-        """Write the parts that are missing; how many images of each cannot be read."""
-        assert options.batch_size != "auto"
-        size = window(len(model.classes), options.batch_size)
+    def _predict(self, maker: PartMaker, images: Split, options: PredictionOptions, size: int) -> list[int]:
+        """Write the parts that are missing, of so many images; how many of each cannot be read."""
         starts = range(0, len(images), size)
         unreadable = [self._parts.unreadable(number) for number in range(len(starts))]
-        there = sum(
-            min(size, len(images) - start) for start, n in zip(starts, unreadable, strict=True) if n is not None
-        )
-        with work(PREDICTING, len(images), done=there) as report:
-            for number, start in enumerate(starts):
-                if unreadable[number] is None:
-                    split = images.subset(np.arange(start, min(start + size, len(images))))
-                    unreadable[number] = self._predict_part(number, model, split, options, report.advance)
+        missing = [number for number, there in enumerate(unreadable) if there is None]
+        places = {number: np.arange(starts[number], min(starts[number] + size, len(images))) for number in missing}
+        done = len(images) - sum(map(len, places.values()))
+        with work(PREDICTING, len(images), done=done) as report:
+            parts = ((number, images.subset(places[number])) for number in missing)
+            try:
+                for number, part in maker.make(parts, options, self.out.suffix, report.advance):
+                    with self._writing():
+                        self._parts.write(number, part.content, part.unreadable)
+                    unreadable[number] = part.unreadable
+            except BaseException:
+                if not self._parts.any():  # there is nothing to continue
+                    self._record.unlink(missing_ok=True)
+                raise
         return [number or 0 for number in unreadable]
-
-    def _predict_part(
-        self, number: int, model: Predictor, split: Split, options: PredictionOptions, tell: OnBatch
-    ) -> int:
-        """Write a part; how many of its images cannot be read."""
-        assert options.batch_size != "auto"
-        try:
-            found = model.predict_split(split, batch_size=options.batch_size, tta=options.tta, on_batch=tell)
-        except BaseException:
-            if not self._parts.any():  # there is nothing to continue
-                self._record.unlink(missing_ok=True)
-            raise
-        table = predictions_table(model, split.names, found, top=options.top, probabilities=options.probabilities)
-        with self._writing():
-            self._parts.write(number, self.format.part(table), len(found.unreadable))
-        return len(found.unreadable)
 
     def _finish(self, record: Record, header: Table, unreadable: Sequence[int], images: int) -> Finished:
         """Make the table of its parts, which then go."""
@@ -172,29 +137,3 @@ class PredictionJob:
             yield
         except OSError as error:
             raise CheckpointError(f"cannot write {self.out}: {error.strerror or error}; give another --out") from None
-
-
-def _resolve_precision(model: Predictor, images: Split) -> None:
-    """Choose a precision that is "auto" on the first images, wherever the job is continued."""
-    for network in models_of(model):
-        for start in range(0, len(images), _ON_HOST):
-            if not network.undecided:
-                break
-            network.resolve_precision_on(images.subset(np.arange(start, min(start + _ON_HOST, len(images)))))
-
-
-def images_a_pass(model: Predictor, given: int | Literal["auto"]) -> int:
-    """The batch size that was given, or that "auto" is."""
-    if given != "auto":
-        return given
-    return min(_ON_HOST if network.spec.device == "cpu" else _largest_pass(network) for network in models_of(model))
-
-
-def _largest_pass(network: BaseModel) -> int:
-    size, width = network.spec.preprocessing.size, network.spec.columns
-
-    def run(images: int) -> None:
-        blank = np.zeros((images, width)) if width else None
-        network.logits(Inputs(np.zeros((images, size, size, 3), np.uint8), None, blank))
-
-    return largest_pass(run, network.backend.out_of_memory)

@@ -1,0 +1,1 @@
+"""Jobs in processes that Ray starts, on one machine or on the machines of a cluster."""
