@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.suites.distributed import DistributedSuite
+from xfer.errors import DeviceError
+from xfer_torch.backend import TorchBackend
 
 ROOT = str(Path(__file__).parents[2])
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -22,6 +25,20 @@ def run(folder, command):
     with (folder / "log").open("w") as log:
         done = subprocess.run(command, env=environment, cwd=folder, stdout=log, stderr=log, timeout=300)
     return done.returncode, (folder / "log").read_text()
+
+
+def test_more_processes_than_gpus_are_refused_by_all_alike(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        with pytest.raises(DeviceError, match="2 processes on this machine need a GPU each, and it has 1: start 1, or"):
+            TorchBackend().resolve_device("auto")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert TorchBackend().resolve_device("auto") == "cuda:0", "two machines with a GPU each"
 
 
 class TestDistributed(DistributedSuite):
