@@ -11,7 +11,9 @@ from PIL import Image
 
 import xfer
 from tests.suites.ray_cluster import FAST, SLOW, finished, nodes, wait_for
+from tests.suites.stores import store, upload
 from xfer.features.cache import FeatureCache
+from xfer.runtime.remote import RemotePath
 from xfer.testing import NumpyBackend
 
 pytestmark = pytest.mark.long
@@ -126,6 +128,37 @@ def test_training_goes_on_from_the_last_checkpoint(photos, tmp_path):
     assert len(losses[0]) == 3
     weights = [next(folder.glob("model-*.safetensors")).read_bytes() for folder in (out, tmp_path / "alone")]
     assert weights[0] == weights[1]
+
+
+def test_data_and_run_in_a_store_need_no_shared_folder(photos, tmp_path, monkeypatch):
+    """Photos and run on S3: a new node goes on from what the lost one uploaded, and a table is made from there."""
+    monkeypatch.setenv("XFER_HOME", str(tmp_path / "home"))
+    with store("s3", None) as url, nodes(1) as cluster:
+        upload(photos, f"{url}/photos")
+        process = cluster.start(*training(f"{url}/photos", f"{url}/run"), "--launcher", "ray")
+        last = RemotePath(f"{url}/run/checkpoints/00000003/manifest.json")
+
+        def uploaded():
+            last.forget()
+            return last.exists()
+
+        wait_for(uploaded, process)
+        cluster.kill_one()
+        cluster.add_one()
+        document = json.loads(finished(process)[0])
+        table = tmp_path / "table.csv"
+        words = ("predict", f"{url}/run", f"{url}/photos", "--backend", SLOW, "--batch-size", "16", "--out", table)
+        finished(cluster.start(*words, "--launcher", "ray"))
+        weights = xfer.load(f"{url}/run", backend=NumpyBackend()).weights()
+    same = json.loads(alone(*training(photos, tmp_path / "alone")))
+    assert document["resumed"] is not None
+    assert [row["loss"] for row in document["epochs"]] == [row["loss"] for row in same["epochs"]]
+    for name, array in xfer.load(tmp_path / "alone", backend=NumpyBackend()).weights().items():
+        np.testing.assert_array_equal(weights[name], array)
+    alone(
+        "predict", tmp_path / "alone", photos, "--backend", SLOW, "--batch-size", "16", "--out", tmp_path / "alone.csv"
+    )
+    assert table.read_text().replace(url, "") == (tmp_path / "alone.csv").read_text().replace(str(photos), "/photos")
 
 
 def test_a_worker_that_refuses_is_not_started_again(photos, tmp_path):

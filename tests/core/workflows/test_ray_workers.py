@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import xfer
+from tests.suites.stores import store, upload
 from xfer.data.sources.lists import listed
 from xfer.errors import DataError, UsageError
 from xfer.features.cache import FeatureCache
@@ -90,6 +91,18 @@ def test_a_table(run, photos, tmp_path, monkeypatch):
     part = images.subset([3, 1]).detached()
     assert [path.is_absolute() for path in part.images] == [True, True]
     assert len(pickle.dumps(part)) < 1500
+
+
+def test_what_is_in_a_store_is_read_by_the_workers(run, photos, tmp_path, monkeypatch):
+    """This process asks for no image: it hands over where they are."""
+    with store("memory", tmp_path) as url:
+        upload(photos, f"{url}/photos")
+        images = listed([f"{url}/photos", f"{url}/photos/a/00.png"])
+        monkeypatch.setattr("xfer.data.sources.paths.RemotePath.read_bytes", None)
+        part = images.subset([3, 31]).detached()
+        assert len(pickle.dumps(part)) < 1500
+        monkeypatch.undo()
+        assert pickle.loads(pickle.dumps(part)).images[1] == (photos / "a/00.png").read_bytes()
 
 
 def test_a_worker_with_another_model_is_refused(run, photos, tmp_path, monkeypatch):
