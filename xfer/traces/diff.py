@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from xfer.errors import DataError
+from xfer.errors import DataError, XferError, first_line
 from xfer.traces.context import Context
 from xfer.traces.forward import forward
 from xfer.traces.gradients import gradients
@@ -43,11 +43,17 @@ def diff(a: str | Path, b: str | Path, map: Mapping[str, str] | str | Path | Non
         DataError: no trace, or a damaged one. UsageError: a name in the map that is not there.
     """
     ours, theirs = View(open_trace(a)), View(open_trace(b))
-    context = Context(ours, theirs, pair(ours, theirs, _map(map)))
-    for stage in _STAGES:
-        stage(context)
-    if not context.findings and not context.random:
-        _ends(context)
+    try:
+        context = Context(ours, theirs, pair(ours, theirs, _map(map)))
+        for stage in _STAGES:
+            stage(context)
+        if not context.findings and not context.random:
+            _ends(context)
+    except XferError:
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+        said = f"{type(error).__name__}: {first_line(error)[:100]}"
+        raise DataError(f"arrays of {a} and {b} do not fit their description ({said}): record them again") from error
     return Diff.of(context)
 
 

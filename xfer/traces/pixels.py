@@ -161,7 +161,8 @@ def _scale(context: Context, a: Array, b: Array, gain: Array, shift: Array, exac
         gain, shift = _moments(_coarse(a), _coarse(b))
     slack = 1e-4 if exact else 0.25
     unit = max(float(np.std(a)), 1e-12)
-    if np.allclose(gain, 1, atol=slack) and np.allclose(shift, 0, atol=slack * unit):
+    moved = shift if exact else a.mean((0, 2, 3)) - b.mean((0, 2, 3))
+    if np.allclose(gain, 1, atol=slack) and np.allclose(moved, 0, atol=slack * unit):
         return
     ours, theirs = _range(a), _range(b)
     uniform = np.ptp(gain) <= slack * abs(gain.mean()) and np.ptp(shift) <= slack * max(unit, abs(shift.mean()))

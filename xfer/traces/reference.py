@@ -26,6 +26,7 @@ KINDS = (
     "concatenate", "multiply", "dropout", "identity", "pad",
 )  # fmt: skip
 LAMBDA = 8.0
+_LARGEST = 1 << 28  # numbers of an image after padding
 
 
 class UnknownLayerError(Exception):
@@ -201,6 +202,8 @@ def _windows(x: Array, config: Config, value: float) -> Array:
         for axis, (low, high) in enumerate(pads):
             over = (x.shape[2 + axis] + low + high - reach[axis]) % stride[axis]
             pads[axis][1] += stride[axis] - over if over else 0
+    if math.prod(n + low + high for n, (low, high) in zip(x.shape[2:], pads, strict=True)) * x.shape[1] > _LARGEST:
+        raise UnknownLayerError("too large")
     wide = np.pad(x, [(0, 0), (0, 0), *((low, high) for low, high in pads)], constant_values=value)
     axes = tuple(range(2, x.ndim))
     found = sliding_window_view(wide, tuple(reach), axis=axes)  # type: ignore[call-overload]
