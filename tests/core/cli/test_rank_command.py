@@ -45,6 +45,15 @@ def test_json_is_the_document(rank):
     assert shlex.split(found["train"])[:2] == ["xfer", "train"]
 
 
+def test_what_xfer_features_has_computed_is_not_computed_again(rank, tmp_path, monkeypatch):
+    monkeypatch.setenv("XFER_FEATURES", str(tmp_path / "features"))
+    words = ["--model", "tiny", "--weights", "none", "--image-size", "16", "--backend", "xfer.testing:NumpyBackend"]
+    made = CliRunner().invoke(app, ["features", str(tmp_path / "photos"), *words])
+    assert made.exit_code == 0, made.stderr
+    found = rank("--models", "tiny:none", "--json")
+    assert json.loads(found.stdout)["ranking"][0]["computed"] == 0
+
+
 def test_the_table_and_the_page(rank, tmp_path):
     result = rank("--models", "tiny:none", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.stderr

@@ -13,6 +13,7 @@ from tests.suites.stores import STORES, store
 from xfer.checkpoints import store as runs
 from xfer.cli.app import app
 from xfer.errors import CheckpointError, UsageError
+from xfer.runtime import checksums
 from xfer.runtime.remote import RemotePath
 from xfer.workflows.config import run_settings
 from xfer.workflows.run import train
@@ -171,6 +172,24 @@ def test_an_upload_that_was_cut_off_is_no_checkpoint(photos, memory, capsys):
     new_process()
     assert train(config, progress=False).metrics["resumed"] is None
     assert not [name for name in files(memory) if name.startswith("checkpoints/")]
+
+
+def test_a_manifest_that_names_other_files_is_refused(photos, memory):
+    """Nothing is asked for but what xfer writes; what comes is compared with its SHA-256."""
+    train(settings(photos, memory), progress=False)
+    there = RemotePath(f"{memory}/manifest.json")
+    document = checksums.without_checksum(there.read_bytes())
+    for name in ("../secret.safetensors", "/etc/passwd", "model-000000000000.safetensors"):
+        changed = {"tensors": {**document["tensors"], "name": name}}
+        there.write_bytes(checksums.with_checksum(document | changed))
+        with pytest.raises(CheckpointError) as caught:
+            xfer.load(memory, backend=BACKEND)
+        said = (
+            "is incomplete: model-000000000000.safetensors is missing"
+            if "model" in name
+            else "is damaged: its manifest"
+        )
+        assert str(caught.value).startswith(f"{memory} {said}")
 
 
 def test_a_store_that_refuses_ends_the_run_in_one_line(photos, memory, monkeypatch):

@@ -35,9 +35,9 @@ class Pool:
     ) -> None:
         import ray
 
-        self._make, self._restarts = make, restarts
+        self._make, self._restarts, self._processes = make, restarts, processes
         self._kind = ray.remote(**resources)(_Actor)
-        self._starting: dict[Any, Any] = {}
+        self._starting: dict[Any, tuple[Any, bool]] = {}  # by its call, the actor, and whether it is a new one
         self._free: deque[Any] = deque()
         self._failed = 0
         for _ in range(processes):
@@ -83,21 +83,21 @@ class Pool:
 
     def _start(self) -> None:
         actor = self._kind.remote()
-        self._starting[actor.begin.remote(self._make)] = actor
+        self._starting[actor.begin.remote(self._make)] = actor, True
 
     def _look_after_the_free(self) -> None:
         """Give those that wait nothing before they have said that they were not on the machine that was lost."""
         while self._free:
             actor = self._free.popleft()
-            self._starting[actor.begin.remote(self._make)] = actor
+            self._starting[actor.begin.remote(self._make)] = actor, False
 
     def _collect_started(self, references: Iterable[Any]) -> None:
         for reference in references:
-            actor = self._starting.pop(reference)
+            actor, new = self._starting.pop(reference)
             found = self._result(reference)
             if found is None:
-                self._failed += 1
-                if self._failed > self._restarts:
+                self._failed += new
+                if self._failed >= self._processes * (self._restarts + 1):  # a machine may be lost that began them all
                     raise XferError(f"workers have ended {self._failed} times while they began: out of memory?")
                 self._start()
                 continue

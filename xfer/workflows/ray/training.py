@@ -92,8 +92,8 @@ def _beside_this_process(ray: Any) -> Any:
 def _work(job: dict[str, Any]) -> None:
     """One process of the run: what torchrun says in the environment is said there, then it is a run like any other.
 
-    An error of xfer's own ends the run without raising, for Ray would try again whatever has raised. That another
-    process was lost is raised.
+    Ray tries again whatever has raised. So an error of xfer's own is told to all, who then have nothing to do; alone, a
+    process does not raise it. One of several does, for the others wait for it until Ray ends them.
     """
     import ray
     from ray.train import get_context
@@ -120,6 +120,8 @@ def _work(job: dict[str, Any]) -> None:
         raise
     except XferError as error:
         ray.get(job["refusal"].say.remote(error))
+        if context.get_world_size() > 1:
+            raise
 
 
 def _meeting_point() -> tuple[str, int]:
