@@ -76,7 +76,15 @@ class Apart:
 
     def __call__(self) -> Any:
         """What the contender measures, once."""
+        self.ask()
+        return self.answer()
+
+    def ask(self) -> None:
+        """Have the contender begin."""
         self._here.send(True)
+
+    def answer(self) -> Any:
+        """What it has measured."""
         return self._here.recv()  # EOFError: the process has ended, and has printed why
 
     def close(self) -> None:

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from xfer.specs.preprocessing import Preprocessing as Preprocessing
     from xfer.specs.schedule import Schedule as Schedule
     from xfer.specs.tasks import Task as Task
+    from xfer.traces.diff import diff as diff
+    from xfer.traces.record import record as record
     from xfer.training import callbacks as callbacks
     from xfer.training.trainer import Trainer as Trainer
     from xfer.workflows.bagging import bag as bag
@@ -83,6 +85,7 @@ _WHERE = {
     "calibrate": "xfer.evaluation.calibration",
     "class_weights": "xfer.specs.class_weights",
     "compare": "xfer.report.compare",
+    "diff": "xfer.traces.diff",
     "evaluation_report": "xfer.report.evaluation",
     "export": "xfer.exporting.export",
     "extract": "xfer.features.extract",
@@ -93,6 +96,7 @@ _WHERE = {
     "pseudo_label": "xfer.workflows.pseudo_labels",
     "push": "xfer.report.push",
     "rank": "xfer.report.ranking",
+    "record": "xfer.traces.record",
     "resample": "xfer.features.resample",
     "show_progress": "xfer.runtime.progress",
     "soup": "xfer.workflows.soup",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -14,15 +14,18 @@ from xfer.features.gan import GanSpec
 from xfer.models.backend import Backend
 from xfer.models.base_model import BaseModel
 from xfer.models.spec import Description, ModelSpec
+from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext, launch_environment
 from xfer.specs.update import UpdateSpec
 from xfer_jax.average import JaxAverage
+from xfer_jax.distributed import joined
 from xfer_jax.gan import JaxGan
 from xfer_jax.model import JaxModel
-from xfer_jax.modes import device_of, modes
+from xfer_jax.modes import device_of, gpus, modes
 from xfer_jax.stepper import JaxStepper
 from xfer_jax.wrapped import WrappedModel
 from xfer_keras_nets.engine import check_engine
 from xfer_keras_nets.families import FAMILIES
+from xfer_keras_nets.layers import unsynchronised
 from xfer_keras_nets.wrapped import describe
 
 
@@ -39,7 +42,7 @@ class JaxBackend(Backend):
         return {"jax": jax.__version__, "keras": keras.__version__}
 
     def devices(self) -> Sequence[str]:
-        return [*(f"cuda:{i}" for i, _ in enumerate(_gpus())), "cpu"]
+        return [*(f"cuda:{i}" for i, _ in enumerate(gpus())), "cpu"]
 
     def build_network(self, spec: ModelSpec) -> JaxModel:
         return JaxModel(self, spec)
@@ -71,18 +74,25 @@ class JaxBackend(Backend):
         assert isinstance(model, JaxModel)
         return JaxStepper(model, update)
 
+    def unsynchronised(self, model: BaseModel, layers: Collection[str]) -> Collection[str]:
+        assert isinstance(model, JaxModel)
+        return unsynchronised(model.tensors(), layers)
+
     def moving_average(self, model: BaseModel, decay: float) -> JaxAverage:
         assert isinstance(model, JaxModel)
         return JaxAverage(model, decay)
+
+    def distributed_context(self, device: str) -> DistributedContext:
+        return SINGLE_PROCESS if launch_environment().size == 1 else joined()
+
+    def resolve_device(self, device: str) -> str:
+        launch = launch_environment()
+        self.distributed_context(device)  # before JAX's first device
+        if launch.size > 1 and gpus() and device in ("auto", "cuda", "gpu"):
+            device = f"cuda:{launch.local_rank}"
+        return super().resolve_device(device)
 
     def gan(
         self, weights: Mapping[str, np.ndarray], classifier: tuple[np.ndarray, np.ndarray], spec: GanSpec
     ) -> JaxGan:
         return JaxGan(weights, classifier, spec)
-
-
-def _gpus() -> Sequence[Any]:
-    try:
-        return jax.devices("gpu")
-    except RuntimeError:  # there is none, or no jaxlib for it
-        return []

@@ -6,7 +6,7 @@ are set for the passes of a float64 model alone, so float32 models, and the user
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -17,9 +17,17 @@ from xfer.runtime.shared_mode import SharedMode
 
 
 def device_of(name: str) -> Any:
-    """JAX's device of a canonical name."""
+    """JAX's device of a canonical name, among those of this process."""
     kind, _, index = name.partition(":")
-    return jax.devices("gpu" if kind == "cuda" else kind)[int(index or 0)]
+    return jax.local_devices(backend="gpu" if kind == "cuda" else kind)[int(index or 0)]
+
+
+def gpus() -> Sequence[Any]:
+    """The GPUs of this process."""
+    try:
+        return jax.local_devices(backend="gpu")
+    except RuntimeError:  # there is none, or no jaxlib for it
+        return []
 
 
 @contextmanager

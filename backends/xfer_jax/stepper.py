@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from jax import lax
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from xfer.models.network import WRAPPED
@@ -17,11 +18,14 @@ from xfer.models.stepper import Stepper
 from xfer.runtime.progress import step
 from xfer.specs.inputs import Inputs
 from xfer.specs.update import UpdateSpec
+from xfer_jax.distributed import PROCESSES, Together, rows_of_all, summed
 from xfer_jax.loss import loss_of
 from xfer_jax.model import COMPILING, JaxModel, filled, padded_size
 from xfer_jax.optimizer import Optimizer
+from xfer_keras_nets.shares import Shares, shared
 
 State = tuple[list[Any], Any, list[Any]]
+_STRIDE = np.uint32(0x85EBCA6B)  # between the seeds of processes
 
 
 class _Read(NamedTuple):
@@ -61,6 +65,9 @@ class JaxStepper(Stepper):
         self._compiled, self._connected = {}, {}
 
     def train_step(self, inputs: Inputs, labels: np.ndarray, rates: Mapping[str, float], seed: int) -> float:
+        if inputs.shards:
+            loss, gradients, buffers = self._together(inputs, labels, seed)
+            return self._apply(loss, gradients, rates, self._state(), buffers)
         arrays, labels = self._filled(inputs, labels)
         key = self._key("update", inputs.after, arrays, labels)
         function = partial(self._update, key, inputs.after)
@@ -83,6 +90,8 @@ class JaxStepper(Stepper):
         return found
 
     def compute_gradients(self, inputs: Inputs, labels: np.ndarray, seed: int) -> list[Any]:
+        if inputs.shards:
+            return list(self._together(inputs, labels, seed)[1])
         arrays, labels = self._filled(inputs, labels)
         key = self._key("gradients", inputs.after, arrays, labels)
         return list(self._run(key, partial(self._gradients_of_loss, key, inputs.after), arrays, seed, labels))
@@ -118,14 +127,7 @@ class JaxStepper(Stepper):
         before = {id(tensors[name].variable): tensors[name].to_keras(array) for name, array in statistics.items()}
         weights, slots, buffers = self._state()
         old = (weights, slots, [jnp.array(before[id(variable)]) for variable in self._followed])
-        scalars = self.optimizer.scalars([rates[block] for block in self.model.blocks])
-        compiled = self._jit("apply", self.optimizer.update, donated=(3,))
-        loss, state = compiled(loss, gradients, scalars, old, buffers)
-        self._assign(state)
-        found = float(loss)
-        if np.isfinite(found):
-            self.optimizer.count([gradient is not None for gradient in gradients])
-        return found
+        return self._apply(loss, gradients, rates, old, buffers)
 
     def read_gradients(self, gradients: list[Any]) -> dict[str, np.ndarray]:
         tensors = self.optimizer.tensors.items()
@@ -136,12 +138,43 @@ class JaxStepper(Stepper):
             for (name, tensor), gradient in zip(tensors, gradients, strict=True)
         }
 
+    def _apply(self, loss: Any, gradients: list[Any], rates: Mapping[str, float], old: State, buffers: Any) -> float:
+        """Update what a pass has not: weights and slots, and the running statistics, which `buffers` are after it."""
+        scalars = self.optimizer.scalars([rates[block] for block in self.model.blocks])
+        compiled = self._jit("apply", self.optimizer.update, donated=(3,))
+        loss, state = compiled(loss, gradients, scalars, old, buffers)
+        self._assign(state)
+        found = float(loss)
+        if np.isfinite(found):
+            self.optimizer.count([gradient is not None for gradient in gradients])
+        return found
+
+    def _together(self, inputs: Inputs, labels: np.ndarray, seed: int) -> tuple[Any, list[Any], list[Any]]:
+        """The loss of the whole batch, in every process, its gradients, summed over them, and statistics after it.
+
+        Each process fills its share up to one size, with samples that have no label and do not count in statistics.
+        """
+        size = padded_size(max(inputs.shards))
+        arrays = [filled(array, size) for array in self.model.arrays(inputs.padded())]
+        parts = np.split(labels, np.cumsum(inputs.shards)[:-1])
+        labels = np.concatenate([_with_missing(part, size) for part in parts])
+        key = self._key("together", inputs.after, arrays, labels)
+        with step(COMPILING, when=key not in self._compiled):
+            if key not in self._compiled:
+                function = partial(self._of_shares, key, inputs.after)
+                self._compiled[key] = Together(function, self.model.jit, self.model.spec.device)
+            weights, _, buffers = self._state()
+            read = _Read(weights, buffers, self._values(), np.uint32(seed))
+            found: tuple[Any, list[Any], list[Any]] = self._compiled[key](
+                (read, labels, np.array(inputs.shards, np.int32)), arrays
+            )
+            return found
+
     def _filled(self, inputs: Inputs, labels: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         """What the device is given of a batch; see the class."""
         arrays, number = self.model.arrays(inputs), len(inputs)
         size = number if self._followed or self.model.card.family == WRAPPED else padded_size(number)
-        missing = np.full((size - number, *labels.shape[1:]), -1 if labels.ndim == 1 else np.nan, labels.dtype)
-        return [filled(array, size) for array in arrays], np.concatenate([labels, missing])
+        return [filled(array, size) for array in arrays], _with_missing(labels, size)
 
     def _key(self, name: str, after: str | None, arrays: Sequence[Any], labels: Any = None) -> tuple[Any, ...]:
         """What a compiled function depends on."""
@@ -189,11 +222,23 @@ class JaxStepper(Stepper):
     ) -> tuple[list[Any], list[Any]]:
         return self._loss_and_gradients(key, after, read, labels, *inputs)[1:]
 
+    def _of_shares(
+        self, key: Any, after: str | None, alike: tuple[_Read, Any, Any], inputs: list[Any]
+    ) -> tuple[Any, list[Any], list[Any]]:
+        read, labels, shards = alike
+        rank = lax.axis_index(PROCESSES)
+        read = read._replace(seed=read.seed + rank.astype(jnp.uint32) * _STRIDE)
+        with shared(Shares(shards, rank, partial(lax.all_gather, axis_name=PROCESSES))):
+            loss, gradients, new = self._loss_and_gradients(key, after, read, labels, *inputs, rows=rows_of_all)
+        return loss, summed(gradients), new
+
     def _loss_and_gradients(
-        self, key: Any, after: str | None, read: _Read, labels: Any, *inputs: Any
+        self, key: Any, after: str | None, read: _Read, labels: Any, *inputs: Any, rows: Any = None
     ) -> tuple[Any, list[Any], list[Any]]:
         def loss_of_weights(weights: list[Any]) -> tuple[Any, list[Any]]:
             outputs, new = self._forward(after, read._replace(weights=weights), *inputs)
+            if rows is not None:
+                outputs = [(weight, rows(logits)) for weight, logits in outputs]
             return self._loss(outputs, labels), new
 
         (loss, new), gradients = jax.value_and_grad(loss_of_weights, has_aux=True)(read.weights)
@@ -236,6 +281,12 @@ class JaxStepper(Stepper):
     def _loss(self, outputs: Sequence[tuple[float, Any]], labels: Any) -> Any:
         terms = [weight * loss_of(self.update.loss, logits, jnp.asarray(labels)) for weight, logits in outputs]
         return sum(terms[1:], terms[0])
+
+
+def _with_missing(labels: np.ndarray, size: int) -> np.ndarray:
+    """Labels of so many samples, of which the last have none."""
+    missing = -1 if labels.ndim == 1 else np.nan
+    return np.concatenate([labels, np.full((size - len(labels), *labels.shape[1:]), missing, labels.dtype)])
 
 
 def _connected(function: Any, weights: list[Any]) -> list[bool]:

@@ -20,8 +20,8 @@ import tensorflow as tf
 from xfer.errors import BackendError, DistributedError
 from xfer.runtime.distributed import DistributedContext, launch_environment
 from xfer.runtime.launcher import ignore_the_launcher, launcher_waits, mind_the_launcher
+from xfer.runtime.quiet import held_back
 from xfer.runtime.rendezvous import TIMEOUT, addresses, free_port
-from xfer_keras.quiet import held_back
 
 # A process that has ended is noticed at once, by its closed connections; TIMEOUT is for one that hangs.
 

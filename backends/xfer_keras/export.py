@@ -18,9 +18,9 @@ from keras import layers
 
 from xfer.errors import BackendError, first_line
 from xfer.models.network import WRAPPED
+from xfer.runtime.quiet import held_back
 from xfer.specs.exported import COLUMNS, IMAGE, ExportJob, Output
 from xfer_keras.model import KerasModel
-from xfer_keras.quiet import held_back
 from xfer_keras_nets.layers import BatchNorm, exact_gelu
 
 

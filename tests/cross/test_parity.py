@@ -90,6 +90,14 @@ def test_jax_and_another_framework_are_the_same(other, monkeypatch):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("other", ["torch", "tensorflow"])
+def test_jax_and_another_framework_make_the_same_run(other):
+    certificate = xfer.parity("resnet18", backends=(other, "jax"), steps=20, precisions=("fp64",))
+    assert certificate.passed, [str(trial.first_failure) for trial in certificate.trials]
+    assert len(certificate.trials) == sum(s.lora is None for s in SCENARIOS)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["resnet18", "efficientnet_lite0"])
 def test_torch_and_tensorflow_make_the_same_run(model):
     certificate = xfer.parity(model, steps=20)

@@ -58,7 +58,9 @@ def test_begun_here_finished_there(whole, begun, phase, tmp_path):
         assert error <= 1e-9, f"{worst} against {backend}"
 
 
-@pytest.mark.parametrize(("begun", "finished"), [("torch", "jax"), ("jax", "torch"), ("jax", "tensorflow")])
+@pytest.mark.parametrize(
+    ("begun", "finished"), [("torch", "jax"), ("jax", "torch"), ("jax", "tensorflow"), ("tensorflow", "jax")]
+)
 @pytest.mark.long
 def test_to_jax_and_back(whole, begun, finished, tmp_path):
     model, runs = whole
@@ -76,3 +78,11 @@ def test_begun_and_finished_here_is_bitwise(whole, backend, tmp_path):
     journey("leave", backend, model, tmp_path, "none", "tail")
     finished = np.load(journey("arrive", backend, model, tmp_path, "here.npz", "tail"))
     assert all(finished[name].tobytes() == array.tobytes() for name, array in runs[backend].items())
+
+
+@pytest.mark.long
+def test_begun_and_finished_on_jax_is_bitwise(tmp_path):
+    whole = np.load(journey("whole", "jax", "tiny", tmp_path, "whole.npz"))
+    journey("leave", "jax", "tiny", tmp_path, "none", "tail")
+    finished = np.load(journey("arrive", "jax", "tiny", tmp_path, "here.npz", "tail"))
+    assert all(finished[name].tobytes() == array.tobytes() for name, array in whole.items())

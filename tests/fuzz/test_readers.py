@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import xfer
 from tests.core.security import files, runs
+from tests.core.traces.craft import craft
 from tests.core.weights import test_h5 as h5
 from tests.core.weights.craft import legacy, state_dict, storage, tensor, zipped
 from tests.core.weights.test_pth_attacks import CALLS, LIES
@@ -303,3 +304,20 @@ def test_configurations(content, folder):
 )
 def test_configurations_of_any_values(values, folder):
     check(lambda path: run_settings({"data": "x"} | values), folder / "x.toml", b"")
+
+
+@pytest.fixture(scope="module")
+def trace(folder):
+    return craft(folder / "trace")
+
+
+@settings(SETTINGS, max_examples=EXAMPLES or 40)
+@given(data=st.data(), name=st.sampled_from(["trace.json", "step-0.safetensors"]))
+def test_traces(data, name, trace, folder):
+    """A damaged trace is compared with a whole one, or named."""
+    other = folder / "damaged"
+    other.mkdir(exist_ok=True)
+    for path in trace.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    content = data.draw(mutated([(trace / name).read_bytes()]))
+    check(lambda path: xfer.diff(trace, path.parent), other / name, content)

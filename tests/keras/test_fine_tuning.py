@@ -1,14 +1,7 @@
 """Rates of stochastic depth and dropout on TensorFlow."""
 
-from keras.layers import Dropout
-
-from tests.suites.drop_rates import DropRatesOfNetworks
+from tests.suites.drop_rates_keras import DropRatesOfKerasNetworks
 
 
-class TestDropRates(DropRatesOfNetworks):
+class TestDropRates(DropRatesOfKerasNetworks):
     backend = "tensorflow"
-
-    def rates(self, model):
-        layers = [layer for layer in model.native.layers if isinstance(layer, Dropout)]
-        path = [layer.rate for layer in layers if layer.name.endswith(".stochastic_depth")]
-        return path, [layer.rate for layer in layers if not layer.name.endswith(".stochastic_depth")]

@@ -7,9 +7,9 @@ import pytest
 
 BACKENDS = Path(__file__).parents[2] / "backends"
 OTHERS = ("xfer_keras", "xfer_jax")
-# TensorFlow does not start without a word; JAX works in one process, and has its types by mode, and the
-# others export its runs.
-NOT_IN_ALL = {"quiet.py", "distributed.py", "modes.py", "export.py", "linear.py", "norm.py"}
+# TensorFlow does not start without a word; JAX has its types by mode, and the others export its runs.
+NOT_IN_ALL = {"quiet.py", "modes.py", "export.py", "linear.py", "norm.py"}
+NOT_IN_ALL |= {"record.py", "record_layers.py", "record_pass.py"}  # Keras is recorded on TensorFlow alone
 # torch's own layout is the canonical one, and its networks bring their attention; then what Keras's engines share.
 ONLY_KERAS = {"attention.py", "layout.py", "engine.py", "network.py", "wrapped.py", "shares.py"}
 
@@ -48,7 +48,7 @@ def test_same_files():
 
 
 @pytest.mark.parametrize("other", OTHERS)
-@pytest.mark.parametrize("name", ["backend.py", "model.py", "stepper.py"])
+@pytest.mark.parametrize("name", ["backend.py", "model.py", "stepper.py", "average.py"])
 def test_same_contract_methods(name, other):
     """What the core calls is in all with the same arguments; helpers below may differ in what the frameworks need."""
     torch, theirs = (public(BACKENDS / package / name) for package in ("xfer_torch", other))
@@ -58,3 +58,10 @@ def test_same_contract_methods(name, other):
     assert len(shared) >= 5
     for key in shared:
         assert torch[key] == theirs[key], f"{name}: {key}"
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_processes_are_joined_alike(other):
+    torch, theirs = (public(BACKENDS / package / "distributed.py") for package in ("xfer_torch", other))
+    for key in ("joined", "others", "XDistributedContext.exchange"):
+        assert torch[key] == theirs[key], key

@@ -3,13 +3,21 @@
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.suites.processes import forking
+from xfer.checkpoints.checkpoint import open_checkpoint
 from xfer.checkpoints.rotation import checkpoints_in
+from xfer.errors import DataError
+from xfer.specs.settings import RunSettings
+from xfer.workflows.run import train
 
 SAME = ["head", "tune", "norm", "map_norm", "wrapped_norm", "mixed", "several"]
 SAME_LONG = ["branches", "estimator", "whole"]
@@ -158,6 +166,7 @@ class DistributedSuite:
         for rank in (0, 1):
             assert seen(runs / "two", "stopped", rank=rank)["evaluation"] == {"signal": 15, "saved": True}
 
+    @pytest.mark.long
     def test_checkpoints_are_written_in_the_middle_of_an_epoch(self, runs):
         """By the clock of the first process; the second is killed, and the run goes on from the update before."""
         code, log = self.together(runs / "killed", "by_the_minute")
@@ -171,6 +180,60 @@ class DistributedSuite:
         assert continued["at"] == [1, 1]
         assert continued["digest"] == undisturbed["digest"]
         assert continued["rows"] == undisturbed["rows"]
+
+    def command(self, out, *more):
+        """`xfer train` on the photos."""
+        options = f"--backend {self.backend} --device cpu --model tiny --weights none --image-size 16 --epochs 2"
+        rest = f"--fine-tune 4 --batch-size 8 --precision fp64 --optimizer sgd --no-train-norm --out {out}"
+        return ["train", str(out.parent.parent / "photos"), *options.split(), *rest.split(), *more]
+
+    @pytest.mark.long
+    def test_xfer_train_starts_its_processes(self, place):
+        """With the numbers of one process, and the bits of two after a signal; the first process prints and writes."""
+        folder, python = place / "started", [sys.executable, "-m", "xfer"]
+        folder.mkdir()
+        found = {}
+        for name, processes in (("one", 1), ("two", 2), ("broken", 2)):
+            command = [*python, *self.command(folder / name, "--processes", str(processes), "--checkpoint-steps", "1")]
+            if name == "broken":
+                run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                until = time.monotonic() + 240
+                while len(checkpoints_in(folder / name / "checkpoints")) < 2 and time.monotonic() < until:
+                    time.sleep(0.01)
+                run.send_signal(signal.SIGTERM)
+                said = run.communicate(timeout=240)[1]
+                assert run.returncode == 143, said
+                newest = checkpoints_in(folder / name / "checkpoints")[0]
+                assert said.splitlines()[-1] == f"interrupted: the same command goes on from {newest}"
+                assert said.count("interrupted") == 1
+            done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=240)
+            assert done.returncode == 0, done.stderr
+            assert len(re.findall(r"^fine-tune epoch 6/6", done.stderr, re.MULTILINE)) == 1, done.stderr
+            found[name] = json.loads(done.stdout)
+            assert found[name] == json.loads((folder / name / "metrics.json").read_text())
+        rows = {name: [row | {"seconds": 0} for row in each["epochs"]] for name, each in found.items()}
+        for mine, theirs in zip(rows["two"], rows["one"], strict=True):
+            assert mine | {"phase": 0} == pytest.approx(theirs | {"phase": 0}, **CLOSE)
+        assert found["two"]["val"] == pytest.approx(found["one"]["val"], **CLOSE)
+        assert rows["broken"] == rows["two"]
+        digests = [open_checkpoint(folder / name).manifest.tensors.sha256 for name in ("two", "broken")]
+        assert digests[0] == digests[1]
+        assert found["broken"]["resumed"] is not None
+
+    @pytest.mark.long
+    def test_a_run_in_python_starts_its_processes(self, place):
+        folder = place / "python"
+        folder.mkdir()
+        settings = {"backend": self.backend, "device": "cpu", "model": "tiny", "weights": "none", "image_size": 16}
+        config = RunSettings(
+            data=str(place / "photos"), out=str(folder / "run"), epochs=1, precision="fp64", processes=2, **settings
+        )
+        result = train(config, progress=False)
+        assert result.evaluation.metrics == pytest.approx(result.metrics["val"], **CLOSE)
+        assert result.metrics["config"]["processes"] == 2
+        broken = config.model_copy(update={"data": str(place / "nowhere"), "out": str(folder / "broken")})
+        with pytest.raises(DataError, match="does not exist"):
+            train(broken, progress=False)
 
     @pytest.mark.long
     def test_a_killed_process_ends_the_run_which_resumes_from_its_checkpoint(self, long_runs):

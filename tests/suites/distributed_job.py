@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from distributed_parts import BACKEND, Call, SaveAndDie, native, network, shards_of, told, trainer
 
 import xfer
+from tests.suites import distributed_parts
+from tests.suites.distributed_parts import Call, SaveAndDie, native, network, shards_of, told, trainer
 from xfer.checkpoints.rotation import latest_checkpoint
 from xfer.errors import XferError
 from xfer.models.backend import get_backend
@@ -87,8 +88,9 @@ def map_norm(photos, out):
 
 def wrapped_norm(photos, out):
     """A network of the user's own, with batch normalisation of its framework's own class."""
-    get_backend(BACKEND).distributed_context("cpu")
-    model = xfer.wrap(native(), backend=BACKEND, device="cpu", head="fc", classes=photos.classes, image_size=32)
+    get_backend(distributed_parts.BACKEND).distributed_context("cpu")
+    options = {"backend": distributed_parts.BACKEND, "device": "cpu", "head": "fc", "image_size": 32}
+    model = xfer.wrap(native(), classes=photos.classes, **options)
     run = trainer(model, optimizer="sgd", cache=False, seed=SEED)
     run.fit(photos, 2)
     return told(run)
@@ -270,7 +272,7 @@ def resumed(photos, out):
 
 
 def main(backend, jobs, photos, out):
-    assert backend == BACKEND
+    distributed_parts.BACKEND = backend
     data, out = xfer.data.folder(photos), Path(out)
     for name in jobs.split(","):
         found = globals()[name](data, out)

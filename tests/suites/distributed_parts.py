@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import time
 
 import numpy as np
@@ -11,7 +10,7 @@ import xfer
 from xfer.runtime.files import tensors_digest
 from xfer.training.callback import Callback
 
-BACKEND = sys.argv[1]  # of the jobs
+BACKEND = "torch"  # of the jobs, which `main` sets
 
 
 def network(classes, name="tiny", **options):
@@ -81,6 +80,15 @@ def native():
         }.items():
             net.add_module(name, module)
         return net.double()
+    if BACKEND == "jax":
+        from xfer_jax.modes import modes
+
+        with modes("cpu", double=True):
+            return native_keras()
+    return native_keras()
+
+
+def native_keras():
     import keras
 
     keras.utils.set_random_seed(0)

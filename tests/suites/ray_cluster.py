@@ -94,7 +94,7 @@ def nodes(number):
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def wait_for(something, process, seconds=120):
+def wait_for(something, process, seconds=300):
     """Wait until `something()` is true, while a process runs."""
     end = time.monotonic() + seconds
     while not something():
@@ -103,7 +103,7 @@ def wait_for(something, process, seconds=120):
         time.sleep(0.05)
 
 
-def finished(process, seconds=240):
+def finished(process, seconds=500):
     """What a process has written; it has ended well."""
     out, said = process.communicate(timeout=seconds)
     assert process.returncode == 0, said[-5000:]

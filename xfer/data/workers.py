@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from xfer.errors import UsageError
+from xfer.runtime.devices import cpu_cores
 
 Sample = tuple[int, np.ndarray | None]
 _MOST = 8
@@ -55,10 +56,8 @@ def threads(workers: int | None) -> int:
         raise UsageError(f"workers={workers}: give a number of threads, 0 or more, or None")
     if workers is not None:
         return workers
-    # A container may own fewer cores than the machine has.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     here = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)  # processes of the run on this machine, as launchers say
-    return max(1, min(cores // here, _MOST))
+    return max(1, min(cpu_cores() // here, _MOST))
 
 
 def _first(pending: deque[tuple[int, Future[np.ndarray | None]]]) -> Sample:

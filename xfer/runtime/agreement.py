@@ -13,12 +13,12 @@ from types import FrameType
 from typing import NamedTuple, Self
 
 from xfer.errors import DistributedError
+from xfer.runtime.launcher import ended
 from xfer.runtime.signals import Interrupted, Watch
 
 # torchrun, Slurm and Kubernetes kill what still runs 30 seconds after SIGTERM. Before that it must be said why a run
 # ends whose processes do not come to the same place any more, because one is gone.
 PATIENCE = 20.0
-_ENDED = "the launcher ends this run, because another process of it has ended, or it was told to"
 
 
 class Notes(NamedTuple):
@@ -80,8 +80,8 @@ class SharedWatch(Watch):
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._impatient:
             self._impatient = False
-            raise DistributedError(_ENDED)
-        if self._caught is None:
+            ended(number, frame)
+        elif self._caught is None:
             self._caught = number
             if self._agreed.caught is None:
                 self._timer = threading.Timer(PATIENCE, self._lose_patience, (number, threading.get_ident()))

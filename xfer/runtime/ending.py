@@ -41,7 +41,8 @@ class Ending(NamedTuple):
     def error(self) -> BaseException:
         """It, to be raised by the process that has started this one."""
         if self.number is not None:
-            return Interrupted(self.number, None if self.saved is None else Path(self.saved))
+            kept = self.saved if self.saved is None or "://" in self.saved else Path(self.saved)
+            return Interrupted(self.number, kept)
         found = getattr(errors, self.kind, None)
         if self.kind == "KeyboardInterrupt":
             return KeyboardInterrupt()

@@ -15,12 +15,12 @@ from xfer.errors import DistributedError
 def mind_the_launcher() -> None:
     """Have SIGTERM raise an error, and not end this process without a word; unless it has a handler."""
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _ended)
+        signal.signal(signal.SIGTERM, ended)
 
 
 def ignore_the_launcher() -> None:
     """One error is enough: the signal that comes beside it must not raise another while this one is told."""
-    if signal.getsignal(signal.SIGTERM) is _ended:
+    if signal.getsignal(signal.SIGTERM) is ended:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
@@ -42,7 +42,8 @@ def launcher_waits() -> Iterator[None]:
         _raise()
 
 
-def _ended(number: int, frame: FrameType | None) -> None:
+def ended(number: int, frame: FrameType | None) -> None:
+    """A handler of SIGTERM: say that another process has ended, or that this run was told to."""
     if _Held.waits:
         _Held.came = True
     else:

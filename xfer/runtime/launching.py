@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +17,9 @@ from typing import Any
 
 from xfer.errors import DistributedError
 from xfer.runtime import ending, environment
+from xfer.runtime.devices import cpu_cores
 from xfer.runtime.messages import on_stderr
+from xfer.runtime.rendezvous import free_port
 from xfer.runtime.signals import Interrupted
 
 GRACE = 30.0  # seconds from SIGTERM to SIGKILL, for those that are left when one has failed
@@ -131,11 +131,9 @@ class _Run:
 
 def _environment(processes: int) -> dict[str, str]:
     """What torchrun says, for all processes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
-    size = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    threads = dict.fromkeys(_THREADS, max(cores // processes, 1))
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    size = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, **where}
+    threads = dict.fromkeys(_THREADS, max(cpu_cores() // processes, 1))
     return {n: str(v) for n, v in threads.items()} | environment.of_backend() | {n: str(v) for n, v in size.items()}
 
 

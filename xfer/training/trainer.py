@@ -45,8 +45,8 @@ from xfer.training.trackers import trackers
 class Trainer:
     """Trains a model; the state of the optimizer lasts from fit to fit.
 
-    In a run of several processes, which torchrun starts, all share every batch and end with the weights of a run in one
-    process, except for dropout, which each draws for its own images. The main process alone writes and shows progress.
+    The processes that a launcher has started share every batch and end with the weights of a run in one process,
+    except for dropout, which each draws for its own images. The main process alone writes and shows progress.
 
     A last batch of one image is left out if the epoch has others, because batch statistics of one image are undefined.
 

@@ -68,6 +68,26 @@ def test_missing_data_is_exit_code_1_for_a_run_that_failed(tmp_path):
     assert "photos" in result.stderr
 
 
+def test_several_processes_refuse_in_one_line(tmp_path):
+    """Both say the same; the command says it once."""
+    command = ["train", "digits", "--backend", "xfer.testing:NumpyBackend", "--model", "tiny", "--weights", "none"]
+    result = CliRunner().invoke(
+        app, [*command, "--image-size", "16", "--processes", "2", "--out", str(tmp_path / "run")]
+    )
+    assert result.exit_code == 1
+    assert "works in one process, and a launcher started 2" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    wrong = CliRunner().invoke(app, [*command, "--epochs", "0", "--processes", "2"])
+    assert wrong.exit_code == 2, "before anything is started"
+
+
+def test_another_number_of_processes_than_the_launcher_has_started(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    result = CliRunner().invoke(app, ["train", "digits", "--processes", "2"])
+    assert result.exit_code == 2
+    assert "processes=2, but a launcher has started 4 (WORLD_SIZE): leave processes out" in result.stderr
+
+
 def test_later_layers_override_and_none_is_not_given():
     config = run_settings({"data": "x", "epochs": 2, "lr": 0.5}, {"epochs": 4, "lr": None})
     assert (config.epochs, config.lr) == (4, 0.5)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.suites.ending_worker import wait_for
+from xfer.data.workers import threads
 from xfer.errors import DataError, DistributedError, UsageError
 from xfer.runtime import launching
 from xfer.runtime.launching import launch
@@ -111,6 +112,31 @@ def test_signals_are_passed_on(tmp_path, number):
     assert raised.value.number == number
     assert raised.value.saved == tmp_path / "checkpoints" / "00000003"
     assert signal.getsignal(number) == before
+
+
+def test_processes_that_note_no_signal_end_by_it(tmp_path):
+    """As those that still import a framework."""
+
+    def send():
+        for rank in (0, 1):
+            wait_for(tmp_path / f"{rank}.json")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    with pytest.raises(Interrupted) as raised:
+        launch(WORKER, job(tmp_path, [("await", "never")], [("await", "never")]), 2)
+    sender.join()
+    assert (raised.value.number, raised.value.saved) == (signal.SIGTERM, None)
+
+
+def test_the_threads_that_decode_are_divided_too(monkeypatch):
+    monkeypatch.setattr("xfer.data.workers.cpu_cores", lambda: 7)
+    found = []
+    for processes in ("", "1", "3", "9"):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        found.append((threads(None), threads(5)))
+    assert found == [(7, 5), (7, 5), (2, 5), (1, 5)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
