@@ -68,7 +68,8 @@ def keras_run(images: np.ndarray, labels: np.ndarray, batch: int, out: Path | No
 
     keras.utils.set_random_seed(0)
     model = keras.applications.ResNet50(weights=None, input_shape=images.shape[1:])
-    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "sparse_categorical_crossentropy")
+    rule = keras.optimizers.SGD(1e-3, momentum=0.9)
+    model.compile(rule, "sparse_categorical_crossentropy", jit_compile=False)  # XLA takes minutes to compile it
     losses: list[float] = []
     seen = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: losses.append(float(logs["loss"])))
 

@@ -136,8 +136,11 @@ def _connect(launch: Launch) -> None:
         )
     coordinator, *_ = addresses(launch, free_port())  # a process that JAX waits for in vain it ends without a word
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
-    with held_back(1, 2):  # what gloo writes
-        jax.distributed.initialize(coordinator, launch.size, launch.rank, cluster_detection_method="deactivate")
+    with others(), held_back(1, 2):  # what gloo writes
+        try:
+            jax.distributed.initialize(coordinator, launch.size, launch.rank, cluster_detection_method="deactivate")
+        except RuntimeError as error:
+            raise DistributedError(f"the processes of this run do not find each other: {_sentence(error)}") from None
         _gathered(b"", _BLOCK)
         if not gpus():
             # The service through which they are joined ends a process without a word, too, when another has died. gloo

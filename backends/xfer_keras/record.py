@@ -133,12 +133,15 @@ class KerasRecorder(Recorder):
 
     # -- a loop of the user
 
-    def step(self, images: Any = None, labels: Any = None, loss: Any = None, raw: Sequence[Any] = ()) -> None:
+    def step(
+        self, images: Any = None, labels: Any = None, loss: Any = None, weights: Any = None, raw: Sequence[Any] = ()
+    ) -> None:
         if self.complete:
             return
         if images is None:
             raise UsageError("images are not given: recorder.step(images, labels, loss) needs the batch")
-        files, arrays = raw_arrays(raw, self.samples)
+        files, arrays = raw_arrays(raw, 0 if self.written else self.samples)
+        arrays |= {} if weights is None else {"batch/weights": array(weights)}
         for name, there in self.had.items():
             if bool(there.numpy()):
                 self.gradients[name] = self.kept[name].value()

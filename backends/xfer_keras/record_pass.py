@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from xfer.traces.trace import Layer
-from xfer_keras.record_layers import activation, describe_layer, fused_activation
+from xfer_keras.record_layers import Described, activation, describe_layer, fused_activation
 
 if TYPE_CHECKING:
     from xfer_keras.record import KerasRecorder
@@ -72,6 +72,8 @@ class Replay:
 
     def add_layer(self, layer: Any, x: Any, training: bool, keys: list[str], before: list[Any], output: Any) -> None:
         found = describe_layer(layer, tuple(x.shape), training)
+        if found.kind == "other" and not found.parameters and x.shape == output.shape:
+            found = Described("activation", {"name": "unknown", "function": type(layer).__name__})
         names = self.recorder.names
         roles = {role: names[id(v)] for role, v in found.parameters.items() if id(v) in names}
         if found.kind == "batch_norm":

@@ -103,10 +103,11 @@ class KerasStepper(Stepper):
         kind = (function.__name__, self.model.spec.precision, inputs.after, labels.ndim, fast, len(inputs.shards))
         new = kind not in self._compiled
         if inputs.shards:
-            context = _context()
-            seed = (seed + context.rank * _STRIDE) % 2**32
+            seed = (seed + launch_environment().rank * _STRIDE) % 2**32
             if new:
-                context.agree()
+                context = joined()
+                assert isinstance(context, KerasDistributedContext)
+                self._collectives = context.collectives(self.model.device)
         if new:
             signature = [
                 tf.TensorSpec([None, *labels.shape[1:]], tf.int64 if labels.ndim == 1 else tf.float64),
@@ -138,15 +139,15 @@ class KerasStepper(Stepper):
 
     def _together(self, labels: Any, seed: Any, shards: Any, inputs: Inputs) -> tuple[Any, list[Any]]:
         """The loss of the whole batch, in every process, and its gradients, summed over the processes."""
-        context, weights = _context(), self._weights()
+        collectives, weights = self._collectives, self._weights()
         with (
             tf.GradientTape(watch_accessed_variables=False) as tape,
-            shared(Shares(shards, context.rank, context.every)),
+            shared(Shares(shards, collectives.rank, collectives.every)),
         ):
             tape.watch(weights)
             outputs = self._forward(inputs, seed)
-            loss = self._loss([(weight, context.rows(logits, shards)) for weight, logits in outputs], labels)
-        return loss, context.sums(_gradients(tape, loss, weights))
+            loss = self._loss([(weight, collectives.rows(logits, shards)) for weight, logits in outputs], labels)
+        return loss, collectives.sums(_gradients(tape, loss, weights))
 
     def _logits(self, after: str | None, seed: Any, values: Any, columns: Any = None) -> list[Any]:
         outputs = self._forward(Inputs(values, after, columns), seed)
@@ -188,12 +189,6 @@ class KerasStepper(Stepper):
         """The statistics of normalisation, and other buffers, that a training pass may change."""
         tensors = self.model.tensors()
         return [tensors[name] for name in self.model.buffers() if tensors[name].layer.trainable]
-
-
-def _context() -> KerasDistributedContext:
-    context = joined()
-    assert isinstance(context, KerasDistributedContext)
-    return context
 
 
 def _gradients(tape: Any, ends: Any, weights: Sequence[Any], to_ends: Any = None) -> list[Any]:

@@ -79,13 +79,15 @@ class TorchRecorder(Recorder):
             self.arrays["batch/images"] = array(images)
         return True
 
-    def step(self, images: Any = None, labels: Any = None, loss: Any = None, raw: Sequence[Any] = ()) -> None:
+    def step(
+        self, images: Any = None, labels: Any = None, loss: Any = None, weights: Any = None, raw: Sequence[Any] = ()
+    ) -> None:
         if self.complete:
             return
         if self.optimizer is None and self.passes:
             self.updated = True
-        files, arrays = raw_arrays(raw, self.samples)
-        for key, value in {"images": images, "labels": labels}.items():
+        files, arrays = raw_arrays(raw, 0 if self.written else self.samples)
+        for key, value in {"images": images, "labels": labels, "weights": weights}.items():
             if value is not None:
                 arrays[f"batch/{key}"] = array(value)
         self.given = {"loss": None if loss is None else float(array(loss)), "raw": files}

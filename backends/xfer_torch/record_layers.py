@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,6 +83,14 @@ def describe_module(module: nn.Module) -> Described | None:
     return _activation(module) or _pooling(module) or (
         None if any(True for _ in module.children()) else Described("other", {}, {n: n for n in sorted(own)})
     )  # fmt: skip
+
+
+def describe_unknown(name: str, before: Sequence[int], after: Sequence[int]) -> Described:
+    """A module of the user without parameters and children, by the shapes of its input and output."""
+    if tuple(before) == tuple(after):
+        return Described("activation", {"name": "unknown", "function": name})  # which one is found by its values
+    flat = len(after) == 2 and math.prod(before) == math.prod(after)
+    return Described("flatten", {"order": "first"}) if flat else Described("other")
 
 
 def _activation(module: nn.Module) -> Described | None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from xfer.traces.trace import Layer
-from xfer_torch.record_layers import FUNCTIONS, describe_function, describe_module
+from xfer_torch.record_layers import FUNCTIONS, describe_function, describe_module, describe_unknown
 
 if TYPE_CHECKING:
     from xfer_torch.record import TorchRecorder
@@ -27,7 +27,7 @@ class Pass:
 
     def __init__(self, recorder: TorchRecorder) -> None:
         self.recorder, self.active = recorder, False
-        self.stack: list[nn.Module] = []
+        self.stack: list[bool] = []  # whether the functions that a module calls are seen
         self.made: dict[int, tuple[weakref.ref[Tensor], int, str]] = {}
         self.counts: dict[str, int] = {}
         self.mode: _Functions | None = None
@@ -46,7 +46,7 @@ class Pass:
                     self.mode = _Functions(self)
                     self.mode.__enter__()
             if self.active:
-                self.stack.append(module)
+                self.stack.append(_calls_functions(module))
                 with torch._C.DisableTorchFunction(), torch.no_grad():
                     tensors = [x for x in (*inputs, *options.values()) if isinstance(x, Tensor)]
                     self.pending.append((name, [self.reference(x) for x in tensors], tuple(x.ndim for x in tensors)))
@@ -66,6 +66,9 @@ class Pass:
                     self.end(output)
                 elif isinstance(output, Tensor):
                     found = describe_module(module)
+                    given = next((x for x in inputs if isinstance(x, Tensor)), None)
+                    if found is not None and found.kind == "other" and not found.parameters and given is not None:
+                        found = describe_unknown(type(module).__name__, given.shape, output.shape)
                     if found is not None:
                         roles = {r: f"{name}.{t}" for r, t in found.parameters.items()}
                         self.add(name, found.kind, found.config, type(module).__name__, roles, keys, output)
@@ -142,7 +145,7 @@ class _Functions(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = kwargs or {}
         name = FUNCTIONS.get(function)
-        seen = name is not None and bool(self.watch.stack) and not _is_own(self.watch.stack[-1])
+        seen = name is not None and bool(self.watch.stack) and self.watch.stack[-1]
         keys = []
         if seen:
             with torch._C.DisableTorchFunction(), torch.no_grad():
@@ -156,11 +159,11 @@ class _Functions(TorchFunctionMode):
         return output
 
 
-def _is_own(module: nn.Module) -> bool:
-    """Whether torch knows what a module calls: one of torch.nn without children."""
-    return type(module).__module__.startswith("torch.nn.modules") and not isinstance(
-        module, nn.Sequential | nn.ModuleList | nn.ModuleDict
-    )
+def _calls_functions(module: nn.Module) -> bool:
+    """Whether what a module computes is the functions that it calls, and not what is known of it as a whole."""
+    found = describe_module(module)
+    own = type(module).__module__.startswith("torch.nn.modules")
+    return found is None or (found.kind == "other" and bool(found.parameters) and not own)
 
 
 def array(value: Any) -> np.ndarray:

@@ -102,11 +102,19 @@ def fit(o, model, optimizer, loss, out):
     losses = []
     model.compile(optimizer, loss, run_eagerly=o["mode"] == "fit", jit_compile=o["mode"] == "xla")
     seen = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: losses.append(logs["loss"]))
-    found = list(diff_data.batches(o))
+    found, weights = list(diff_data.batches(o)), o.get("weights")
     x = np.concatenate([images for images, _, _ in found])
     y = np.concatenate([targets(o, labels) for _, labels, _ in found])
     with xfer.record(model, out=out) if out else nullcontext():
-        model.fit(x, y, batch_size=8, shuffle=False, verbose=0, callbacks=[seen])
+        model.fit(
+            x,
+            y,
+            batch_size=8,
+            shuffle=False,
+            verbose=0,
+            callbacks=[seen],
+            class_weight=weights and dict(enumerate(weights)),
+        )
     return losses, model.get_weights()
 
 

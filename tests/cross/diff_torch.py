@@ -62,9 +62,12 @@ def train(o, out):
             norm.eval()
     if o.get("frozen"):
         model.conv2.requires_grad_(False)
+    torch.manual_seed(0)
     optimizer = optimizer_of(o, [p for p in model.parameters() if p.requires_grad])
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 1 - 0.25 * k if o.get("schedule") else 1.0)
-    loss_of = nn.CrossEntropyLoss(reduction=o.get("reduction", "mean"), label_smoothing=o.get("smoothing", 0.0))
+    weights = torch.tensor(o["weights"], dtype=dtype) if "weights" in o else None
+    reduction, smoothing = o.get("reduction", "mean"), o.get("smoothing", 0.0)
+    loss_of = nn.CrossEntropyLoss(weights, reduction=reduction, label_smoothing=smoothing)
     losses = []
     with xfer.record(model, optimizer, out, classes=diff_data.CLASSES) if out else nullcontext() as recorder:
         for images, labels, raw in diff_data.batches(o):
@@ -82,7 +85,7 @@ def train(o, out):
             rates.step()
             losses.append(loss.item())
             if recorder:
-                recorder.step(x, y, loss, raw=raw if o.get("raw") else ())
+                recorder.step(x, y, loss, weights, raw=raw if o.get("raw") else ())
     return losses, [p.detach().numpy() for p in model.state_dict().values()]
 
 

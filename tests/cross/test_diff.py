@@ -52,6 +52,8 @@ MORE = {
     "rate": ({}, {"lr": 0.1}, {"learning-rate"}),
     "optimizer": ({}, {"adam": True}, {"optimizer", "learning-rate"}),
     "penalty": ({"penalty": 1e-3}, {}, {"penalty"}),
+    "weights": ({"weights": [1, 2, 0.5, 1]}, {"weights": [1, 2, 0.5, 1], "mode": "fit"}, {"class-weights"}),
+    "no weights": ({"weights": [1, 2, 0.5, 1]}, {}, {"class-weights"}),
     "convention": ({"schedule": True}, {"schedule": True}, {"momentum-convention"}),
     "AdamW": ({"adamw": True, "decay": 0.1}, {"adamw": True, "decay": 0.1, "mode": "fit"}, {"optimizer-eps"}),
     "AdamW in float64": (

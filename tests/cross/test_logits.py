@@ -204,3 +204,13 @@ def test_the_whole_zoo_was_measured_and_nothing_fails():
     for name, kind, proof in proofs:
         assert proof["passed"], f"{name} {kind}"
         assert kind == "fp32" or proof["error"] <= BOUND[kind]
+
+
+def test_nothing_that_was_measured_on_jax_fails():
+    results = parity_results("jax")
+    assert set(results) <= {c.name for c in cards()}
+    for name, found in results.items():
+        for kind in BOUND.keys() & (found or {}).keys():
+            assert found[kind]["passed"], f"{name} {kind}"
+            assert kind == "fp32" or found[kind]["error"] <= BOUND[kind]
+        assert "jax" in (found or {"versions": "jax"})["versions"]

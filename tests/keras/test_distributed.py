@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tests.suites.distributed import DistributedSuite
-from xfer_keras import distributed
-from xfer_keras.distributed import KerasDistributedContext
+from xfer_keras import collectives
+from xfer_keras.collectives import Collectives
 from xfer_keras_nets.shares import Shares, moments, shared
 
 
@@ -14,29 +14,27 @@ class TestDistributed(DistributedSuite):
     backend = "tensorflow"
 
 
-class Doubling(KerasDistributedContext):
-    """Two processes that have the same."""
+def test_gradients_are_summed_in_buckets_of_one_type(monkeypatch):
+    """Of two processes that have the same."""
+    kinds = []
 
-    def _summed(self, tensor):
-        assert tensor.shape.num_elements() * tensor.dtype.size <= distributed._BUCKET
-        self.collectives.append(tensor.dtype)
+    def twice(self, tensor):
+        assert tensor.shape.num_elements() * tensor.dtype.size <= 64
+        kinds.append(tensor.dtype.name)
         return 2 * tensor
 
-
-def test_gradients_are_summed_in_buckets_of_one_type(monkeypatch):
-    monkeypatch.setattr(distributed, "_BUCKET", 64)
+    monkeypatch.setattr(collectives, "_BUCKET", 64)
+    monkeypatch.setattr(Collectives, "_sum", twice)
     shapes = [((3,), "float64"), ((5, 7), "float64"), ((2, 2), "float32"), ((1,), "float32"), ((9,), "float64")]
     rng = np.random.default_rng(0)
     given = [tf.constant(rng.normal(size=shape), kind) for shape, kind in shapes]
-    context = Doubling(0, 2)
-    object.__setattr__(context, "collectives", [])
-    found = context.sums([given[0], None, *given[1:]])
+    found = Collectives(0, 2, "CPU:0").sums([given[0], None, *given[1:]])
     assert found.pop(1) is None
     for mine, theirs in zip(found, given, strict=True):
         np.testing.assert_array_equal(mine, 2 * theirs)
         assert mine.dtype == theirs.dtype
     # 3 and 8 + 8 + 8 + 8 + 3 numbers of 8 bytes, then 4 and 1 of 4 bytes, then 9 numbers again, the last alone.
-    assert [kind.name for kind in context.collectives] == ["float64"] * 6 + ["float32"] + ["float64"] * 2
+    assert kinds == ["float64"] * 6 + ["float32"] + ["float64"] * 2
 
 
 @pytest.mark.parametrize("shape", [(8, 4, 5, 3), (8, 3)])
@@ -58,3 +56,18 @@ def test_rows_that_fill_up_a_shape_count_as_nothing(shape):
         total = tf.reduce_sum(variance(exact))
     wanted = 2 * (whole - whole.mean(axes)) / whole[..., 0].size
     np.testing.assert_allclose(tape.gradient(total, exact), np.concatenate([wanted, 0 * x[6:]]), atol=1e-12)
+
+
+def together(folder, job):
+    return TestDistributed()._forked(folder, "tests.suites.launch:fork", 2, job)
+
+
+def test_exchanges_leave_no_threads_behind(tmp_path):
+    code, log = together(tmp_path, "tests.keras.distributed_jobs:exchange_often")
+    assert code == 0, log
+
+
+def test_a_process_that_hangs_ends_the_run(tmp_path):
+    code, log = together(tmp_path, "tests.keras.distributed_jobs:hang")
+    assert code == 1
+    assert "DistributedError: another process of this run has ended (no answer for 1 seconds)\n" in log

@@ -26,7 +26,7 @@ from xfer.report.thumbnails import data_uri
 from xfer.runtime.files import write_atomically
 
 MOST = 300  # cards in a section of the page, or groups
-MOST_OF_A_GROUP = 30
+MOST_OF_A_GROUP = 12
 NAMED = 3  # other images of a group in the table
 PAGE, TABLE = "labels.html", "suspects.csv"
 COLUMNS = ("image", "label", "action", "split", "suggested", "score", "reasons")

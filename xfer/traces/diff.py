@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 from xfer.errors import DataError, XferError, first_line
 from xfer.traces.context import Context
@@ -18,7 +21,7 @@ from xfer.traces.result import Diff
 from xfer.traces.statistics import statistics
 from xfer.traces.trace import open_trace
 from xfer.traces.update import update
-from xfer.traces.view import View, relative
+from xfer.traces.view import View
 from xfer.traces.weights import weights
 
 _STAGES = (pixels, labels, weights, mode, forward, loss, gradients, update, statistics)
@@ -79,10 +82,13 @@ def _ends(context: Context) -> None:
     x, y = (view.steps[last].notes.loss for view in (context.a, context.b))
     if x is not None and y is not None:
         context.compared(abs(x - y) / max(abs(x), 1e-300), f"loss of step {last}")
+    apart = whole = 0.0
     for name in context.pairs.tensors:
         own, other = (
             context.a.tensor(name, f"after/{name}", last),
             context.pairs.other(context.b, name, "after/*", last),
         )
         if own is not None and other is not None and own.dtype.kind == "f":
-            context.compared(relative(own, other), f"weights after step {last}: {name}")
+            apart += float(((own.astype(np.float64) - other) ** 2).sum())
+            whole += float((own.astype(np.float64) ** 2).sum())
+    context.compared(math.sqrt(apart / max(whole, 1e-300)), f"norm of the weights after step {last}")

@@ -226,9 +226,11 @@ def _missing(context: Context) -> None:
         (context.a, context.pairs.only_a, "a", "b"),
         (context.b, context.pairs.only_b, "b", "a"),
     ):
-        places, effect = [], 0.0
+        places, effect = list[str](), 0.0
+        theirs = context.pairs.only_b if has == "a" else context.pairs.only_a
+        hidden = any(node.kind == "other" for node in theirs)  # a layer of the other run may contain it
         for node in nodes:
-            if node.kind in _MINOR:
+            if node.kind in _MINOR or (hidden and not node.parameters):
                 continue
             inputs, output = view.inputs(node), view.output(node)
             change = 1.0

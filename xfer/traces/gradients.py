@@ -223,17 +223,16 @@ def _directly(context: Context) -> None:
               and (g := context.pairs.other(context.b, n, "gradient/*", 0)) is not None}  # fmt: skip
     if not theirs:
         return
-    largest = max(float(np.abs(ours[n]).max(initial=0)) for n in theirs)
+    norms = {n: float(np.linalg.norm(ours[n].astype(np.float64))) for n in theirs}
     agreed = max(context.difference[0], 8 * context.u)
     places, worst = [], 0.0
     for name, other in theirs.items():
-        difference = float(np.abs(ours[name] - other).max(initial=0))
-        own = float(np.abs(ours[name]).max(initial=0))
-        if difference > 4 * math.sqrt(agreed) * own + 1e3 * context.u * largest:
+        difference, floor = float(np.linalg.norm(ours[name].astype(np.float64) - other)), 1e-3 * max(norms.values())
+        if difference > 4 * math.sqrt(agreed) * norms[name] + context.u / 2**-24 * 1e-2 * floor:
             places.append(context.pairs.named(name))
-            worst = max(worst, difference / max(own, 1e-3 * largest))
+            worst = max(worst, difference / max(norms[name], floor))
         else:
-            context.compared(difference / max(own, 1e-3 * largest), f"gradients: {name}")
+            context.compared(difference / max(norms[name], floor), f"gradients: {name}")
     if not places:
         return
     rule = recognise({n: ours[n] for n in theirs}, theirs, math.sqrt(context.u))

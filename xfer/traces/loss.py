@@ -59,10 +59,8 @@ def _compare(context: Context, a: LossRule, b: LossRule, ours: list[Batch]) -> N
             or (field == "family" and x.strip() == y.strip())
         ):
             continue
-        if field == "reduction" and "sum" not in (x, y) and a.weighted == b.weighted and not a.weighted:
-            continue
-        if field == "reduction" and a.weighted != b.weighted:
-            cause = "class-weights" if "sum" not in (x, y) else cause
+        if field == "reduction" and "sum" not in (x, y):  # a mean over samples, or over their weights
+            cause = "class-weights"
         base, other = value(a, ours[0]), value(_with(a, field, y), ours[0])
         effect = abs(base - other) / max(abs(base), 1e-300)
         evidence = (

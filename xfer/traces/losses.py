@@ -88,8 +88,8 @@ def batches(view: View) -> list[Batch]:
         kernels = (view.tensor(n, f"before/{n}", number) for n in view.notes.trainable)
         squares = sum(float((k.astype(np.float64) ** 2).sum()) for k in kernels if k is not None and k.ndim > 1)
         weights = step.get("batch/weights")
-        if weights is None and view.notes.loss.get("weight"):  # of the classes
-            weights = targets @ np.asarray(view.notes.loss["weight"], np.float64)
+        if weights is not None and weights.size == targets.shape[1] != len(targets):  # of the classes
+            weights = targets @ weights.astype(np.float64).ravel()
         found.append(Batch(z[0], targets, None if weights is None else weights.ravel(), squares, z[1], loss))
     return found
 

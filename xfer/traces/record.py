@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from xfer.errors import DataError, UsageError
+from xfer.errors import DataError, UsageError, first_line
 from xfer.runtime.messages import on_stderr
 from xfer.runtime.version import __version__
 from xfer.traces.trace import DOCUMENT, StepNotes, TraceNotes, step_file, write_notes, write_step
@@ -101,14 +101,23 @@ class Recorder(ABC):
         return len(self.written) >= self.wanted
 
     @abstractmethod
-    def step(self, images: Any = None, labels: Any = None, loss: Any = None, raw: Sequence[Any] = ()) -> None:
+    def step(
+        self,
+        images: Any = None,
+        labels: Any = None,
+        loss: Any = None,
+        weights: Any = None,
+        raw: Sequence[Any] = (),
+    ) -> None:
         """Say what cannot be seen of the step that was just made.
 
         Args:
             images: the batch as the network gets it.
             labels: numbers of classes (N,) or distributions (N, K), as the loss gets them.
             loss: the number that the step has made smaller.
-            raw: the images before any preprocessing: paths of files, or arrays (H, W, 3) of bytes.
+            weights: of the samples (N,) or of the classes (K,), where the loss has any.
+            raw: the images before any preprocessing: paths of files, or arrays (H, W, 3) of bytes. The first ones are
+                kept.
         """
 
     @abstractmethod
@@ -161,17 +170,25 @@ class Recorder(ABC):
 
 
 def raw_arrays(raw: Sequence[Any], samples: int) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Paths among raw images, and arrays of the first images by key.
+    """Paths among raw images, and the first images by key: a trace is compared where the files are not.
 
     Raises:
-        UsageError: an array that is no image of bytes.
+        UsageError: an array that is no image of bytes, or a file that is no image.
     """
-    if not len(raw):
-        return [], {}
-    if isinstance(raw[0], str | Path):
-        return [str(path) for path in raw], {}
-    found = {f"raw/{i}": np.asarray(image) for i, image in enumerate(raw[:samples])}
-    for key, image in found.items():
+    found: dict[str, np.ndarray] = {}
+    for i, given in enumerate(raw[:samples]):
+        image = _read(given) if isinstance(given, str | Path) else np.asarray(given)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-            raise UsageError(f"{key} is {image.dtype} {image.shape}: give arrays (H, W, 3) of uint8, or paths of files")
-    return [], found
+            raise UsageError(f"raw[{i}] is {image.dtype} {image.shape}: give arrays (H, W, 3) of uint8, or paths")
+        found[f"raw/{i}"] = image
+    return [str(each) for each in raw if isinstance(each, str | Path)], found
+
+
+def _read(path: str | Path) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UsageError(f"raw image {path} cannot be read: {first_line(error)}") from None

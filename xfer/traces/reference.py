@@ -119,9 +119,13 @@ def _normalised(x: Array, mean: Array, variance: Array, eps: float, weights: Map
     gain = place(weights["weight"]) if "weight" in weights else 1.0
     shift = place(weights["bias"]) if "bias" in weights else 0.0
     value = (x - mean) / deviation * gain
-    # The variance itself is rounded: by up to u * (1 + mean^2 / variance) where it is a difference of mean squares.
-    lost = (1 + mean**2 / (variance + eps)) * math.sqrt(float(weights.get("count", np.ones(1)).max()))
+    # Of n values the mean is rounded by up to u * (deviation + sqrt(n) * mean), and the variance by up to
+    # u * sqrt(n) * (variance + mean^2), where it is a difference of mean squares.
+    root = math.sqrt(float(weights.get("count", np.ones(1)).max()))
+    lost = (1 + mean**2 / (variance + eps)) * root
+    moved = 1 + root * np.abs(mean) / deviation
     scale = 2 * LAMBDA * ((np.abs(x) + np.abs(mean)) / deviation * np.abs(gain) + np.abs(shift) + np.abs(value) * lost)
+    scale = scale + 2 * LAMBDA * moved * np.abs(gain)
     return value + shift, scale
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,48 +69,65 @@ def statistics(context: Context) -> None:
         context.add(cause, places, effect, evidence, remedy)
 
 
+@dataclass(frozen=True)
+class _Moved:
+    """Mean and variance of one step, end to end: before and after it, of the batch, and how far rounding goes.
+
+    Attributes:
+        factor: n / (n - 1) for the variance, 1 for the mean.
+    """
+
+    before: Array
+    after: Array
+    batch: Array
+    factor: Array
+    noise: Array
+
+
 def rule(view: View, node: Node) -> Rule | None:
     """What explains the statistics of a layer in all recorded steps; None where they were not kept."""
-    base = node.name.partition("#")[0]
-    means, variances, factors = [], [], []
+    moved, count = _moved(view, node)
+    if not moved:
+        return None
+    fits = {}
+    for unbiased in (True, False):
+        momentum = _momentum(moved, unbiased)
+        fits[unbiased] = (max(_error(each, momentum, unbiased, view.u) for each in moved), momentum)
+    best = min(fits, key=lambda unbiased: fits[unbiased][0])
+    alike = max(error for error, _ in fits.values()) <= 1
+    return Rule(fits[best][1], None if alike else best, fits[best][0] <= 1, count)
+
+
+def _moved(view: View, node: Node) -> tuple[list[_Moved], int]:
+    base, found, n = node.name.partition("#")[0], [], 0
     for step in view.steps:
-        before, after, batch = (
-            [step.get(prefix.format(node.parameters.get(role, role), role)) for role in ("mean", "variance")]
-            for prefix in ("before/{0}", "after/{0}", f"batch_{{1}}/{base}")
-        )
         count = step.get(f"batch_count/{base}")
-        if count is None or any(x is None for x in (*before, *after, *batch)):
+        keys = [(f"before/{node.parameters.get(r, r)}", f"after/{node.parameters.get(r, r)}", f"batch_{r}/{base}")
+                for r in ("mean", "variance")]  # fmt: skip
+        arrays = [[step.get(key) for key in each] for each in keys]
+        if count is None or any(x is None for each in arrays for x in each):
             continue
         n = int(count[0])
-        means.append([np.asarray(x[0], np.float64) for x in (before, after, batch)])
-        variances.append([np.asarray(x[1], np.float64) for x in (before, after, batch)])
-        factors.append(n / max(n - 1, 1))
-    if not means:
-        return None
-    momentum = _momentum(means, [1.0] * len(means))
-    errors = {
-        unbiased: _error(variances, momentum, factors if unbiased else [1.0] * len(factors), view.u)
-        for unbiased in (True, False)
-    }
-    explained = _error(means, momentum, [1.0] * len(means), view.u) <= 1 and min(errors.values()) <= 1
-    alike = max(errors.values()) <= 1 or errors[True] == errors[False]
-    return Rule(
-        momentum, None if alike else errors[True] < errors[False], explained, round(1 / max(factors[0] - 1, 1e-12)) + 1
-    )
+        before, after, batch = (
+            np.concatenate([np.asarray(x, np.float64) for x in part]) for part in zip(*arrays, strict=True)
+        )
+        mean, variance = np.split(batch, 2)
+        noise = np.concatenate([np.sqrt(variance) + math.sqrt(n) * np.abs(mean), 32 * (variance + mean**2)])
+        factor = np.repeat([1.0, n / max(n - 1, 1)], len(mean))
+        found.append(_Moved(before, after, batch, factor, noise))
+    return found, n
 
 
-def _momentum(steps: list[list[Array]], factors: list[float]) -> float:
-    """The best common momentum, by least squares."""
-    moved = np.concatenate([after - before for before, after, _ in steps])
-    way = np.concatenate([f * batch - before for (before, _, batch), f in zip(steps, factors, strict=True)])
+def _momentum(steps: list[_Moved], unbiased: bool) -> float:
+    """The best common momentum, by least squares; what is nothing but rounding counts little."""
+    weight = np.concatenate([1 / (np.abs(s.before) + s.noise) for s in steps])
+    moved = weight * np.concatenate([s.after - s.before for s in steps])
+    way = weight * np.concatenate([(s.factor if unbiased else 1.0) * s.batch - s.before for s in steps])
     return float(moved @ way / max(way @ way, 1e-300))
 
 
-def _error(steps: list[list[Array]], momentum: float, factors: list[float], u: float) -> float:
+def _error(step: _Moved, momentum: float, unbiased: bool, u: float) -> float:
     """How far the recorded statistics are from the rule, in units of rounding."""
-    worst = 0.0
-    for (before, after, batch), factor in zip(steps, factors, strict=True):
-        expected = before + momentum * (factor * batch - before)
-        size = np.abs(before) + np.abs(after) + momentum * np.abs(batch).max(initial=0) * 32
-        worst = max(worst, float((np.abs(after - expected) / (16 * u * size + 1e-300)).max(initial=0)))
-    return worst
+    expected = step.before + momentum * ((step.factor if unbiased else 1.0) * step.batch - step.before)
+    allowed = 16 * u * (np.abs(step.before) + np.abs(step.after) + momentum * step.noise)
+    return float((np.abs(step.after - expected) / (allowed + 1e-300)).max(initial=0))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xfer.errors import DataError
+from xfer.errors import DataError, first_line
 from xfer.runtime.files import write_atomically
 from xfer.runtime.strict_json import parse
 
@@ -120,8 +120,8 @@ class Step:
     @cached_property
     def names(self) -> frozenset[str]:
         """Keys of the arrays of its file."""
-        with self._open() as file:
-            return frozenset(file.keys())
+        with self._errors():
+            return frozenset(self._file.keys())
 
     def __contains__(self, key: str) -> bool:
         return key in self.names
@@ -129,25 +129,30 @@ class Step:
     def get(self, key: str) -> np.ndarray | None:
         """An array, or None. State before a step that is not there is that after the step before."""
         if key in self.names:
-            with self._open() as file:
-                return np.asarray(file.get_tensor(key))
+            with self._errors():
+                return np.asarray(self._file.get_tensor(key))
         if key.startswith("before/") and self._before is not None:
             return self._before.get("after/" + key.removeprefix("before/"))
         if key.startswith("after/"):  # nothing has changed it
             return self.get("before/" + key.removeprefix("after/"))
         return None
 
-    @contextmanager
-    def _open(self) -> Iterator[Any]:
-        from safetensors import SafetensorError, safe_open
+    @cached_property
+    def _file(self) -> Any:
+        from safetensors import safe_open
 
         if not self._path.is_file():
             raise DataError(f"{self._path} is missing: the trace is incomplete, record it again")
+        return safe_open(self._path, framework="numpy")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        from safetensors import SafetensorError
+
         try:
-            with safe_open(self._path, framework="numpy") as file:
-                yield file
+            yield
         except (SafetensorError, OSError) as error:
-            raise DataError(f"{self._path} is damaged ({str(error).splitlines()[0][:100]}): record it again") from None
+            raise DataError(f"{self._path} is damaged ({first_line(error)[:100]}): record it again") from None
 
 
 class Trace:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from xfer.traces import reference
 from xfer.traces.trace import Trace
@@ -135,14 +132,9 @@ class View:
         return None if found is None else self._image(found)
 
     def raw(self, step: int) -> list[Array]:
-        """The images before any preprocessing, (H, W, 3) of bytes, as far as they are known and can be read."""
-        found = [x for i in range(8) if (x := self.steps[step].get(f"raw/{i}")) is not None]
-        for path in self.steps[step].notes.raw[: self.notes.samples]:
-            if not Path(path).is_file():
-                continue
-            with suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(path) as image:
-                found.append(np.asarray(image.convert("RGB")))
-        return found
+        """The images before any preprocessing, (H, W, 3) of bytes, as far as they are known."""
+        found = (self.steps[step].get(f"raw/{i}") for i in range(self.notes.samples))
+        return [x for x in found if x is not None and x.ndim == 3 and x.dtype == np.uint8]
 
     def weights(self, node: Node, step: int = 0) -> dict[str, Array]:
         """Weights of a layer by role before a step; of batch norm the statistics that it uses."""

@@ -41,7 +41,7 @@ def test_the_page_has_what_it_shows_alone(found):
     assert all(state["images"][n] == [suspects[int(n)].place.name, "train"] for n in shown)
     names = [name for name in (f"a-name-{i:05d}" for i in range(MANY)) if name in page]
     assert len(names) == len(set(shown))
-    assert "the first 30 of 1,101 images" in page
+    assert "the first 12 of 1,101 images" in page
     assert "The first 300 of 1,000" in page
 
 

@@ -98,6 +98,8 @@ class _Below(Sequence[Any]):
     def taken(self, indices: np.ndarray) -> _Below:
         """These images, by an absolute path of the folder."""
         folder = self.folder.absolute() if isinstance(self.folder, Path) else self.folder
+        if isinstance(self.images, Texts):
+            return _Below(folder, self.images.take(indices))
         return _Below(folder, [self.images[i] for i in indices.tolist()])
 
 
