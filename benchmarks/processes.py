@@ -1,7 +1,7 @@
 """What two processes add to a step: the exchange of ResNet-50's gradients and statistics, against torch's.
 
     python benchmarks/processes.py [--model resnet50] [--backends torch,tensorflow] [--rounds 20] [--size 64]
-                                   [--batch 4] [--json out.json] [--md out.md]
+                                   [--batch 4] [--norms frozen,trained] [--json out.json] [--md out.md]
 
 Two processes of one thread each, on one machine, train every tensor. In each round both make the step of their share of
 the batch, each for itself, and then together; the exchange is the difference. It depends on the number of parameters,
@@ -93,19 +93,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--size", type=int, default=64, help="pixels of a side")
     parser.add_argument("--batch", type=int, default=4, help="images of both processes together")
+    parser.add_argument("--norms", default="frozen,trained", help="normalisation")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--md", type=Path)
     options = parser.parse_args()
     backends = options.backends.split(",")
     rows, seconds = [], {}
-    for norm in (False, True):
-        pairs = {name: Pair(name, options.model, options.size, options.batch, norm) for name in backends}
+    for norm in options.norms.split(","):
+        pairs = {name: Pair(name, options.model, options.size, options.batch, norm == "trained") for name in backends}
         found = {name: np.array(each) for name, each in interleave(pairs, options.rounds, warmup=2).items()}
         added = {name: each[:, 1] - each[:, 0] for name, each in found.items()}
         for name in backends:
             rows.append(
                 {
-                    "": f"{name}, normalisation {'trained' if norm else 'frozen'}",
+                    "": f"{name}, normalisation {norm}",
                     "a step alone, s": float(np.median(found[name][:, 0])),
                     "together, s": float(np.median(found[name][:, 1])),
                     "exchange, s": float(np.median(added[name])),
