@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from xfer.checkpoints.fit_progress import FitProgress
+from xfer.checkpoints.store import address_of
 from xfer.data import Batch, Loader
 from xfer.errors import DistributedError, TrainingError
 from xfer.evaluation.evaluate import run as evaluate
@@ -45,7 +46,7 @@ def run(trainer: TrainerView, fit: Fit, before: FitProgress) -> History:
         interrupted.saved = trainer.checkpoint()
         raise
     except DistributedError as error:
-        way = f"resume from {trainer.saved}" if trainer.saved else "no checkpoint was saved: begin again"
+        way = f"resume from {address_of(trainer.saved)}" if trainer.saved else "no checkpoint was saved: begin again"
         raise DistributedError(f"{error}; {way}") from None
     return rows
 
