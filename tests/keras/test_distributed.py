@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.suites.distributed import DistributedSuite
+from tests.suites.distributed import DistributedSuite, InShort
 from xfer_keras import collectives
 from xfer_keras.collectives import Collectives
 from xfer_keras_nets.shares import Shares, moments, shared
 
 
+class TestInShort(InShort):
+    backend = "tensorflow"
+
+
+@pytest.mark.long
 class TestDistributed(DistributedSuite):
     backend = "tensorflow"
 

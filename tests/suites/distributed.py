@@ -25,7 +25,7 @@ UNREADABLE = ["train/b/3.png", "train/c/1.png"]
 CLOSE = {"rel": 1e-9, "abs": 1e-12}
 
 
-class DistributedSuite:
+class Processes:
     """Set `backend`. A run in several processes is started by `together`."""
 
     backend = ""
@@ -74,6 +74,33 @@ class DistributedSuite:
             (root / name).mkdir()
         return root
 
+    def check_same(self, runs, name):
+        """Losses, metrics, images, early stops and final weights; so does the second process as the first."""
+        one = seen(runs / "one", name, size=1)
+        first, second = seen(runs / "two", name), seen(runs / "two", name, rank=1)
+        assert_same(first, one)
+        assert first["skipped"] == one["skipped"]
+        assert [image for image, _ in first["skipped"]] == UNREADABLE
+        assert second["digest"] == first["digest"]
+        assert_same(second, first)
+        assert second["skipped"] == first["skipped"]
+        assert len({row["loss"] for row in one["rows"]}) == len(one["rows"]), "nothing was trained"
+
+
+class InShort(Processes):
+    """What `make test` runs where a backend takes long to compile; `make test-all` runs `DistributedSuite`."""
+
+    jobs = ("head", "norm")
+
+    def test_two_processes_train_what_one_trains(self, place):
+        self._same(place, self.jobs)
+        for name in self.jobs:
+            self.check_same(place, name)
+
+
+class DistributedSuite(Processes):
+    """Everything that several processes do."""
+
     @pytest.fixture(scope="class")
     def runs(self, place):
         return self._same(place, SAME, "undisturbed", "stopped", "refusals", "bad_numbers")
@@ -92,18 +119,6 @@ class DistributedSuite:
     @pytest.mark.parametrize("name", SAME_LONG)
     def test_two_processes_train_what_one_trains_long(self, long_runs, name):
         self.check_same(long_runs, name)
-
-    def check_same(self, runs, name):
-        """Losses, metrics, images, early stops and final weights; so does the second process as the first."""
-        one = seen(runs / "one", name, size=1)
-        first, second = seen(runs / "two", name), seen(runs / "two", name, rank=1)
-        assert_same(first, one)
-        assert first["skipped"] == one["skipped"]
-        assert [image for image, _ in first["skipped"]] == UNREADABLE
-        assert second["digest"] == first["digest"]
-        assert_same(second, first)
-        assert second["skipped"] == first["skipped"]
-        assert len({row["loss"] for row in one["rows"]}) == len(one["rows"]), "nothing was trained"
 
     def test_features_were_cached_and_evaluation_is_of_all_images(self, runs):
         one, two = seen(runs / "one", "head", size=1), seen(runs / "two", "head")

@@ -71,7 +71,7 @@ class Engine(ABC):
         if (size := launch_environment().size) > 1:
             raise BackendError(
                 f"backend {self.name!r} works in one process, and a launcher started {size} (WORLD_SIZE): give "
-                "backend='torch' or 'tensorflow', which train in several, or start one process"
+                "a backend that trains in several, such as 'torch', or start one process"
             )
         return SINGLE_PROCESS
 
