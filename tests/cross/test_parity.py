@@ -92,7 +92,8 @@ def test_jax_and_another_framework_are_the_same(other, monkeypatch):
 @pytest.mark.long
 @pytest.mark.parametrize("other", ["torch", "tensorflow"])
 def test_jax_and_another_framework_make_the_same_run(other):
-    certificate = xfer.parity("resnet18", backends=(other, "jax"), steps=20, precisions=("fp64",))
+    options = {"steps": 6, "image_size": 40, "precisions": ("fp64",)}  # the last scenarios unfreeze before the sixth
+    certificate = xfer.parity("resnet18", backends=(other, "jax"), **options)
     assert certificate.passed, [str(trial.first_failure) for trial in certificate.trials]
     assert len(certificate.trials) == sum(s.lora is None for s in SCENARIOS)
 
