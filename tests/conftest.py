@@ -1,6 +1,7 @@
 """For all suites: what is cached goes into a folder of its own, also in the processes that tests start."""
 
 import os
+import signal
 import tempfile
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 os.environ.setdefault("XFER_FEATURES", tempfile.mkdtemp(prefix="xfer-features-"))
 
 import xfer
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what runs in its background so
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

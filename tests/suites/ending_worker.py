@@ -23,6 +23,8 @@ def main():
             (folder / f"{rank}.deaf").touch()
         if what == "await":
             wait_for(folder / more[0])
+        if what == "await-end":
+            wait_for_end_of(json.loads((folder / more[0]).read_text())["pid"])
         if what == "kill":
             os.kill(os.getpid(), more[0])
         if what == "crash":
@@ -48,6 +50,14 @@ def main():
 def wait_for(path):
     until = time.monotonic() + 60
     while not path.exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def wait_for_end_of(pid):
+    """Until the process is gone, or waits for the one that has started it."""
+    until = time.monotonic() + 60
+    while (status := Path(f"/proc/{pid}/stat")).exists() and status.read_text().rpartition(")")[2].split()[0] != "Z":
         assert time.monotonic() < until
         time.sleep(0.02)
 

@@ -24,8 +24,9 @@ def local_run(run: str) -> str:
     """The folder of a run; of one on the hub or under a URL, that in the cache, into which it is downloaded."""
     from xfer.checkpoints.checkpoint import open_checkpoint
     from xfer.runtime.remote import is_remote
+    from xfer.weights.hub import is_hub
 
-    return str(open_checkpoint(run).path) if is_remote(run) else run
+    return str(open_checkpoint(run).path) if is_hub(run) or is_remote(run) else run
 
 
 def metrics_table(evaluation: Evaluation | TasksEvaluation, title: str, which: str = "") -> Table:

@@ -31,7 +31,7 @@ def photos(tmp_path):
 @pytest.fixture
 def evaluate(model, photos, monkeypatch):
     """Runs the command on the photos; whatever run it names is the model."""
-    monkeypatch.setattr("xfer.models.factory.load", lambda *arguments, **options: model)
+    monkeypatch.setattr("xfer.workflows.opening.load", lambda *arguments, **options: model)
 
     def run(*options):
         return CliRunner().invoke(app, ["evaluate", "run", str(photos), *map(str, options)])

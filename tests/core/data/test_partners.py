@@ -46,7 +46,11 @@ def in_threads(size, work):
             raise
 
     with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(run, range(size)))
+        found = [pool.submit(run, rank) for rank in range(size)]
+    errors = [error for each in found if (error := each.exception()) is not None]
+    if errors:  # the others only miss the one that it comes from
+        raise next((error for error in errors if not isinstance(error, threading.BrokenBarrierError)), errors[0])
+    return [each.result() for each in found]
 
 
 class Pictures:

@@ -39,7 +39,7 @@ def photos(tmp_path):
 
 @pytest.fixture
 def command(model, monkeypatch):
-    monkeypatch.setattr("xfer.models.factory.load", lambda *arguments, **options: model)
+    monkeypatch.setattr("xfer.workflows.opening.load", lambda *arguments, **options: model)
     return lambda *arguments: CliRunner().invoke(app, ["explain", "run", *map(str, arguments)])
 
 

@@ -69,7 +69,8 @@ def test_what_all_refuse_is_raised_once(tmp_path, capfd):
 
 
 def test_a_killed_process_is_named_with_the_checkpoint(tmp_path):
-    steps = [("deaf",), ("await", "1.json"), ("tell", "DistributedError", PEER, 1)], [("await", "0.deaf"), ("kill", 9)]
+    told = ("tell", "DistributedError", PEER, 1)
+    steps = [("await", "1.json"), ("deaf",), ("await-end", "1.json"), told], [("await", "0.deaf"), ("kill", 9)]
     message = r"^process 1 of 2 was killed by SIGKILL \(out of memory\?\); resume from run/checkpoints/00000007$"
     with pytest.raises(DistributedError, match=message):
         launch(WORKER, job(tmp_path, *steps), 2)
