@@ -26,6 +26,7 @@ SLOW = {"alexnet", "vgg11", "densenet121", "googlenet", "keras_inception_v3"}
 SLOW |= {"maxvit_t", "mnasnet0_5", "regnet_y_400mf", "vit_tiny_patch16_224", "convnextv2_atto"}
 SLOW |= {"eva02_tiny_patch14_224", "mobilenetv4_conv_small_050", "resnet18d"}
 SLOW |= {"vit_b_16", "convnext_tiny", "efficientnet_b0", "keras_mobilenet", "shufflenet_v2_x0_5"}
+SLOW |= {"swin_t", "mobilenet_v2"}
 SLOW |= {"tiny_deit3", "tiny_registers", "tiny_gap_normed", "tiny_convnext_v2", "tiny_eva02"}
 QUICK = sorted({*SMALLEST, *tiny_timm.CARDS} - SLOW)
 VARIANTS = [

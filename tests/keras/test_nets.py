@@ -50,14 +50,9 @@ print("same")
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
-    "names",
-    [
-        ["tiny"],
-        pytest.param(
-            ["resnet18", "vit_b_32", "swin_t", "vit_tiny_patch16_224", "convnextv2_atto"], marks=pytest.mark.long
-        ),
-    ],
+    "names", [["tiny"], ["resnet18", "vit_b_32", "swin_t", "vit_tiny_patch16_224", "convnextv2_atto"]]
 )
 def test_the_nets_run_on_another_engine_without_tensorflow(names):
     environment, command = os.environ | {"KERAS_BACKEND": "jax"}, [sys.executable, "-c", PROGRAM, *names]

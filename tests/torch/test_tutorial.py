@@ -1,7 +1,10 @@
 """The tutorial on PyTorch."""
 
+import pytest
+
 from tests.suites.tutorial import Tutorial
 
 
+@pytest.mark.long
 class TestTorch(Tutorial):
     backend = "torch"
