@@ -35,6 +35,7 @@ _STYLE = """
 .x-view.x-view.x-view :is(th,td){border-bottom:1px solid color-mix(in srgb,currentColor 18%,transparent)}
 .x-view.x-view.x-view thead th{opacity:.72}
 .x-view.x-view.x-view .x-numbers :is(th,td):not(:first-child){text-align:right;font-variant-numeric:tabular-nums}
+.x-view.x-view.x-view .x-texts :is(th,td){white-space:normal;vertical-align:top;overflow-wrap:break-word}
 .x-view.x-view.x-view .x-numbers .x-bar.x-bar{text-align:left;width:11em;min-width:6em}
 .x-view.x-view.x-view td.x-cell.x-cell{text-align:center;min-width:2.6em;padding:.15em .4em}
 .x-view.x-view.x-view .x-row figure .x-bar.x-bar{width:6em}
@@ -87,6 +88,11 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], bar: int | N
     top = "".join(f'<th scope="col">{text(cell)}</th>' for cell in head)
     body = "".join(f"<tr>{''.join(_cell(cell, i, i == bar) for i, cell in enumerate(row))}</tr>" for row in rows)
     return f'<table class="x-numbers">{f"<thead><tr>{top}</tr></thead>" if top else ""}<tbody>{body}</tbody></table>'
+
+
+def texts(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """A table of sentences, which are broken into lines."""
+    return table(head, rows).replace('class="x-numbers"', 'class="x-texts"', 1)
 
 
 def _cell(value: object, place: int, bar: bool) -> str:

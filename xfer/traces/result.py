@@ -95,16 +95,16 @@ class Diff:
         from rich.markup import escape
         from rich.table import Table
 
-        table = Table("stage", "cause", "where", "difference", "evidence", "remedy in b", show_lines=True)
+        table = Table("stage", "cause", "where", "difference", "evidence, and the remedy in b", show_lines=True)
         for each in self.findings:
-            cells = (each.stage, each.cause, each.where, f"{each.difference:.1e}", each.evidence, each.remedy)
-            table.add_row(*map(escape, cells))
+            why = f"{escape(each.evidence)}\n[bold]{escape(each.remedy)}[/]"
+            table.add_row(*map(escape, (each.stage, each.cause, each.where, f"{each.difference:.1e}")), why)
         return table
 
     def _parts(self) -> list[str]:
         rows = [[e.stage, e.cause, e.where, f"{e.difference:.1e}", e.evidence, e.remedy] for e in self.findings]
         parts = [html.title(self.summary)]
-        parts += [html.table(_HEAD, rows)] if rows else []
+        parts += [html.texts(_HEAD, rows)] if rows else []
         return [*parts, *(html.note(line) for line in self.notes)]
 
     def _repr_html_(self) -> str:
