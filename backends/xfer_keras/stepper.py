@@ -192,6 +192,9 @@ class KerasStepper(Stepper):
 
 
 def _gradients(tape: Any, ends: Any, weights: Sequence[Any], to_ends: Any = None) -> list[Any]:
-    """Dense gradients; None where nothing connects."""
-    found = tape.gradient(ends, weights, to_ends)
-    return [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in found]
+    """Dense gradients in the shapes of the weights, which a traced one may not know; None where nothing connects."""
+    found = zip(tape.gradient(ends, weights, to_ends), weights, strict=True)
+    return [
+        None if gradient is None else tf.ensure_shape(tf.convert_to_tensor(gradient), weight.shape)
+        for gradient, weight in found
+    ]

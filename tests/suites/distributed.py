@@ -19,7 +19,7 @@ from xfer.errors import DataError
 from xfer.specs.settings import RunSettings
 from xfer.workflows.run import train
 
-SAME = ["head", "tune", "norm", "map_norm", "wrapped_norm", "mixed", "several"]
+SAME = ["head", "tune", "norm", "map_norm", "wrapped_norm", "mixed", "several", "adapters"]
 SAME_LONG = ["branches", "estimator", "whole"]
 UNREADABLE = ["train/b/3.png", "train/c/1.png"]
 CLOSE = {"rel": 1e-9, "abs": 1e-12}

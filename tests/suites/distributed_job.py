@@ -96,6 +96,16 @@ def wrapped_norm(photos, out):
     return told(run)
 
 
+def adapters(photos, out):
+    """LoRA in a transformer, with rates by depth and an average of the weights."""
+    model = network(photos.classes, "vit_tiny_patch16_224")
+    model.freeze()
+    model.add_lora(2)
+    run = trainer(model, lr=1e-3, layer_decay=0.7, ema=0.9, cache=False)
+    run.fit(photos, 2)
+    return told(run)
+
+
 def mixed(photos, out):
     """Mixup and CutMix over the whole batch, with partners in the shares of others."""
     model = network(photos.classes)
