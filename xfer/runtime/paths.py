@@ -20,9 +20,7 @@ def expanded(path: str | Path) -> Path:
     Raises:
         UsageError: it is a URL, which is taken for data and for runs alone.
     """
-    if re.match(
-        r"(?!hf:)[a-z][a-z0-9+.-]+:/", str(path), re.IGNORECASE
-    ):  # a Path has one of two slashes; hf: is the hub
+    if _URL.match(str(path)):
         raise UsageError(f"{path} is a URL: give a path on this machine")
     with suppress(RuntimeError):  # a file whose name begins with a ~ that is nobody's
         return Path(path).expanduser()

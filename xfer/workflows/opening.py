@@ -7,6 +7,7 @@ from pathlib import Path
 
 from xfer.models.base_model import BaseModel
 from xfer.models.factory import is_architecture, load
+from xfer.weights.source import NAMED
 from xfer.workflows.ensemble import Ensemble
 from xfer.workflows.ensemble_files import is_ensemble
 
@@ -36,7 +37,12 @@ class Opening:
     def elsewhere(self) -> Opening:
         """The same for a process with another working directory: paths that are here are absolute."""
         run = self.run if is_architecture(self.run) else _absolute(self.run)
-        return replace(self, run=run, weights=_absolute(self.weights))
+        return replace(self, run=run, weights=weights_elsewhere(self.weights))
+
+
+def weights_elsewhere(weights: str) -> str:
+    """Weights as a process with another working directory finds them: a file that is here has its absolute path."""
+    return weights if weights in (*NAMED, "none") else _absolute(weights)
 
 
 def _absolute(path: str) -> str:

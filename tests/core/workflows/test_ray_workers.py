@@ -2,6 +2,7 @@
 
 import pickle
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,9 +185,14 @@ def test_paths_of_settings_are_absolute(tmp_path, monkeypatch):
     given = {"data": "photos", "out": "s3://bucket/run", "corrections": None, "seed": 1}
     assert shared_paths(given, "data", "out", "corrections") == {**given, "data": str(tmp_path / "photos")}
     assert shared_paths({"data": "digits"}, "data") == {"data": "digits"}
+    assert shared_paths({"data": "~/photos"}, "data") == {"data": str(Path.home() / "photos")}
+    (tmp_path / "imagenet").mkdir()
+    assert shared_paths({"weights": "imagenet"}) == {"weights": "imagenet"}, "a folder of that name is none of weights"
+    assert Opening("tiny", None, "cpu", "imagenet").elsewhere().weights == "imagenet"
     (tmp_path / "resnet18").mkdir()
     (tmp_path / "run").mkdir()
     (tmp_path / "w.pth").touch()
+    assert shared_paths({"weights": "w.pth#ema"}) == {"weights": str(tmp_path / "w.pth#ema")}
     assert Opening("resnet18", None, "cpu", "w.pth#ema").elsewhere() == Opening(
         "resnet18", None, "cpu", f"{tmp_path}/w.pth#ema"
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from xfer.errors import UsageError
+from xfer.runtime.paths import expanded
 from xfer.runtime.progress import step
+from xfer.runtime.remote import is_remote
+from xfer.workflows.opening import weights_elsewhere
 
 PIP = 'pip install "xfer-learn[ray]"'
 
@@ -68,6 +70,16 @@ def cpus_each(machines: Sequence[int], processes: int) -> int:
 
 
 def shared_paths(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """The settings with absolute paths in the place of relative ones: a worker has another working directory."""
-    local = (name for name in names if settings.get(name) not in (None, "digits") and "://" not in settings[name])
-    return {**settings, **{name: str(Path(settings[name]).absolute()) for name in local}}
+    """The settings with absolute paths in the place of relative ones: a worker has another working directory.
+
+    Args:
+        settings: of a run. Its weights may be a file.
+        names: of the options that are paths or URLs, whether or not there is something.
+    """
+    found = dict(settings)
+    for name in names:
+        if found.get(name) not in (None, "digits") and not is_remote(found[name]):
+            found[name] = str(expanded(found[name]).absolute())
+    if found.get("weights") is not None:
+        found["weights"] = weights_elsewhere(found["weights"])
+    return found

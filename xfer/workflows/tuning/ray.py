@@ -8,13 +8,12 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from xfer.errors import UsageError, XferError
 from xfer.runtime import progress
-from xfer.runtime.progress import step
 from xfer.specs.settings import RunSettings
+from xfer.workflows.ray.cluster import connected, share, shared_paths
 from xfer.workflows.setup import read_data
 from xfer.workflows.tuning.result import Trial
 from xfer.workflows.tuning.study import Study
@@ -44,7 +43,6 @@ def run_on_ray(
         UsageError: no Ray Tune. XferError: what ended a trial, in its own words.
     """
     try:
-        import ray
         from ray import tune
         from ray.tune.schedulers import MedianStoppingRule
         from ray.tune.search import Searcher
@@ -83,41 +81,32 @@ def run_on_ray(
         def restore(self, checkpoint_path: str) -> None:
             """Nothing, as `save`."""
 
-    ours = not ray.is_initialized()
-    if ours:
-        with step("starting Ray"):
-            ray.init(log_to_driver=False)
-    try:
-        with (
-            tempfile.TemporaryDirectory() as storage,
-            progress.work("tuning", trials, "trials", trials - len(left)) as report,
-        ):
-            resources = ray.cluster_resources()
-            share = {"cpu": max(1, int(resources.get("CPU", 1)) // processes)}
-            if config.device != "cpu" and resources.get("GPU", 0) >= processes:
-                share["gpu"] = 1
-            path = config.data if config.data == "digits" else str(Path(config.data).absolute())
-            job = {
-                "settings": {n: getattr(config, n) for n in config.model_fields_set} | {"data": path},
-                "worst": -math.inf if higher else math.inf,
-            }
-            found = tune.Tuner(
-                tune.with_resources(tune.with_parameters(_work, job=job), share),
-                tune_config=tune.TuneConfig(
-                    search_alg=Asking(),
-                    num_samples=-1,
-                    max_concurrent_trials=processes,
-                    scheduler=MedianStoppingRule("epoch", "value", mode, grace_period=1, min_samples_required=5)
-                    if study.prunes
-                    else None,
-                ),
-                run_config=tune.RunConfig(storage_path=storage, verbose=0),
-            ).fit()
-            if found.errors:
-                raise XferError(str(found.errors[0]).strip().splitlines()[-1])
-    finally:
-        if ours:
-            ray.shutdown()
+    with (
+        connected(processes),
+        tempfile.TemporaryDirectory() as storage,
+        progress.work("tuning", trials, "trials", trials - len(left)) as report,
+    ):
+        each = share(processes, config.device)
+        job = {
+            "settings": shared_paths({n: getattr(config, n) for n in config.model_fields_set}, "data", "corrections"),
+            "worst": -math.inf if higher else math.inf,
+        }
+        found = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(_work, job=job), {"cpu": each["num_cpus"], "gpu": each["num_gpus"]}
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=Asking(),
+                num_samples=-1,
+                max_concurrent_trials=processes,
+                scheduler=MedianStoppingRule("epoch", "value", mode, grace_period=1, min_samples_required=5)
+                if study.prunes
+                else None,
+            ),
+            run_config=tune.RunConfig(storage_path=storage, verbose=0),
+        ).fit()
+        if found.errors:
+            raise XferError(str(found.errors[0]).strip().splitlines()[-1])
     return ended
 
 
