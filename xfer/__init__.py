@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from xfer.specs.class_weights import log_prior as log_prior
     from xfer.specs.head import Head as Head
     from xfer.specs.loss import LossSpec as LossSpec
+    from xfer.specs.numerics import Numerics as Numerics
     from xfer.specs.optimizer import OptimizerSpec as OptimizerSpec
     from xfer.specs.preprocessing import Preprocessing as Preprocessing
     from xfer.specs.schedule import Schedule as Schedule
@@ -74,6 +75,7 @@ _WHERE = {
     "Head": "xfer.specs.head",
     "LossSpec": "xfer.specs.loss",
     "OptimizerSpec": "xfer.specs.optimizer",
+    "Numerics": "xfer.specs.numerics",
     "Prediction": "xfer.models.predictions",
     "Preprocessing": "xfer.specs.preprocessing",
     "Schedule": "xfer.specs.schedule",
