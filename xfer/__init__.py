@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from xfer.models.wrap import wrap as wrap
     from xfer.report.compare import compare as compare
     from xfer.report.evaluation import evaluation_report as evaluation_report
+    from xfer.report.gap import gap as gap
     from xfer.report.push import push as push
     from xfer.report.ranking import rank as rank
     from xfer.report.tuning import tune as tune
@@ -92,6 +93,7 @@ _WHERE = {
     "export": "xfer.exporting.export",
     "extract": "xfer.features.extract",
     "find_label_issues": "xfer.evaluation.label_issues",
+    "gap": "xfer.report.gap",
     "load": "xfer.models.factory",
     "log_prior": "xfer.specs.class_weights",
     "parity": "xfer.certify.run",

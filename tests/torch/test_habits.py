@@ -1,11 +1,13 @@
 """PyTorch's habits, against torch and torchvision."""
 
 import numpy as np
+import pytest
 import torch
 import torchvision
 from PIL import Image
 from torch.nn import functional
 
+import xfer
 from tests.suites.habits import RATES, FrameworkHabits
 
 
@@ -72,3 +74,17 @@ def test_a_biased_variance_is_left_alone_in_inference():
         layer.train()(x)
     expected = 0.9 + 0.1 * x.var((0, 2, 3), correction=0)
     assert torch.allclose(layer.running_var, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name", ["efficientnet_lite0", "resnet18", "mobilenet_v3_small", "keras_mobilenet_v2", "keras_mobilenet"]
+)
+def test_a_card_says_how_its_network_is_padded(name):
+    """And the other padding gives other features from the same weights."""
+    options = {"backend": "torch", "weights": None, "classes": 2, "image_size": 64}
+    own = xfer.load(name, **options)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    for padding in ("same", "symmetric"):
+        other = xfer.load(name, **options, numerics=xfer.Numerics(padding=padding))
+        alike = np.array_equal(own.stage(pixels, "features"), other.stage(pixels, "features"))
+        assert alike == (own.card.same_padding == (padding == "same"))
