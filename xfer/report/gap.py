@@ -19,7 +19,7 @@ from xfer.report.template import fill
 from xfer.runtime.files import write_atomically
 from xfer.runtime.paths import expanded
 from xfer.workflows.differences.gap import Effect, Gap
-from xfer.workflows.differences.interval import LEVEL
+from xfer.workflows.differences.interval import LEVEL, signed
 from xfer.workflows.differences.job import measure_gap
 from xfer.workflows.results import writable
 
@@ -142,6 +142,8 @@ def waterfall(found: Gap, metric: Metric) -> Drawing:
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x")
         axes.set_axisbelow(True)
+        if metric == "accuracy":
+            axes.set_xlim(right=min(axes.get_xlim()[1], 100.5))
         axes.set_xlabel(f"validation {TITLES[metric]}")
         return figure
 
@@ -162,7 +164,7 @@ def _bar(axes: Axes, row: int, at: float, effect: Effect, metric: Metric, scale:
     axes.barh(row, mean, 0.62, at, color=palette.grid if noise else palette.series(0 if better else 1), zorder=1)
     axes.plot([at + low, at + high], [row, row], color=palette.muted if noise else palette.ink, linewidth=1.1, zorder=2)
     _connect(axes, row, at + mean, palette)
-    _value(axes, row, f"{mean:+.2f}" if metric == "accuracy" else f"{mean:+.4f}", palette)
+    _value(axes, row, signed(mean, 2 if metric == "accuracy" else 4), palette)
     return at + mean
 
 
@@ -180,9 +182,9 @@ def _charts(found: Gap) -> list[tuple[Metric, str]]:
     titles: list[tuple[Metric, str]] = []
     for name in ("accuracy", "loss"):
         metric: Metric = "accuracy" if name == "accuracy" else "loss"
-        moved = [each.name for each in found.effects if not getattr(each, name).within_noise]
-        said = f"{', '.join(moved)}: more than noise" if moved else "no part moves it by more than noise"
-        titles.append((metric, f"{name.capitalize()}: {said}"))
+        moved = [each.name for each in found.effects if found.is_clear(each, metric)]
+        said = f"{', '.join(moved)}, by more than seeds do" if moved else "no part by more than seeds do"
+        titles.append((metric, f"What moves {name}: {said}"))
     return titles
 
 

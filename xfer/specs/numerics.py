@@ -233,6 +233,9 @@ class Numerics:
                 part.parse(str(value))
 
     def __repr__(self) -> str:
+        for world in get_args(World):
+            if self == Numerics.habits(world):
+                return f"Numerics.habits({world!r})"
         return f"Numerics({', '.join(f'{name}={value!r}' for name, value in self.given.items())})"
 
     @classmethod

@@ -1,6 +1,7 @@
 """Habits of PyTorch and Keras: the table, and what each changes in the specs."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +49,13 @@ def test_the_table_has_each_field_once():
         Numerics(crop="middle")
     with pytest.raises(UsageError, match="norm-eps=2"):
         Numerics(norm_eps=2.0)
+
+
+def test_the_page_has_the_table():
+    page = (Path(__file__).parents[3] / "docs" / "gap.md").read_text("utf-8")
+    for part in PARTS.values():
+        assert f"| `{part.name}` | {part.what[0]} | {part.what[1]} |" in page
+        assert f"| `{part.name}` | {part.source[0]} | {part.source[1]} |" in page
 
 
 def test_preprocessing():

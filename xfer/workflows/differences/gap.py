@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xfer.runtime.text import one_line
 from xfer.workflows.differences.interval import Estimate
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+METRICS = ("accuracy", "loss")
+_NAMED = 5  # parts in a sentence
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,10 @@ class Effect:
     source: str
     accuracy: Estimate
     loss: Estimate
+
+    def __repr__(self) -> str:
+        accuracy, loss = self.accuracy.text(100), self.loss.text(digits=4)
+        return f"Effect({self.name}: accuracy {accuracy} points, loss {loss})"
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Gap:
     Args:
         before, after: the habits, "torch" and "keras".
         backend: the engine.
-        model: the network, with its weights.
+        model: the network.
         trained_with: the habits that its weights were trained with, by part.
         images: the data.
         seeds: of the runs.
@@ -91,7 +99,7 @@ class Gap:
     not_applied: tuple[NotApplied, ...]
 
     def __repr__(self) -> str:
-        return f"Gap({self.model} on {self.backend}: {self.summary()})"
+        return f"Gap({one_line(self.model, 40)} on {self.backend}, {len(self.seeds)} seeds\n  {self.summary()})"
 
     @property
     def noise(self) -> tuple[float, float]:
@@ -105,26 +113,29 @@ class Gap:
 
     def finding(self, effect: Effect) -> str:
         """What an effect moves: what is less than the standard deviation between seeds in parentheses."""
-        found = []
-        for word, each, noise in zip(("accuracy", "loss"), (effect.accuracy, effect.loss), self.noise, strict=True):
-            if not each.within_noise:
-                found.append(word if abs(each.mean) >= noise else f"({word})")
-        return ", ".join(found) or "within noise"
+        moved = [name for name in METRICS if not getattr(effect, name).within_noise]
+        return ", ".join(name if self.is_clear(effect, name) else f"({name})" for name in moved) or "within noise"
+
+    def is_clear(self, effect: Effect, metric: str) -> bool:
+        """Whether an effect is neither within noise nor less than the standard deviation between seeds."""
+        estimate: Estimate = getattr(effect, metric)
+        return not estimate.within_noise and abs(estimate.mean) >= dict(zip(METRICS, self.noise, strict=True))[metric]
 
     def summary(self) -> str:
         """The finding in a sentence."""
-        moved = [e for e in self.effects if not e.accuracy.within_noise]
+        moved = [each for each in self.effects if self.is_clear(each, "accuracy")]
         moved.sort(key=lambda each: -abs(each.accuracy.mean))
-        named = ", ".join(f"{e.name} {100 * e.accuracy.mean:+.1f}" for e in moved) or "no part more than noise"
+        named = ", ".join(f"{e.name} {100 * e.accuracy.mean:+.1f}" for e in moved[:_NAMED])
+        named += f" and {len(moved) - _NAMED} more" if len(moved) > _NAMED else ""
         whole = self.together.accuracy
         return (
             f"from the habits of {self.before} to those of {self.after}, accuracy moves by "
-            f"{whole.text(100, 1)} points: {named}"
+            f"{whole.text(100, 1)} points: {named or 'no part by more than seeds do'}"
         )
 
     def document(self) -> dict[str, Any]:
         """Everything, for JSON."""
-        return {**asdict(self), "noise": dict(zip(("accuracy", "loss"), self.noise, strict=True))}
+        return {**asdict(self), "noise": dict(zip(METRICS, self.noise, strict=True))}
 
     def to_json(self) -> str:
         """The document as text."""

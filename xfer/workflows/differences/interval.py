@@ -26,6 +26,9 @@ class Estimate:
     high: float
     by_seed: tuple[float, ...]
 
+    def __repr__(self) -> str:
+        return f"Estimate({self.text(digits=4)}, {len(self.by_seed)} seeds)"
+
     @classmethod
     def of(cls, numbers: Sequence[float]) -> Estimate:
         """From at least two numbers; where all are the same, the interval is that number."""
@@ -40,4 +43,9 @@ class Estimate:
 
     def text(self, scale: float = 1.0, digits: int = 2) -> str:
         """Mean and half of the interval, such as "+0.52 ± 0.62"."""
-        return f"{scale * self.mean:+.{digits}f} ± {scale * (self.high - self.mean):.{digits}f}"
+        return f"{signed(scale * self.mean, digits)} ± {scale * (self.high - self.mean):.{digits}f}"
+
+
+def signed(number: float, digits: int) -> str:
+    """A number with its sign, which is + where it is rounded to 0."""
+    return f"{round(number, digits) + 0.0:+.{digits}f}"
