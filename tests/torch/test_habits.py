@@ -9,6 +9,7 @@ from torch.nn import functional
 
 import xfer
 from tests.suites.habits import RATES, FrameworkHabits
+from xfer.errors import UsageError
 
 
 class TestTorch(FrameworkHabits):
@@ -88,3 +89,11 @@ def test_a_card_says_how_its_network_is_padded(name):
         other = xfer.load(name, **options, numerics=xfer.Numerics(padding=padding))
         alike = np.array_equal(own.stage(pixels, "features"), other.stage(pixels, "features"))
         assert alike == (own.card.same_padding == (padding == "same"))
+
+
+def test_what_others_would_read_otherwise_is_not_exported(tmp_path):
+    options = {"backend": "torch", "weights": None, "classes": 2, "image_size": 32}
+    model = xfer.load("tiny", **options, numerics=xfer.Numerics(norm_eps=1e-3))
+    with pytest.raises(UsageError, match="cannot be exported"):
+        xfer.export(model, tmp_path / "model", to="torch-export")
+    assert not list(tmp_path.iterdir())

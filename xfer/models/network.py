@@ -85,6 +85,7 @@ class Network(ABC):
         plan = f"trainable: {listed(block for block in self.blocks if block in trained) or 'nothing'}"
         size = f"{sum(self.parameters.values()):,} parameters, {spec.preprocessing.size} px"
         how = f"{spec.precision} on {spec.device}" + (f", LoRA of rank {spec.lora.rank}" if spec.lora else "")
+        how += f", {spec.numerics}" if spec.numerics.given else ""
         return f"{type(self).__name__}({one_line(self.name, 40)}: {what}\n  {size}, {how}; {plan})"
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import xfer
 from xfer.errors import UsageError
 from xfer.models.backend import get_backend
 from xfer.models.base_model import BaseModel
@@ -93,6 +94,9 @@ class Habits(Suite):
         model = self.model(numerics=Numerics(norm_eps=0.5))
         with pytest.raises(UsageError, match=r"other numerics than xfer's own \(norm-eps\) cannot be saved"):
             model.save(tmp_path / "run")
+        with pytest.raises(UsageError, match="cannot be saved"):  # before anything is trained
+            xfer.Trainer(model, checkpoints=tmp_path / "run")
+        assert "Numerics(norm_eps=0.5)" in repr(model)
         with pytest.raises(UsageError, match="cannot be compiled"):
             self.model(numerics=Numerics(norm_eps=0.5), compile=True)
 

@@ -117,6 +117,8 @@ class Trainer:
         self.cache = FeatureCache.of(self.settings.cache if cache is None else cache)
         self.cached: CacheUse | None = None
         self.checkpoints = Checkpoints(checkpoints) if isinstance(checkpoints, (str, Path)) else checkpoints
+        if self.checkpoints is not None:
+            model.spec.numerics.check_own("saved")
         self.history, self.extra = History(), dict[str, Any]()
         self.skipped: list[Skipped] = []
         self.epoch, self.batch, self.stop = 0, 0, False

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import xfer
 from xfer.data import Loader
 from xfer.data.images.decode import resize, resize_crop
 from xfer.data.sampling import buffered
@@ -21,6 +23,7 @@ from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.preprocessing import Preprocessing
 from xfer.specs.training_settings import TrainingSettings
 from xfer.specs.update import UpdateSpec
+from xfer.testing import NumpyBackend
 
 RECIPE = Preprocessing(224, 256, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
@@ -118,3 +121,20 @@ def test_a_crop_of_the_resized_image():
     small = Image.fromarray(resize_crop(image, recipe))
     assert found.tobytes() == augment(small, recipe, np.random.default_rng(3)).tobytes()
     assert found.tobytes() != augment(image, recipe, np.random.default_rng(3)).tobytes()
+
+
+def test_several_processes_are_refused_before_anything_is_trained():
+    data = arrays(np.zeros((20, 16, 16, 3), np.uint8), np.arange(20) % 2)
+    model = xfer.load(
+        "tiny",
+        backend=NumpyBackend(),
+        weights=None,
+        classes=data.classes,
+        image_size=16,
+        numerics=Numerics(norm_eps=0.1),
+    )
+    trainer = xfer.Trainer(model, progress=False, cache=False)
+    trainer.distributed = SimpleNamespace(size=2, rank=0)
+    with pytest.raises(UsageError, match="cannot be trained in several processes"):
+        trainer.fit(data, 1)
+    assert trainer.epoch == 0

@@ -186,6 +186,9 @@ def test_what_is_refused(data):
         gap(data, resample="smote")
     with pytest.raises(DataError, match="no validation images"):
         gap(replace(data, val=None))
+    unlabelled = replace(data.val, labels=np.full(len(data.val), -1))
+    with pytest.raises(DataError, match="no labelled validation images"):
+        gap(replace(data, val=unlabelled))
     with pytest.raises(UsageError, match="tasks"):
         gap(replace(data, tasks=(Task("a", classes=("x", "y")),)))
 

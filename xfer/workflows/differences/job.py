@@ -83,6 +83,11 @@ def _checked(data: Data) -> Data:
         raise UsageError(f"{data.source} has {len(data.tasks)} tasks: a gap is of the classes of one")
     if data.train is None or data.val is None:
         raise DataError(f"{data.source} has no validation images: give a split, or images to hold some out of")
+    if data.train.targets is not None:
+        raise UsageError(f"the labels of {data.source} are shares of classes: a gap is of one class an image")
+    for name, split in (("training", data.train), ("validation", data.val)):
+        if not split.labelled.any():
+            raise DataError(f"{data.source} has no labelled {name} images: give some")
     if data.train.after is not None:
         raise DataError(f"{data.source} is outputs of {data.train.after!r} already: give pictures")
     return data
