@@ -82,6 +82,7 @@ SAME = {
     "same32": ({"plain": True}, {"plain": True, "mode": "fit"}),
     "same32 by XLA": ({"dropout": 0.5}, {"plain": True, "mode": "xla", "dropout": 0.5}),
     "same32 in a graph": ({"dropout": 0.5, "plain": True}, {"plain": True, "mode": "graph", "dropout": 0.5}),
+    "same32 by a callback": ({}, {"plain": True, "mode": "callback"}),
     "same32 by hand": ({}, {"plain": True}),
     "same32 in a function": ({}, {"plain": True, "mode": "function"}),
     "same64": (EXACT, EXACT),
@@ -164,6 +165,6 @@ def test_more_equal_runs_are_the_same(more, name):
 
 def test_recording_changes_no_loss_and_no_weight(traces):
     plain = [(i, name) for name, runs in SAME.items() for i in (0, 1) if runs[i].get("plain")]
-    assert len(plain) == 7
+    assert len(plain) == 8
     for i, name in plain:
         assert (traces / ("torch", "keras")[i] / name / "same.txt").read_text() == "True", name
