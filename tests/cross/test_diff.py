@@ -13,6 +13,7 @@ import pytest
 
 import xfer
 from xfer.traces.findings import CAUSES
+from xfer.traces.trace import open_trace
 
 # Name: options of a (PyTorch), options of b (Keras), what is to be found.
 LIVE = {"live": True}
@@ -168,3 +169,16 @@ def test_recording_changes_no_loss_and_no_weight(traces):
     assert len(plain) == 8
     for i, name in plain:
         assert (traces / ("torch", "keras")[i] / name / "same.txt").read_text() == "True", name
+
+
+@pytest.mark.long
+def test_three_steps_of_resnet50_take_less_than_2_gb_and_lose_nothing(tmp_path):
+    """At 224 pixels, batch 16, in both frameworks, with the outputs of layers."""
+    script = Path(__file__).parents[2] / "benchmarks" / "recording.py"
+    command = [sys.executable, str(script), "--out", str(tmp_path), "--json", str(tmp_path / "found.json")]
+    subprocess.run(command, check=True)
+    found = json.loads((tmp_path / "found.json").read_text())["details"]
+    for framework in ("torch", "keras"):
+        assert found[framework]["same"]
+        assert found[framework]["bytes"] < 2e9
+        assert any(name.startswith("out/") for name in open_trace(tmp_path / framework).steps[0].names)
