@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from xfer.models.wrap import wrap as wrap
     from xfer.report.compare import compare as compare
     from xfer.report.evaluation import evaluation_report as evaluation_report
+    from xfer.report.gap import gap as gap
     from xfer.report.push import push as push
     from xfer.report.ranking import rank as rank
     from xfer.report.tuning import tune as tune
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from xfer.specs.class_weights import log_prior as log_prior
     from xfer.specs.head import Head as Head
     from xfer.specs.loss import LossSpec as LossSpec
+    from xfer.specs.numerics import Numerics as Numerics
     from xfer.specs.optimizer import OptimizerSpec as OptimizerSpec
     from xfer.specs.preprocessing import Preprocessing as Preprocessing
     from xfer.specs.schedule import Schedule as Schedule
@@ -74,6 +76,7 @@ _WHERE = {
     "Head": "xfer.specs.head",
     "LossSpec": "xfer.specs.loss",
     "OptimizerSpec": "xfer.specs.optimizer",
+    "Numerics": "xfer.specs.numerics",
     "Prediction": "xfer.models.predictions",
     "Preprocessing": "xfer.specs.preprocessing",
     "Schedule": "xfer.specs.schedule",
@@ -90,6 +93,7 @@ _WHERE = {
     "export": "xfer.exporting.export",
     "extract": "xfer.features.extract",
     "find_label_issues": "xfer.evaluation.label_issues",
+    "gap": "xfer.report.gap",
     "load": "xfer.models.factory",
     "log_prior": "xfer.specs.class_weights",
     "parity": "xfer.certify.run",

@@ -34,7 +34,7 @@ def cross_entropy(spec: LossSpec, logits: Any, labels: Any) -> Any:
     if spec.label_smoothing:
         uniform = jnp.sum(-log_p * weights * known[:, None]) / classes
         loss = (1 - spec.label_smoothing) * loss + spec.label_smoothing * uniform
-    return _divided(loss, jnp.sum(of_label))
+    return _divided(loss, jnp.sum(known if spec.reduction == "count" else of_label))
 
 
 def _soft_cross_entropy(spec: LossSpec, logits: Any, shares: Any) -> Any:

@@ -40,6 +40,7 @@ class Optimizer:
         start: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.spec, self.clip_norm, self.l2_sp = spec.optimizer, spec.clip_norm, spec.l2_sp
+        self.form, self.decoupled = spec.form, spec.decoupled
         self.tensors = {name: tensor for tensors in blocks.values() for name, tensor in tensors.items()}
         self._places = [order.index(block) for block, tensors in blocks.items() for _ in tensors]
         self.state = {slot: [jnp.zeros_like(v.value) for v in self.variables] for slot in self.spec.slots}
@@ -118,8 +119,11 @@ class Optimizer:
     ) -> tuple[Any, dict[str, Any]]:
         """A weight and its slots after an update; `away` is how far it is from what it decays towards."""
         spec = self.spec
-        if self._decay(i):
-            gradient += self._decay(i) * away
+        weight, gradient = self._decayed(weight, gradient, at, i, away)
+        if spec.momentum and self.form == "keras":
+            momentum = spec.momentum * slots["momentum_buffer"] - at["rate"] * gradient
+            change = spec.momentum * momentum - at["rate"] * gradient if spec.nesterov else momentum
+            return weight + change, {"momentum_buffer": momentum}
         if spec.momentum:
             momentum = spec.momentum * slots["momentum_buffer"] + gradient
             slots = {"momentum_buffer": momentum}
@@ -131,15 +135,24 @@ class Optimizer:
     ) -> tuple[Any, dict[str, Any]]:
         """See `_sgd`."""
         spec, (beta1, beta2) = self.spec, self.spec.betas
-        if spec.name == "adamw":
-            weight = weight - at["rate"] * self._decay(i) * away if self._pulled[i] else weight * at["kept"]
-        elif self._decay(i):
-            gradient += self._decay(i) * away
+        weight, gradient = self._decayed(weight, gradient, at, i, away)
         mean, square = slots["exp_avg"], slots["exp_avg_sq"]
         mean = mean + (gradient - mean) * (1 - beta1)
         square = beta2 * square + (1 - beta2) * gradient * gradient
-        weight = weight - at["size"] * mean / (jnp.sqrt(square) / at["correction"] + spec.eps)
+        if self.form == "keras":
+            weight = weight - at["size"] * at["correction"] * mean / (jnp.sqrt(square) + spec.eps)
+        else:
+            weight = weight - at["size"] * mean / (jnp.sqrt(square) / at["correction"] + spec.eps)
         return weight, {"exp_avg": mean, "exp_avg_sq": square}
+
+    def _decayed(self, weight: Any, gradient: Any, at: dict[str, Any], i: int, away: Any) -> tuple[Any, Any]:
+        """A weight and its gradient, one of which has the decay in it."""
+        decay = self._decay(i)
+        if decay and not self.decoupled:
+            return weight, gradient + decay * away
+        if decay:
+            return (weight - at["rate"] * decay * away if self._pulled[i] else weight * at["kept"]), gradient
+        return weight, gradient
 
     def slots(self) -> dict[str, dict[str, np.ndarray]]:
         """The slots of each tensor, zeros where there was no update yet."""

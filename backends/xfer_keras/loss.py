@@ -34,7 +34,7 @@ def cross_entropy(spec: LossSpec, logits: Any, labels: Any) -> Any:
     if spec.label_smoothing:
         uniform = tf.reduce_sum(-log_p * weights * known[:, None]) / classes
         loss = (1 - spec.label_smoothing) * loss + spec.label_smoothing * uniform
-    return tf.math.divide_no_nan(loss, tf.reduce_sum(of_label))
+    return tf.math.divide_no_nan(loss, tf.reduce_sum(known if spec.reduction == "count" else of_label))
 
 
 def _soft_cross_entropy(spec: LossSpec, logits: Any, shares: Any) -> Any:

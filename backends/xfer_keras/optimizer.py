@@ -31,6 +31,7 @@ class Optimizer:
         start: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.spec, self.clip_norm, self.l2_sp = spec.optimizer, spec.clip_norm, spec.l2_sp
+        self.form, self.decoupled = spec.form, spec.decoupled
         self.tensors = {name: tensor for tensors in blocks.values() for name, tensor in tensors.items()}
         self._places = [order.index(block) for block, tensors in blocks.items() for _ in tensors]
         self._slots = {
@@ -85,31 +86,41 @@ class Optimizer:
                 before = [rule(i, tensor.variable.value, gradient, rates[self._places[i]])]
 
     def _sgd(self, i: int, weight: Any, gradient: Any, rate: Any) -> Any:
-        spec = self.spec
-        if self._decay(i):
-            gradient += self._decay(i) * self._away(i, weight)
-        if spec.momentum:
-            momentum = self._slots["momentum_buffer"][i]
-            momentum.assign(spec.momentum * momentum + gradient)
-            gradient = gradient + spec.momentum * momentum if spec.nesterov else momentum
-        return weight.assign_sub(tf.cast(rate, weight.dtype) * gradient)
+        spec, size = self.spec, tf.cast(rate, weight.dtype)
+        gradient = self._decayed(i, weight, gradient, rate)
+        if not spec.momentum:
+            return weight.assign_sub(size * gradient)
+        momentum = self._slots["momentum_buffer"][i]
+        if self.form == "keras":
+            momentum.assign(spec.momentum * momentum - size * gradient)
+            return weight.assign_add(spec.momentum * momentum - size * gradient if spec.nesterov else momentum)
+        momentum.assign(spec.momentum * momentum + gradient)
+        gradient = gradient + spec.momentum * momentum if spec.nesterov else momentum
+        return weight.assign_sub(size * gradient)
 
     def _adam(self, i: int, weight: Any, gradient: Any, rate: Any) -> Any:
         spec, (beta1, beta2), dtype = self.spec, self.spec.betas, weight.dtype
-        if spec.name == "adamw":
-            if i in self._start:
-                weight.assign_sub(tf.cast(rate * self._decay(i), dtype) * self._away(i, weight))
-            else:
-                weight.assign(weight * tf.cast(1 - rate * spec.decay, dtype))
-        elif self._decay(i):
-            gradient += self._decay(i) * self._away(i, weight)
+        gradient = self._decayed(i, weight, gradient, rate)
         mean, square = self._slots["exp_avg"][i], self._slots["exp_avg_sq"][i]
         mean.assign(mean + (gradient - mean) * (1 - beta1))
         square.assign(beta2 * square + (1 - beta2) * gradient * gradient)
         step = tf.cast(self._steps[i], tf.float64)
         size = tf.cast(rate / (1 - tf.pow(tf.constant(beta1, tf.float64), step)), dtype)
         correction = tf.cast(tf.sqrt(1 - tf.pow(tf.constant(beta2, tf.float64), step)), dtype)
+        if self.form == "keras":
+            return weight.assign_sub(size * correction * mean / (tf.sqrt(square) + spec.eps))
         return weight.assign_sub(size * mean / (tf.sqrt(square) / correction + spec.eps))
+
+    def _decayed(self, i: int, weight: Any, gradient: Any, rate: Any) -> Any:
+        """The gradient with the decay in it; or the gradient as it is, and the weight has decayed by itself."""
+        decay, dtype = self._decay(i), weight.dtype
+        if decay and not self.decoupled:
+            return gradient + decay * self._away(i, weight)
+        if decay and i in self._start:
+            weight.assign_sub(tf.cast(rate * decay, dtype) * self._away(i, weight))
+        elif decay:
+            weight.assign(weight * tf.cast(1 - rate * decay, dtype))
+        return gradient
 
     def _decay(self, i: int) -> float:
         return self.l2_sp if i in self._start and self.l2_sp is not None else self.spec.decay

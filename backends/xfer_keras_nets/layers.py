@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import keras
@@ -16,6 +18,7 @@ from xfer_keras_nets.shares import moments
 
 Activation = Callable[[Any, str], Any]
 Padding = int | tuple[int, int] | Literal["same"]
+_habit: ContextVar[str | None] = ContextVar("padding", default=None)
 
 
 @keras.saving.register_keras_serializable("xfer")
@@ -34,6 +37,7 @@ class BatchNorm(layers.BatchNormalization):
     def __init__(self, update: float, epsilon: float, **options: Any) -> None:
         super().__init__(**(options | {"momentum": 1.0 - update, "epsilon": epsilon}))
         self.update = update
+        self.biased = False  # Keras's running variance, which `numerics` may ask for
 
     def get_config(self) -> dict[str, Any]:
         """What `keras.Model.save` writes."""
@@ -45,9 +49,9 @@ class BatchNorm(layers.BatchNormalization):
             return super().call(inputs, training=False)
         x = ops.cast(inputs, self.moving_mean.dtype)
         mean, variance, count = moments(x)
-        unbiased = variance * (count / (count - 1))
+        kept = variance if self.biased else variance * (count / (count - 1))
         self.moving_mean.assign(self.moving_mean * (1 - self.update) + mean * self.update)
-        self.moving_variance.assign(self.moving_variance * (1 - self.update) + unbiased * self.update)
+        self.moving_variance.assign(self.moving_variance * (1 - self.update) + kept * self.update)
         scaled = ops.batch_normalization(x, mean, variance, -1, self.beta, self.gamma, self.epsilon)
         return ops.cast(scaled, self.compute_dtype)
 
@@ -171,17 +175,31 @@ def conv(
     groups: int = 1,
 ) -> Any:
     """A convolution; `pad` is torch's symmetric zero padding in pixels, or "same", TensorFlow's."""
-    x, padding = _padded(x, name, pad)
+    x, padding = _padded(x, name, kernel, stride, pad)
     return layers.Conv2D(width, kernel, stride, padding=padding, groups=groups, use_bias=bias, name=name)(x)
 
 
 def depthwise(x: Any, name: str, kernel: int, stride: int = 1, *, pad: Padding = 0, bias: bool = False) -> Any:
     """A convolution of each channel by itself; `pad` as in `conv`."""
-    x, padding = _padded(x, name, pad)
+    x, padding = _padded(x, name, kernel, stride, pad)
     return layers.DepthwiseConv2D(kernel, stride, padding=padding, use_bias=bias, name=name)(x)
 
 
-def _padded(x: Any, name: str, pad: Padding) -> tuple[Any, str]:
+@contextmanager
+def padded_as(habit: str | None) -> Iterator[None]:
+    """Have convolutions with a stride padded "symmetric" or "same"; None for as the network has it."""
+    token = _habit.set(habit)
+    try:
+        yield
+    finally:
+        _habit.reset(token)
+
+
+def _padded(x: Any, name: str, kernel: int | tuple[int, int], stride: int, pad: Padding) -> tuple[Any, str]:
+    if (habit := _habit.get()) and isinstance(kernel, int):
+        half = kernel // 2
+        if stride > 1 and kernel % 2 and pad in ("same", half) and half:
+            pad = "same" if habit == "same" else half
     if pad == "same":
         return x, "same"
     return (layers.ZeroPadding2D(pad, name=f"{name}.pad")(x) if pad else x), "valid"

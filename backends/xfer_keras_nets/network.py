@@ -18,10 +18,10 @@ from xfer.models.drop_rates import Kind
 from xfer.models.engine import Engine
 from xfer.models.spec import ModelSpec
 from xfer.specs.inputs import Inputs
-from xfer_keras_nets import lora
+from xfer_keras_nets import lora, numerics
 from xfer_keras_nets.families import FAMILIES
 from xfer_keras_nets.head import build_heads
-from xfer_keras_nets.layers import relu
+from xfer_keras_nets.layers import padded_as, relu
 from xfer_keras_nets.layout import Tensor, forward_order, tensors
 
 
@@ -76,7 +76,7 @@ class KerasNetwork(BaseModel):
     def build(self) -> None:
         """Make the network and its stages, with undefined weights."""
         size = self.spec.preprocessing.size
-        with self.placed(), self.policy():
+        with self.placed(), self.policy(), padded_as(self.spec.numerics.padding):
             self._input = keras.Input((size, size, 3), dtype=self.dtype, name="image")
             self._ends = dict(FAMILIES[self.card.family](self._input, self.card))
         self._drops: dict[str, tuple[Any, float]] = {}  # and the rates that the layers were built with
@@ -107,6 +107,7 @@ class KerasNetwork(BaseModel):
             self.stages[stage] = keras.Model(start, end, name=stage)
             self._layers[stage] = forward_order(end, start)
             start = end
+        numerics.apply((layer for found in self._layers.values() for layer in found), self.spec.numerics)
         for layer in (layer for stage, found in self._layers.items() if stage != "head" for layer in found):
             if isinstance(layer, Dropout):
                 self._drops.setdefault(layer.name, (layer, layer.rate))

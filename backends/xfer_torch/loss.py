@@ -30,15 +30,23 @@ def cross_entropy(spec: LossSpec, logits: Tensor, labels: np.ndarray) -> Tensor:
     weight = None
     if spec.class_weights is not None:
         weight = torch.tensor(spec.class_weights, dtype=logits.dtype, device=logits.device)
-    if not spec.focal:
-        return functional.cross_entropy(
-            logits, target, weight, ignore_index=_NONE, label_smoothing=spec.label_smoothing
-        )
     known = target != _NONE
+    if not spec.focal:
+        by_count = spec.reduction == "count"
+        found = functional.cross_entropy(
+            logits,
+            target,
+            weight,
+            ignore_index=_NONE,
+            label_smoothing=spec.label_smoothing,
+            reduction="sum" if by_count else "mean",
+        )
+        return found / known.sum() if by_count else found
     target = target[known]
     log_p = functional.log_softmax(logits[known], 1).gather(1, target[:, None])[:, 0]
     of_label = torch.ones_like(log_p) if weight is None else weight[target]
-    return (of_label * _wrong(log_p) ** spec.focal * -log_p).sum() / of_label.sum()
+    divisor = known.sum() if spec.reduction == "count" else of_label.sum()
+    return (of_label * _wrong(log_p) ** spec.focal * -log_p).sum() / divisor
 
 
 def _soft_cross_entropy(spec: LossSpec, logits: Tensor, shares: np.ndarray) -> Tensor:

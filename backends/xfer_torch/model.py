@@ -18,10 +18,11 @@ from xfer.models.network import STATISTICS
 from xfer.models.spec import ModelSpec
 from xfer.specs.inputs import Inputs
 from xfer_torch.linear import OneDnnLinear, has_linear
-from xfer_torch.nets import lora
+from xfer_torch.nets import lora, numerics
 from xfer_torch.nets.families import FAMILIES
 from xfer_torch.nets.head import build_heads
 from xfer_torch.nets.layers import MeanPlace, Undrawn
+from xfer_torch.norm import BiasedVariance
 
 
 class TorchModel(BaseModel):
@@ -41,6 +42,7 @@ class TorchModel(BaseModel):
         """Make the network and its stages, with undefined weights."""
         with torch.device(self.device), Undrawn():
             self.native, self.stages = FAMILIES[self.card.family](self.card)
+        numerics.apply([self.native, *self.stages.values()], self.spec.numerics)
         self._with_linear = {name for name, stage in self.stages.items() if has_linear(stage)}
         self._built_rates = {m: m.p for m in self.native.modules() if isinstance(m, nn.Dropout | StochasticDepth)}
         self.native.to(dtype=self.dtype, memory_format=torch.channels_last)
@@ -53,6 +55,7 @@ class TorchModel(BaseModel):
         classes = len(self.classes)
         with torch.device(self.device), Undrawn():
             head = build_heads(self.spec)
+            numerics.apply([head], self.spec.numerics)
             last = {branch.head: nn.Linear(branch.feature_dim, classes) for branch in self.card.auxiliary}
         for name, module in {self.card.head: head, **last}.items():
             self.native.set_submodule(name, module.to(dtype=self.dtype, memory_format=torch.channels_last))
@@ -138,6 +141,10 @@ class TorchModel(BaseModel):
         The graph begins at the first trainable stage.
         """
         self.set_training(True)
+        with BiasedVariance() if self.spec.numerics.norm_variance == "biased" else nullcontext():
+            return self._forward(inputs)
+
+    def _forward(self, inputs: Inputs) -> list[tuple[float, Tensor]]:
         outputs: list[tuple[float, Tensor]] = []
         with torch.no_grad():
             x, columns = self.enter(inputs), self._columns(inputs)

@@ -63,6 +63,34 @@ class SharedBatchNorm(TorchFunctionMode):
         return found
 
 
+class BiasedVariance(TorchFunctionMode):
+    """A context in which running variances are biased, as Keras keeps them: those of `SharedBatchNorm` are not."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What `func` returns."""
+        return (_biased if func is functional.batch_norm else func)(*args, **(kwargs or {}))
+
+
+def _biased(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    if not training or running_var is None:
+        return functional.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    share = torch.zeros_like(running_var)  # becomes momentum times the unbiased variance of the batch
+    found = functional.batch_norm(x, running_mean, share, weight, bias, True, momentum, eps)
+    count = x.numel() // x.shape[1]
+    with torch.no_grad():
+        running_var.mul_(1 - momentum).add_(share, alpha=(count - 1) / count)
+    return found
+
+
 def unsynchronised(native: nn.Module, layers: Iterable[str]) -> list[str]:
     """Those of the layers that `SharedBatchNorm` does not reach."""
     found = {name: native.get_submodule(name) for name in layers}

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from xfer.models.update_rule import Slots
-from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.update import UpdateSpec
+from xfer_torch.keras_rules import KerasAdam, KerasSGD
 from xfer_torch.model import to_numpy
 
 
@@ -45,7 +45,7 @@ class Optimizer:
             others = [tensor for tensor in tensors.values() if tensor not in self._start]
             groups += [{"params": pulled, "block": block, "weight_decay": 0.0}] if pulled else []
             groups += [{"params": others, "block": block}] if others else []
-        self.native = _native(spec.optimizer, groups)
+        self.native = _native(spec, groups)
         self.counts = dict.fromkeys(self.tensors, 0)
 
     def update(self, loss: Tensor, rates: Mapping[str, float], buffers: Sequence[Tensor]) -> float:
@@ -73,6 +73,7 @@ class Optimizer:
             for group in self.native.param_groups:
                 group["lr"] = rates[group["block"]]
                 self._pull(group["params"], group["lr"])
+                self._decay(group["params"], group["lr"])
             self.native.step()
             for name, tensor in self.tensors.items():
                 self.counts[name] += tensor.grad is not None
@@ -85,10 +86,21 @@ class Optimizer:
         weights = [tensor for tensor in tensors if tensor in self._start and tensor.grad is not None]
         if weights and self.spec.l2_sp is not None:
             away = torch._foreach_sub(weights, [self._start[tensor] for tensor in weights])
-            if self.spec.optimizer.name == "adamw":
+            if self.spec.decoupled:
                 torch._foreach_add_(weights, away, alpha=-rate * self.spec.l2_sp)
             else:
                 torch._foreach_add_([tensor.grad for tensor in weights], away, alpha=self.spec.l2_sp)
+
+    @torch.no_grad()
+    def _decay(self, tensors: Sequence[Tensor], rate: float) -> None:
+        """Weight decay that the native optimizer does not apply."""
+        decay, has = self.spec.optimizer.decay, [t for t in tensors if t not in self._start and t.grad is not None]
+        if self.native.defaults.get("weight_decay", 0.0) or not (decay and has):
+            return
+        if self.spec.decoupled:
+            torch._foreach_mul_(has, 1 - rate * decay)
+        else:
+            torch._foreach_add_([tensor.grad for tensor in has], has, alpha=decay)
 
     def slots(self) -> dict[str, dict[str, np.ndarray]]:
         """The slots of each tensor, zeros where there was no update yet."""
@@ -110,9 +122,15 @@ class Optimizer:
                 state["step"] = torch.tensor(float(counts[name]))
 
 
-def _native(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+def _native(update: UpdateSpec, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     # The rate is set at every update; the one given here is never used.
+    spec = update.optimizer
+    if update.form == "keras":
+        if spec.name == "sgd":
+            return KerasSGD(groups, 1.0, spec.momentum, spec.nesterov)
+        return KerasAdam(groups, 1.0, spec.betas, spec.eps)
+    decay = spec.decay if update.decay_form == "torch" or spec.name == "adamw" else 0.0
     if spec.name == "sgd":
-        return torch.optim.SGD(groups, lr=1.0, momentum=spec.momentum, nesterov=spec.nesterov, weight_decay=spec.decay)
+        return torch.optim.SGD(groups, lr=1.0, momentum=spec.momentum, nesterov=spec.nesterov, weight_decay=decay)
     rule = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
-    return rule(groups, lr=1.0, betas=spec.betas, eps=spec.eps, weight_decay=spec.decay)
+    return rule(groups, lr=1.0, betas=spec.betas, eps=spec.eps, weight_decay=decay)

@@ -25,6 +25,9 @@ from xfer.training.history import History
 from xfer.workflows.comparison.agreement import Agreement, Answer, Disagreement
 from xfer.workflows.comparison.checks import Check as RunCheck
 from xfer.workflows.comparison.comparison import Comparison
+from xfer.workflows.differences.gap import Effect, Gap
+from xfer.workflows.differences.gap import Images as GapImages
+from xfer.workflows.differences.interval import Estimate
 from xfer.workflows.pseudo_labels import PseudoLabels
 from xfer.workflows.results import Result
 
@@ -72,6 +75,12 @@ def objects(tmp_path_factory):
         {"torch": metrics, "tensorflow": metrics}, agreement, (disagreement,) * 30,
         (RunCheck(HOSTILE, False, HOSTILE),) * 9, {"system": "x"},
     )  # fmt: skip
+    estimate = Estimate.of([0.01, -0.02, 0.4])
+    effect = Effect("augmentation-order", HOSTILE, HOSTILE, HOSTILE, Estimate.of([0.4, 0.5]), estimate)
+    gap = Gap(
+        "torch", "keras", "numpy", HOSTILE, {"padding": "same"}, GapImages(HOSTILE, 9, 9), (0, 1), {}, (0.5, 0.6),
+        (1.0, 1.1), (effect,) * 14, effect, effect, (),
+    )  # fmt: skip
     long_history = History(
         {"epoch": i, "phase": "head", "lr": 1e-3, "loss": 1 / i, "val_loss": 1 / i, "val_accuracy": 0.5, "seconds": 1.0}
         for i in range(1, 400)
@@ -91,6 +100,7 @@ def objects(tmp_path_factory):
         "Head": [xfer.Head(), xfer.Head((256,), 0.2, "batch"), xfer.Head.sklearn(LogisticRegression())],
         "LossSpec": [xfer.LossSpec(), xfer.LossSpec(class_weights=(1.5,) * 1000, label_smoothing=0.1)],
         "OptimizerSpec": [xfer.OptimizerSpec()],
+        "Numerics": [xfer.Numerics(), xfer.Numerics.habits("keras"), xfer.Numerics(padding="same")],
         "Prediction": [
             *model.predict(split, on_bad="report"),
             model.predict(split),
@@ -125,7 +135,7 @@ def objects(tmp_path_factory):
             Export(folder / "m.onnx", "onnx", "float32", 10**7, 10**7, HOSTILE, 1e-4, check), check,
             PseudoLabels(0.9, 500, (("a.jpg", "ant", 0.99),) * 400), Result(model, evaluation, {}, folder),
             FittedEstimator.fit(LogisticRegression(), rng.normal(size=(8, 4)), np.arange(8) % 2, 2), model.spec,
-            xfer.Head.sklearn(LogisticRegression()),
+            xfer.Head.sklearn(LogisticRegression()), gap, effect, estimate,
         ],
     }  # fmt: skip
 

@@ -11,6 +11,8 @@ OTHERS = ("xfer_keras", "xfer_jax")
 NOT_IN_ALL = {"quiet.py", "modes.py", "export.py", "linear.py", "norm.py", "collectives.py"}
 NOT_IN_ALL |= {"record.py", "record_layers.py", "record_pass.py"}  # Keras is recorded on TensorFlow alone
 NOT_IN_ALL |= {"record_callback.py"}  # for Keras's `fit`
+# torch has optimizers of its own, and Keras's beside them; the others write both rules in one.
+NOT_IN_ALL |= {"keras_rules.py"}
 # torch's own layout is the canonical one, and its networks bring their attention; then what Keras's engines share.
 ONLY_KERAS = {"attention.py", "layout.py", "engine.py", "network.py", "wrapped.py", "shares.py"}
 

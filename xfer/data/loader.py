@@ -19,7 +19,7 @@ from xfer.data.columns import Columns
 from xfer.data.dataset import Split
 from xfer.data.images.decode import BadImageError, decode
 from xfer.data.partners import Mixing
-from xfer.data.sampling import quotas, repetitions, sample
+from xfer.data.sampling import buffered, quotas, repetitions, sample
 from xfer.data.transforms.augment import Augment
 from xfer.data.transforms.mix import Mix, one_hot
 from xfer.data.transforms.test_time import TestTimeView
@@ -30,6 +30,7 @@ from xfer.specs.choices import OnBad, Sampling
 from xfer.specs.preprocessing import Preprocessing
 
 _BATCHES_AHEAD = 2
+_NO_EPOCH = 2**32 - 1  # in its place, for what all epochs share
 
 
 class Loader:
@@ -47,6 +48,8 @@ class Loader:
         batch_size: images a batch.
         seed: of order and augmentation, 0 or more.
         shuffle: another order each epoch, instead of the split's.
+        buffer: shuffle as `tf.data.Dataset.shuffle` with a buffer of so many, after one permutation that all epochs
+            share; None permutes all images anew.
         sampling: which images make an epoch. "none": each once. "over": as many of each class as the largest has, by
             repeating images. "under": as many as the smallest has, others each epoch. "balanced": equally many of each
             class in an epoch of the usual length. See `xfer.data.sampling.quotas`.
@@ -80,6 +83,7 @@ class Loader:
         batch_size: int,
         seed: int = 0,
         shuffle: bool = False,
+        buffer: int | None = None,
         sampling: Sampling = "none",
         augment: Augment | TestTimeView | str | Iterable[str] | None = None,
         augment_minority: Augment | str | Iterable[str] | None = None,
@@ -104,7 +108,7 @@ class Loader:
             )
         self.split, self.preprocessing, self.batch_size = split, preprocessing, batch_size
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
-        self.sampling, self.size = sampling, size
+        self.sampling, self.size, self.buffer = sampling, size, buffer
         self.augment = augment if isinstance(augment, TestTimeView) else Augment.parse(augment)
         self.on_bad, self.views = on_bad, views
         self.mix = Mix.parse(mix)
@@ -156,9 +160,15 @@ class Loader:
         """
         rng = np.random.default_rng([self.seed, epoch])
         if self.sampling == "none":
-            return rng.permutation(self.size) if self.shuffle else np.arange(self.size)
-        taken = sample(self.split.labels, self.sampling, rng)
-        return rng.permutation(taken) if self.shuffle else taken
+            return self._shuffled(np.arange(self.size), rng)
+        return self._shuffled(sample(self.split.labels, self.sampling, rng), rng)
+
+    def _shuffled(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if not self.shuffle:
+            return indices
+        if self.buffer is None:
+            return rng.permutation(indices)
+        return buffered(np.random.default_rng([self.seed, _NO_EPOCH]).permutation(indices), self.buffer, rng)
 
     def keys(self, epoch: int) -> np.ndarray:
         """What an epoch reads, in order: int64 (N, 2), the index of a sample, and how often it came before."""

@@ -51,6 +51,21 @@ def sample(labels: np.ndarray, sampling: Sampling, rng: np.random.Generator) -> 
     return np.sort(np.concatenate([np.empty(0, np.int64), *taken]))
 
 
+def buffered(order: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """An order (N,) shuffled through a buffer, as `tf.data.Dataset.shuffle(size)` does it.
+
+    The buffer holds the first `size` elements; each that is drawn from it is replaced by the next of the order.
+    """
+    held, found = order[:size].copy(), np.empty_like(order)
+    for place in range(len(order)):
+        drawn = int(rng.integers(len(held)))
+        found[place] = held[drawn]
+        following = place + size
+        held[drawn] = order[following] if following < len(order) else held[-1]
+        held = held if following < len(order) else held[:-1]
+    return found
+
+
 def repetitions(order: np.ndarray) -> np.ndarray:
     """For each place of an order of indices, or labels, how often it came before: int64 (N,), 0 for the first."""
     places = np.argsort(order, kind="stable")

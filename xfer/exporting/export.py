@@ -160,6 +160,7 @@ def _run(model: Any) -> Path | None:
 
 def _check(model: BaseModel, format: Format) -> None:
     """Refuse what no file can hold."""
+    model.spec.numerics.check_own("exported")
     if model.estimator is not None:
         kind = type(getattr(model.estimator, "estimator", model.estimator)).__name__
         raise UsageError(

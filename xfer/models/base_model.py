@@ -304,6 +304,7 @@ class BaseModel(Network, Predictor):
         weights, backbone = self.weights(), None
         if self.spec.lora is not None and self.original is not None and not whole:
             backbone = self.original.unchanged(self.card, weights)
+        self.spec.numerics.check_own("saved")
         left_out = frozenset(backbone.tensors if backbone else ())
         return ModelSnapshot(
             name=self.name,

@@ -23,6 +23,7 @@ from xfer.specs.head import EstimatorHead, Head
 from xfer.specs.initialization import initial_weights
 from xfer.specs.lora import is_adapter
 from xfer.specs.names import class_names
+from xfer.specs.numerics import Numerics
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Decoding, MissingPixels, Preprocessing
 from xfer.specs.tasks import Task, output_names
@@ -53,6 +54,7 @@ def load(
     compile: bool = False,
     deterministic: bool | None = None,
     seed: int = 0,
+    numerics: Numerics | None = None,
 ) -> BaseModel:
     """A model, ready to predict, freeze and train.
 
@@ -90,12 +92,16 @@ def load(
             algorithm there is refused (docs/reproducibility.md). With `compile` it means compiled, without comparing.
         dropout: False leaves out the network's own dropout and stochastic depth (the head's is its own matter).
         seed: of the weights that are drawn.
+        numerics: what is to be as PyTorch or Keras has it by default, in the network, its preprocessing and its
+            training, see `xfer.Numerics`. Such a model is trained and evaluated, but not saved or exported.
 
     Raises:
         UnknownNameError, BackendError, DeviceError, WeightsError, CheckpointError, UsageError: in one line each.
     """
     new = _new_head(classes, head, tuple(tasks), columns, seed)
-    given = _Given(device, precision, image_size, missing_pixels, decode, dropout, compile, deterministic, seed)
+    given = _Given(
+        device, precision, image_size, missing_pixels, decode, dropout, compile, deterministic, seed, numerics
+    )
     if is_hub(model) or (not is_architecture(model) and is_checkpoint(model)):
         return _load_run(open_checkpoint(model), backend, new, given)
     if isinstance(model, Path) or "/" in model or model.startswith("~"):
@@ -124,6 +130,7 @@ def load(
         dropout=dropout,
         compile=compile,
         deterministic=resolve_deterministic(deterministic, on, compile),
+        numerics=numerics or Numerics(),
     )
     if found is None and new is not None:
         spec = new.on(spec)
@@ -232,12 +239,14 @@ class _Given:
     compile: bool
     deterministic: bool | None
     seed: int
+    numerics: Numerics | None = None
 
     def preprocessing(self, of_weights: Preprocessing) -> Preprocessing:
         """That of the weights, with what was said of it."""
         missing, decode = self.missing_pixels or of_weights.missing, self.decode or of_weights.decode
         recipe = replace(of_weights, missing=missing, decode=decode)
-        return recipe.at(self.image_size) if self.image_size else recipe
+        sized = recipe.at(self.image_size) if self.image_size else recipe
+        return self.numerics.preprocessing(sized) if self.numerics else sized
 
 
 def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | None, given: _Given) -> BaseModel:
@@ -262,6 +271,7 @@ def _load_run(run: Checkpoint, backend: str | Backend | None, new: _NewHead | No
         deterministic=resolve_deterministic(given.deterministic, device, given.compile),
         columns=manifest.columns,
         tasks=manifest.tasks,
+        numerics=given.numerics or Numerics(),
     )
     arrays, original = run.weights(), None
     check_heads(spec, arrays, run)

@@ -43,6 +43,8 @@ def namespace(
     }
     if kernels := engine.frozen_kernels(spec):
         described["kernels"] = kernels
+    if numerics := spec.numerics.of_forward:
+        described["numerics"] = numerics
     if spec.lora is not None and any(map(is_adapter, tensors)):
         described["lora"] = spec.lora.scale
     found.update(json.dumps(described, sort_keys=True).encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from xfer.errors import UsageError
 from xfer.runtime.text import count_of
 from xfer.specs.head import Head
 from xfer.specs.lora import Lora
+from xfer.specs.numerics import Numerics
 from xfer.specs.precision import Precision
 from xfer.specs.preprocessing import Preprocessing
 from xfer.specs.tasks import Task
@@ -74,6 +75,7 @@ class ModelSpec:
         deterministic: whether the same pass on the same device shall give the same bits each time.
         tasks: those of a network with several heads; `classes` are then the names of all their outputs.
         lora: adapters of its linear layers, if it has any.
+        numerics: habits of a framework that are not xfer's own; `preprocessing` has those of pixels.
     """
 
     card: Card
@@ -88,6 +90,7 @@ class ModelSpec:
     compile: bool = False
     deterministic: bool = False
     lora: Lora | None = None
+    numerics: Numerics = field(default_factory=Numerics)
 
     def __repr__(self) -> str:
         size, precision = self.preprocessing.size, self.precision
@@ -95,6 +98,8 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "card", self.card.at(self.preprocessing.size))
+        if self.compile:
+            self.numerics.check_own("compiled")
         if self.columns and self.card.head_per_place:
             raise UsageError(
                 f"the head of {self.card.name} reads a map, which columns cannot join: take another network"
@@ -116,7 +121,8 @@ class ModelSpec:
         """Seeded weights of new heads, and of the auxiliary classifiers' last layers, which are linear."""
         arrays: dict[str, np.ndarray] = {}
         for prefix, (head, outputs) in self.heads.items():
-            arrays |= head.initial(prefix, self.head_inputs, outputs, seed)
+            arrays |= head.initial(prefix, self.head_inputs, outputs, seed, self.numerics.head_init)
         for branch in self.card.auxiliary:
-            arrays |= Head().initial(branch.head, branch.feature_dim, len(self.classes), seed)
+            classes, init = len(self.classes), self.numerics.head_init
+            arrays |= Head().initial(branch.head, branch.feature_dim, classes, seed, init)
         return arrays

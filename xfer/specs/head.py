@@ -10,7 +10,7 @@ import numpy as np
 
 from xfer.errors import UsageError
 from xfer.specs.estimator import check_estimator
-from xfer.specs.initialization import uniform
+from xfer.specs.initialization import glorot_uniform, uniform
 
 Norm = Literal["batch", "layer"]
 
@@ -68,10 +68,15 @@ class Head:
             width = hidden
         return shapes | {f"{prefix}.out.weight": (classes, width), f"{prefix}.out.bias": (classes,)}
 
-    def initial(self, prefix: str, features: int, classes: int, seed: int = 0) -> dict[str, np.ndarray]:
-        """Seeded initial weights, float32: torch's default for linear layers, U(-1/sqrt(in), 1/sqrt(in))."""
+    def initial(
+        self, prefix: str, features: int, classes: int, seed: int = 0, init: str | None = None
+    ) -> dict[str, np.ndarray]:
+        """Seeded initial weights, float32: torch's default for linear layers, U(-1/sqrt(in), 1/sqrt(in)).
+
+        With init="glorot" Keras's default: weights U(-a, a), a = sqrt(6 / (in + out)), and biases 0.
+        """
         shapes = self.shapes(prefix, features, classes)
-        return {name: _initial(name, shape, shapes, seed) for name, shape in shapes.items()}
+        return {name: _initial(name, shape, shapes, seed, init) for name, shape in shapes.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +96,12 @@ class EstimatorHead:
         return f"EstimatorHead({type(self.estimator).__name__})"
 
 
-def _initial(name: str, shape: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]], seed: int) -> np.ndarray:
+def _initial(
+    name: str, shape: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]], seed: int, init: str | None
+) -> np.ndarray:
     layer, kind = name.rsplit(".", 1)
     if len(shapes[f"{layer}.weight"]) == 1:
         return np.full(shape, kind in ("weight", "running_var"), np.float32)
+    if init == "glorot":
+        return glorot_uniform(name, shape, seed=seed) if kind == "weight" else np.zeros(shape, np.float32)
     return uniform(name, shape, fan_in=shapes[f"{layer}.weight"][1], seed=seed)

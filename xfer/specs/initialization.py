@@ -18,6 +18,12 @@ def uniform(name: str, shape: tuple[int, ...], *, fan_in: int, seed: int) -> np.
     return np.asarray(_rng(name, seed).uniform(-bound, bound, shape), np.float32)
 
 
+def glorot_uniform(name: str, shape: tuple[int, ...], *, seed: int) -> np.ndarray:
+    """U(-a, a), a = sqrt(6 / (in + out)), float32 (out, in): keras.layers.Dense's default (Glorot & Bengio 2010)."""
+    bound = (6 / sum(shape)) ** 0.5
+    return np.asarray(_rng(name, seed).uniform(-bound, bound, shape), np.float32)
+
+
 def initial_weights(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
     """Weights to train a network from scratch, as torchvision initialises its ResNets and VGGs.
 

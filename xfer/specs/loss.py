@@ -15,6 +15,7 @@ import numpy as np
 from xfer.errors import UsageError
 
 TaskKind = Literal["single-label", "multi-label", "regression"]
+Reduction = Literal["weights", "count"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class LossSpec:
         adjustment: added to the logits in the loss alone; `xfer.log_prior(counts)` makes it the logit-adjusted loss
             (Menon et al. 2021, arXiv:2007.07314), which is consistent for balanced accuracy.
         tasks: the losses of several tasks; nothing else is then given here.
+        reduction: what the weighted losses of class indices are divided by: the sum of the "weights", as in torch, or
+            the "count" of rows with a label, as in Keras.
     """
 
     label_smoothing: float = 0.0
@@ -49,6 +52,7 @@ class LossSpec:
     focal: float = 0.0
     adjustment: tuple[float, ...] | None = None
     tasks: tuple[TaskLoss, ...] = ()
+    reduction: Reduction = "weights"
 
     def __post_init__(self) -> None:
         if self.focal < 0:
@@ -62,14 +66,14 @@ class LossSpec:
 
     def __repr__(self) -> str:
         given = {
-            name: value if isinstance(value, float) else f"({len(value)} of them)"
+            name: value if isinstance(value, float | str) else f"({len(value)} of them)"
             for name, value in vars(self).items()
-            if value
+            if value and (name, value) != ("reduction", "weights")
         }
         return f"LossSpec({', '.join(f'{name}={value}' for name, value in given.items())})"
 
     def weight_of(self, labels: np.ndarray) -> float:
-        """The sum of w[y] over class indices int64 (N,), negative ones left out: the divisor of the mean loss."""
+        """The sum of w[y] over class indices int64 (N,), negative ones left out."""
         known = labels[labels >= 0]
         return float(len(known) if self.class_weights is None else np.take(self.class_weights, known).sum())
 

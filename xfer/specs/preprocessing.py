@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from xfer.errors import UnknownNameError, UsageError, check_name
 
-Interpolation = Literal["bilinear", "bicubic"]
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
 MissingPixels = Literal["keep", "mean", "neighbours", "inpaint"]
 
@@ -23,6 +23,9 @@ class Preprocessing:
     The shorter side is resized to `resize` pixels (Pillow, antialiased), the central `size` x `size` square is
     cut out as uint8, and the model computes `(pixel / 255 - mean) / std` on its device. With `squash` both sides are
     resized to `resize` pixels, whatever their ratio: nothing is cut off where it is `size`.
+
+    Without `antialias`, a bilinear resize is that of `tf.image.resize`, rounded to whole levels; "nearest" has none.
+    With `resize_first`, a random crop is drawn from the resized square and not from the whole image.
 
     Pixels whose alpha is 0 are missing; `missing` says what they become before the resize. "keep": the colour that the
     file has there. "mean": the mean colour of the others. "neighbours": the nearest of the others. "inpaint": a smooth
@@ -44,11 +47,15 @@ class Preprocessing:
     missing: MissingPixels = "keep"
     decode: Decoding = "full"
     squash: bool = False
+    antialias: bool = True
+    resize_first: bool = False
 
     def __post_init__(self) -> None:
         if self.missing not in get_args(MissingPixels):
             raise UnknownNameError("missing pixels", self.missing, get_args(MissingPixels))
         check_name("decode", self.decode, get_args(Decoding))
+        if self.interpolation == "bicubic" and not self.antialias:
+            raise UsageError("antialias=False goes with interpolation='bilinear': a bicubic resize is antialiased")
         if not (1 <= self.size <= LARGEST and 1 <= self.resize <= 2 * LARGEST):
             raise UsageError(f"image size {self.size}, resized from {self.resize}: give at most {LARGEST:,} pixels")
 
@@ -58,8 +65,9 @@ class Preprocessing:
         return None if self.decode == "full" else 2 * self.resize
 
     def described(self) -> dict[str, Any]:
-        """All fields by name, for digests: `squash` only where it is set, so that older digests stay valid."""
-        return {name: value for name, value in asdict(self).items() if name != "squash" or value}
+        """All fields by name, for digests: newer ones only where they are not their default, so that old ones hold."""
+        newer = {"squash": False, "antialias": True, "resize_first": False}
+        return {name: value for name, value in asdict(self).items() if name not in newer or value != newer[name]}
 
     def at(self, size: int) -> Preprocessing:
         """The same preprocessing for another input size in pixels, keeping the ratio of resize to crop."""

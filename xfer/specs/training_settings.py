@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator
@@ -11,6 +12,7 @@ from xfer.errors import UnknownNameError, UsageError
 from xfer.specs.choices import OnBad, Sampling, TrackerName
 from xfer.specs.class_weights import class_weights, log_prior
 from xfer.specs.loss import LossSpec
+from xfer.specs.numerics import KERAS_DECAY, KERAS_EPS, Numerics
 from xfer.specs.optimizer import OptimizerName, OptimizerSpec
 from xfer.specs.option import Settings, option, pairs, parts
 from xfer.specs.schedule import Schedule, ScheduleName
@@ -179,9 +181,20 @@ class TrainingSettings(Settings):
         """The update rule with its constants."""
         return OptimizerSpec(self.optimizer, self.momentum, self.nesterov, self.betas, self.eps, self.weight_decay)
 
-    def update_spec(self, loss: LossSpec) -> UpdateSpec:
-        """What a stepper computes with this loss."""
-        return UpdateSpec(self.optimizer_spec, loss, self.clip_norm, self.l2_sp)
+    def update_spec(self, loss: LossSpec, numerics: Numerics | None = None) -> UpdateSpec:
+        """What a stepper computes with this loss.
+
+        With Keras's habits, Adam's epsilon and the weight decay are Keras's where the settings have PyTorch's default.
+        """
+        rule, habits = self.optimizer_spec, numerics or Numerics()
+        if habits.optimizer == "keras" and rule.eps == OptimizerSpec().eps:
+            rule = replace(rule, eps=KERAS_EPS)
+        if habits.decay == "keras" and rule.weight_decay is None:
+            rule = replace(rule, weight_decay=KERAS_DECAY.get(rule.name))
+        if habits.reduction is not None:
+            loss = replace(loss, reduction=habits.reduction)
+        forms = habits.optimizer or "torch", habits.decay or "torch"
+        return UpdateSpec(rule, loss, self.clip_norm, self.l2_sp, *forms)
 
     @property
     def schedule_spec(self) -> Schedule:

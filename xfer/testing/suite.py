@@ -5,6 +5,7 @@ from __future__ import annotations
 from xfer.testing.suite_bad_numbers import BadNumbers
 from xfer.testing.suite_contracts import Contracts
 from xfer.testing.suite_explanations import Explaining
+from xfer.testing.suite_habits import Habits
 from xfer.testing.suite_lora import LowRank
 from xfer.testing.suite_memory import Memory
 from xfer.testing.suite_numerics import Numerics
@@ -15,7 +16,7 @@ from xfer.testing.suite_training import Training
 
 
 class BackendSuite(
-    Contracts, Numerics, Training, Sharing, Memory, BadNumbers, SmallBatches, Explaining, RangeTests, LowRank
+    Contracts, Numerics, Training, Sharing, Memory, BadNumbers, SmallBatches, Explaining, RangeTests, LowRank, Habits
 ):
     """Subclass it in a test file, and set `backend` to a registered name or a `Backend`.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
+from xfer.specs.resampling import bilinear, nearest
 from xfer.traces.view import Array
 
 _PILLOW = {
@@ -35,28 +36,9 @@ def candidates(image: Array, size: tuple[int, int]) -> Iterator[tuple[str, Array
             continue
         for name, method in _PILLOW.items():
             yield name + said, cropped(np.asarray(Image.fromarray(image).resize((w, h), method), np.float64))
-        yield "nearest, of pixel centres" + said, cropped(_nearest(image, h, w, 0.5))
-        yield "nearest, of pixel corners" + said, cropped(_nearest(image, h, w, 0.0))
-        yield "bilinear without antialiasing" + said, cropped(_bilinear(image, h, w))
-
-
-def _nearest(image: Array, h: int, w: int, centre: float) -> Array:
-    rows, columns = (
-        np.minimum(((np.arange(new) + centre) * old / new).astype(int), old - 1)
-        for new, old in ((h, image.shape[0]), (w, image.shape[1]))
-    )
-    return np.asarray(image[rows][:, columns], np.float64)
-
-
-def _bilinear(image: Array, h: int, w: int) -> Array:
-    """As tf.image.resize, cv2.resize and F.interpolate(align_corners=False)."""
-    found = image.astype(np.float64)
-    for axis, (new, old) in enumerate(((h, image.shape[0]), (w, image.shape[1]))):
-        at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
-        low = np.floor(at).astype(int)
-        part = (at - low).reshape(-1, *(1,) * (2 - axis))
-        found = np.take(found, low, axis) * (1 - part) + np.take(found, np.minimum(low + 1, old - 1), axis) * part
-    return found
+        yield "nearest, of pixel centres" + said, cropped(nearest(image, h, w, 0.5))
+        yield "nearest, of pixel corners" + said, cropped(nearest(image, h, w, 0.0))
+        yield "bilinear without antialiasing" + said, cropped(bilinear(image, h, w))
 
 
 def recognise(raw: Sequence[Array], x: Array) -> str:

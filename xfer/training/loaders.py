@@ -16,6 +16,7 @@ from xfer.features.boundary import boundary
 from xfer.features.keys import Augmented
 from xfer.runtime import progress
 from xfer.runtime.distributed import SINGLE_PROCESS, DistributedContext
+from xfer.specs.numerics import BUFFER, Numerics
 from xfer.specs.preprocessing import Preprocessing
 from xfer.specs.training_settings import TrainingSettings
 from xfer.training.batch_size import largest_batch
@@ -48,6 +49,7 @@ def _refuse_unlike(trainer: TrainerView, data: Data) -> None:
     """Refuse a fit that would not be the same in several processes as in one."""
     if trainer.distributed.size == 1:
         return
+    trainer.model.spec.numerics.check_own("trained in several processes")
     if data.train is not None:
         trainer.model.resolve_precision_on(data.train)  # on the same images in all processes
     if trainer.model.estimator is not None:  # the first process fits it, for all
@@ -119,6 +121,7 @@ def _train_loader(
         columns=trainer.model.columns,
         memory=memory,
         distributed=distributed or trainer.distributed,
+        numerics=trainer.model.spec.numerics,
     )
 
 
@@ -131,16 +134,19 @@ def training_loader(
     columns: Columns | None = None,
     memory: Budget | None = None,
     distributed: DistributedContext = SINGLE_PROCESS,
+    numerics: Numerics | None = None,
 ) -> Loader:
     """The batches of a training split as the settings say; what a fit trains on, and what `xfer inspect` shows."""
     seen = isinstance(split.images, AugmentedFeatures)  # outputs of images that were augmented before
-    size = int(quotas(split.labels, settings.sampling).sum())
+    size, habits = int(quotas(split.labels, settings.sampling).sum()), numerics or Numerics()
+    rest = size % batch_size if size > batch_size else 0
     return Loader(
         split,
         preprocessing,
         batch_size=batch_size,
         seed=settings.seed,
         shuffle=True,
+        buffer=BUFFER * batch_size if habits.shuffle == "buffer" else None,
         augment="none" if seen else settings.augment,
         sampling=settings.sampling,
         augment_minority=None if seen else settings.augment_minority,
@@ -150,7 +156,7 @@ def training_loader(
         workers=settings.workers,
         on_bad=settings.on_bad,
         memory=memory,
-        drop_last=size > batch_size and size % batch_size == 1,
+        drop_last=rest > 0 if habits.last_batch == "drop" else rest == 1,
         distributed=distributed,
     )
 

@@ -329,7 +329,7 @@ class Trainer:
             self._set_loss(self.settings.loss_spec({name: counts.get(name, 0) for name in self.model.classes}))
 
     def _set_loss(self, loss: LossSpec) -> None:
-        update = self.settings.update_spec(loss)
+        update = self.settings.update_spec(loss, self.model.spec.numerics)
         if self._stepper is None:
             self._stepper = get_backend(self.model.backend).stepper(self.model, update)
         self._stepper.update = update  # the state of the optimizer stays

@@ -13,11 +13,12 @@ from xfer.errors import UnknownNameError, UsageError
 from xfer.evaluation.metrics import metric
 from xfer.features.extract import extract
 from xfer.features.resample import METHODS, resample
-from xfer.models.backend import get_backend
+from xfer.models.backend import Backend, get_backend
 from xfer.models.base_model import BaseModel
 from xfer.models.factory import load
 from xfer.specs.estimator import by_name
 from xfer.specs.head import EstimatorHead, Head
+from xfer.specs.numerics import Numerics
 from xfer.specs.settings import RunSettings
 from xfer.training.opening import check_estimator, check_settings
 from xfer.workflows.ensemble import Ensemble
@@ -100,14 +101,23 @@ def table_options(model: BaseModel | Ensemble) -> dict[str, Any]:
     return {"columns": columns, "tasks": {task.name: task.kind for task in model.spec.tasks}}
 
 
-def model_of(config: RunSettings, data: Data) -> BaseModel:
-    """The model that a configuration describes, with a new head for the data's classes or tasks."""
+def model_of(
+    config: RunSettings, data: Data, numerics: Numerics | None = None, backend: Backend | None = None
+) -> BaseModel:
+    """The model that a configuration describes, with a new head for the data's classes or tasks.
+
+    Args:
+        config: its settings.
+        data: whose classes.
+        numerics: as in `xfer.load`.
+        backend: in the place of the one that the settings name.
+    """
     head: Head | EstimatorHead = Head(config.hidden, config.dropout, "batch" if config.hidden else None)
     if config.estimator:
         head = Head.sklearn(by_name(config.estimator, config.seed))
     model = load(
         config.model,
-        backend=config.backend,
+        backend=backend or config.backend,
         weights=None if config.weights == "none" else config.weights,
         classes=None if data.tasks else data.classes,
         head=None if data.tasks else head,
@@ -121,6 +131,7 @@ def model_of(config: RunSettings, data: Data) -> BaseModel:
         missing_pixels=config.missing_pixels,
         decode=config.decode,
         seed=config.seed,
+        numerics=numerics,
     )
     if config.lora is not None:
         model.add_lora(config.lora, config.lora_alpha, config.lora_layers, seed=config.seed)

@@ -112,6 +112,12 @@ class Card:
         return self.name.removeprefix("keras_")
 
     @property
+    def same_padding(self) -> bool:
+        """Whether convolutions with a stride are padded as TensorFlow's "SAME" does, and not by half a kernel."""
+        said = self.config.get("padding", self.config.get("pad"))
+        return said == "same" or self.family == "mobilenet_v1"
+
+    @property
     def block_names(self) -> tuple[str, ...]:
         """All blocks in forward order, the head last."""
         return (*self.blocks, "head")

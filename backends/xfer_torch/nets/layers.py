@@ -13,7 +13,7 @@ from xfer.zoo import Card
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution without bias and with TensorFlow's "SAME" padding: the output has ceil(size / stride) pixels.
+    """A convolution with TensorFlow's "SAME" padding, built without bias: the output has ceil(size / stride) pixels.
 
     Where the padding is odd, the larger part is at the bottom and right.
     """
@@ -27,9 +27,9 @@ class SameConv2d(nn.Conv2d):
         top, bottom = _same(x.shape[2], kernel, stride)
         left, right = _same(x.shape[3], kernel, stride)
         if top == bottom and left == right:
-            return functional.conv2d(x, self.weight, None, self.stride, (top, left), groups=self.groups)
+            return functional.conv2d(x, self.weight, self.bias, self.stride, (top, left), groups=self.groups)
         x = functional.pad(x, (left, right, top, bottom))
-        return functional.conv2d(x, self.weight, None, self.stride, groups=self.groups)
+        return functional.conv2d(x, self.weight, self.bias, self.stride, groups=self.groups)
 
 
 def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:

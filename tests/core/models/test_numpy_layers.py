@@ -5,6 +5,7 @@ import pytest
 
 from xfer.specs.loss import LossSpec
 from xfer.specs.optimizer import OptimizerSpec
+from xfer.specs.update import UpdateSpec
 from xfer.testing.numpy_backend.layers import BatchNorm, Conv, Dropout, GlobalAverage, LayerNorm, Linear, ReLU
 from xfer.testing.numpy_backend.loss import cross_entropy
 from xfer.testing.numpy_backend.optimizer import clip, global_norm, update
@@ -103,7 +104,7 @@ def test_adam_by_its_definition():
     w, slots = np.ones(3), {"exp_avg": np.zeros(3), "exp_avg_sq": np.zeros(3)}
     expected = np.ones(3)
     for t, g in enumerate(gradients, 1):
-        w = update(OptimizerSpec("adamw", weight_decay=0.1), w, g, slots, t, rate=0.05)
+        w = update(UpdateSpec(OptimizerSpec("adamw", weight_decay=0.1)), w, g, slots, t, rate=0.05)
         past = gradients[:t]
         m = sum(0.1 * 0.9 ** (t - i) * past[i - 1] for i in range(1, t + 1)) / (1 - 0.9**t)
         v = sum(0.001 * 0.999 ** (t - i) * past[i - 1] ** 2 for i in range(1, t + 1)) / (1 - 0.999**t)
@@ -116,7 +117,7 @@ def test_momentum_by_its_definition(nesterov):
     gradients = RNG.normal(size=(4, 3))
     w, slots, expected, buffer = np.ones(3), {"momentum_buffer": np.zeros(3)}, np.ones(3), np.zeros(3)
     for t, g in enumerate(gradients, 1):
-        w = update(OptimizerSpec("sgd", nesterov=nesterov, weight_decay=0.1), w, g, slots, t, rate=0.05)
+        w = update(UpdateSpec(OptimizerSpec("sgd", nesterov=nesterov, weight_decay=0.1)), w, g, slots, t, rate=0.05)
         coupled = g + 0.1 * expected
         buffer = 0.9 * buffer + coupled
         expected = expected - 0.05 * (coupled + 0.9 * buffer if nesterov else buffer)

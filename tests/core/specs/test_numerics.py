@@ -1,111 +1,120 @@
-"""Specs: what they refuse, and what the rates of blocks come to."""
+"""Habits of PyTorch and Keras: the table, and what each changes in the specs."""
 
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from xfer.errors import DeviceError, UnknownNameError, UsageError
-from xfer.runtime import devices
+from xfer.data import Loader
+from xfer.data.images.decode import resize, resize_crop
+from xfer.data.sampling import buffered
+from xfer.data.sources.arrays import arrays
+from xfer.data.transforms.augment import Augment
+from xfer.errors import UnknownNameError, UsageError
 from xfer.specs.loss import LossSpec
+from xfer.specs.numerics import PARTS, Numerics
 from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.preprocessing import Preprocessing
-from xfer.specs.rates import block_rates, decayed_rates
-from xfer.specs.schedule import Schedule
+from xfer.specs.training_settings import TrainingSettings
+from xfer.specs.update import UpdateSpec
 
-BLOCKS = ("stem", "layer1", "layer2", "head")
-
-
-def test_one_rate_for_all():
-    assert block_rates(0.1, BLOCKS) == dict.fromkeys(BLOCKS, 0.1)
+RECIPE = Preprocessing(224, 256, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 
-def test_named_rates_reach_down():
-    rates = block_rates({"head": 1e-2, "layer2": 1e-3}, BLOCKS)
-    assert rates == {"stem": 1e-3, "layer1": 1e-3, "layer2": 1e-3, "head": 1e-2}
-    assert block_rates({"layer1": 0.5}, BLOCKS) == dict.fromkeys(BLOCKS, 0.5)
+def test_nothing_said_is_nothing_changed():
+    own = Numerics()
+    assert own.given == {}
+    assert own.preprocessing(RECIPE) == RECIPE
+    assert RECIPE.described().keys() == {"size", "resize", "interpolation", "mean", "std", "missing", "decode"}
+    update = TrainingSettings().update_spec(LossSpec(), own)
+    assert update == UpdateSpec(OptimizerSpec())
+    assert (update.form, update.decay_form, update.loss.reduction) == ("torch", "torch", "weights")
+    own.check_own("saved")
 
 
-@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
-def test_impossible_rates(rate):
-    with pytest.raises(UsageError, match="give a positive number"):
-        block_rates(rate, BLOCKS)
+def test_the_table_has_each_field_once():
+    assert [part.field for part in PARTS.values()] == [field.name for field in fields(Numerics)]
+    for part in PARTS.values():
+        assert part.torch != part.keras
+        assert Numerics.habits("pytorch").given[part.field] == part.torch
+        assert Numerics.habits("tensorflow").given[part.field] == part.keras
+        assert part.parse(str(part.keras)) == part.keras
+    with pytest.raises(UnknownNameError, match="framework"):
+        Numerics.habits("caffe")
+    with pytest.raises(UnknownNameError, match="value of crop"):
+        Numerics(crop="middle")
+    with pytest.raises(UsageError, match="norm-eps=2"):
+        Numerics(norm_eps=2.0)
 
 
-def test_rate_of_unknown_block():
-    with pytest.raises(UnknownNameError, match="did you mean 'layer1'"):
-        block_rates({"layr1": 0.1}, BLOCKS)
+def test_the_page_has_the_table():
+    page = (Path(__file__).parents[3] / "docs" / "gap.md").read_text("utf-8")
+    for part in PARTS.values():
+        assert f"| `{part.name}` | {part.what[0]} | {part.what[1]} |" in page
+        assert f"| `{part.name}` | {part.source[0]} | {part.source[1]} |" in page
 
 
-@given(st.floats(1e-6, 10), st.floats(0.01, 1), st.lists(st.booleans(), min_size=1, max_size=30))
-def test_layer_decay_divides_from_layer_to_layer(rate, decay, layers):
-    """Going down from the head: a block that is a layer has the rate of the one above it times the decay."""
-    depths = {f"b{i}": sum(layers[i:]) for i in range(len(layers))} | {"head": 0}
-    found = decayed_rates(rate, depths, decay)
-    expected = rate
-    for i in reversed(range(len(layers))):
-        expected *= decay if layers[i] else 1
-        assert found[f"b{i}"] == pytest.approx(expected, rel=1e-12)
-    assert found["head"] == rate
-    assert decayed_rates(rate, depths, None) == dict.fromkeys(depths, rate)
+def test_preprocessing():
+    torch, keras = (Numerics.habits(world).preprocessing(RECIPE) for world in ("torch", "keras"))
+    assert (torch.resize, torch.squash, torch.antialias, torch.interpolation) == (256, False, True, "bilinear")
+    assert (keras.resize, keras.squash, keras.antialias, keras.interpolation) == (224, True, False, "bilinear")
+    assert (torch.mean[0], keras.mean[0], keras.std[0]) == (0.485, 0.5, 0.5)
+    assert Numerics(resize="nearest").preprocessing(RECIPE).interpolation == "nearest"
+    assert len({str(recipe.described()) for recipe in (RECIPE, torch, keras)}) == 3
+    with pytest.raises(UsageError, match="antialias=False"):
+        Preprocessing(8, 8, "bicubic", antialias=False)
 
 
-def test_layer_decay_and_rates_by_block_are_one_or_the_other():
-    depths = {"stem": 2, "layer1": 1, "head": 0}
-    with pytest.raises(UsageError, match=r"given beside layer_decay=0\.5: give one rate"):
-        decayed_rates({"head": 0.1}, depths, 0.5)
+def test_nearest_is_pillows():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8))
+    found = resize(image, (9, 7), Preprocessing(8, 8, "nearest"))
+    assert found.tobytes() == image.resize((9, 7), Image.Resampling.NEAREST).tobytes()
 
 
-def test_warm_up_is_linear_and_never_zero():
-    schedule = Schedule("cosine", warmup=4)
-    assert [schedule.factor(step, 20) for step in range(4)] == pytest.approx([0.2, 0.4, 0.6, 0.8])
-    assert schedule.factor(4, 20) == 1.0
-    assert schedule.factor(12, 20) == pytest.approx(0.5)
+@pytest.mark.parametrize("rule", ["sgd", "adam", "adamw"])
+def test_constants_are_those_of_the_framework_unless_they_are_given(rule):
+    keras = Numerics.habits("keras")
+    update = TrainingSettings(optimizer=rule).update_spec(LossSpec(), keras)
+    assert update.optimizer.eps == 1e-7
+    assert update.optimizer.decay == {"sgd": 0, "adam": 0, "adamw": 0.004}[rule]
+    assert update.decoupled
+    chosen = TrainingSettings(optimizer=rule, eps=1e-3, weight_decay=0.2).update_spec(LossSpec(), keras).optimizer
+    assert (chosen.eps, chosen.decay) == (1e-3, 0.2)
+    assert TrainingSettings(optimizer=rule).update_spec(LossSpec(), keras).loss.reduction == "count"
 
 
-def test_defaults_are_torchs():
-    assert OptimizerSpec("adamw").decay == 0.01
-    assert OptimizerSpec("adam").decay == OptimizerSpec("sgd").decay == 0.0
-    assert OptimizerSpec().eps == 1e-8
+@given(st.integers(0, 60), st.integers(1, 70), st.integers(0, 5))
+def test_a_buffer_gives_each_element_once_and_none_before_it_is_read(number, size, seed):
+    found = buffered(np.arange(number), size, np.random.default_rng(seed))
+    assert sorted(found.tolist()) == list(range(number))
+    assert all(element < place + size for place, element in enumerate(found.tolist()))
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: OptimizerSpec("adm"), "did you mean 'adam'"),
-        (lambda: OptimizerSpec("sgd", momentum=0.0, nesterov=True), "nesterov needs momentum"),
-        (lambda: OptimizerSpec("sgd", weight_decay=-1), "is negative"),
-        (lambda: LossSpec(1.0), r"not in \[0, 1\)"),
-        (lambda: LossSpec(class_weights=(1.0, -1.0)), "class_weights"),
-        (lambda: Schedule("cosin"), "did you mean 'cosine'"),
-        (lambda: Schedule("onecycle", warmup=3), "warms up by itself"),
-        (lambda: Preprocessing(224, 256).at(4), "too small"),
-    ],
-)
-def test_refusals(make, message):
-    with pytest.raises(UsageError, match=message):
-        make()
+def loader(**options):
+    data = arrays(np.zeros((50, 8, 8, 3), np.uint8), np.arange(50) % 2, classes=("a", "b"))
+    return Loader(data.train, Preprocessing(8, 8), batch_size=8, shuffle=True, **options)
 
 
-def test_another_size_keeps_the_ratio():
-    assert Preprocessing(224, 256).at(112).resize == 128
-    assert Preprocessing(224, 224).at(33).resize == 33
+def test_a_loader_shuffles_through_a_buffer():
+    """Batches of one epoch come from one part of an order that all epochs share."""
+    whole, part = loader(), loader(buffer=4)
+    assert sorted(part.order(0).tolist()) == list(range(len(part.split)))
+    places = np.argsort(np.random.default_rng([0, 2**32 - 1]).permutation(len(part.split)))
+    for epoch in range(3):
+        assert (places[part.order(epoch)] < np.arange(len(part.split)) + 4).all()
+        assert not (places[whole.order(epoch)] < np.arange(len(part.split)) + 4).all()
+    assert not np.array_equal(part.order(0), part.order(1))
 
 
-@pytest.mark.parametrize(
-    ("asked", "there", "given"),
-    [
-        ("auto", ["cpu"], "cpu"),
-        ("auto", ["cuda:0", "cpu"], "cuda:0"),
-        ("cuda", ["cuda:0", "cpu"], "cuda:0"),
-        ("gpu:1", ["cuda:0", "cuda:1", "cpu"], "cuda:1"),
-        ("gpu", ["mps", "cpu"], "mps"),
-        ("cpu:0", ["cpu"], "cpu"),
-    ],
-)
-def test_devices(asked, there, given):
-    assert devices.resolve(asked, there) == given
-
-
-def test_absent_device_lists_what_is_there():
-    with pytest.raises(DeviceError, match="device 'cuda:1' is not here: available are cuda:0, cpu"):
-        devices.resolve("cuda:1", ["cuda:0", "cpu"])
+def test_a_crop_of_the_resized_image():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8))
+    augment, recipe = Augment(crop=0.3), Preprocessing(16, 16)
+    first = Numerics(augmentation_order="resize-first").preprocessing(recipe)
+    found = augment(image, first, np.random.default_rng(3))
+    small = Image.fromarray(resize_crop(image, recipe))
+    assert found.tobytes() == augment(small, recipe, np.random.default_rng(3)).tobytes()
+    assert found.tobytes() != augment(image, recipe, np.random.default_rng(3)).tobytes()

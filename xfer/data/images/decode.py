@@ -37,6 +37,7 @@ from xfer.data.images.formats import FORMATS, HEAD, why_not
 from xfer.data.images.repair import repair
 from xfer.errors import XferError
 from xfer.specs.preprocessing import MissingPixels, Preprocessing
+from xfer.specs.resampling import bilinear
 
 Source = Path | bytes | np.ndarray | Image.Image
 
@@ -56,6 +57,7 @@ _DRAFTS = (8, 4, 2)  # by which libjpeg can divide the sides while it decodes
 _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
 }
 _STRIP = 2**22  # pixels that are scaled at once
 _silence = threading.Lock()
@@ -162,7 +164,7 @@ def resized_size(width: int, height: int, preprocessing: Preprocessing) -> tuple
 def resize_crop(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     """The network's view of an image, uint8 (S, S, 3).
 
-    Pixel for pixel torchvision's Resize and CenterCrop on a Pillow image (antialiased).
+    Pixel for pixel torchvision's Resize and CenterCrop on a Pillow image, where the preprocessing antialiases.
 
     Raises:
         BadImageError: it is so long and thin that resizing it would not fit in memory.
@@ -177,7 +179,9 @@ def resize_crop(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
 
 
 def resize(image: Image.Image, size: tuple[int, int], preprocessing: Preprocessing) -> Image.Image:
-    """The image at (width, height), by the preprocessing's antialiased filter."""
+    """The image at (width, height), by the preprocessing's filter."""
+    if not preprocessing.antialias and preprocessing.interpolation == "bilinear":
+        return Image.fromarray(np.rint(bilinear(np.asarray(image), size[1], size[0])).astype(np.uint8))
     return image.resize(size, _FILTERS[preprocessing.interpolation])
 
 

@@ -110,7 +110,7 @@ class Augment:
 
     def prepare(self, image: Image.Image, preprocessing: Preprocessing) -> Image.Image | np.ndarray:
         """The part that is not random: the network's input, or the image that `randomise` takes."""
-        if self.crop is not None:
+        if self.crop is not None and not preprocessing.resize_first:
             return image
         pixels = resize_crop(image, preprocessing)
         return pixels if self == Augment() else Image.fromarray(pixels)

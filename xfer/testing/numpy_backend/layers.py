@@ -70,13 +70,17 @@ class Linear(Layer):
 class Conv(Layer):
     """A convolution without bias: every output pixel is a patch of the padded input times the kernel (im2col)."""
 
-    def __init__(self, channels: int, out: int, kernel: int, stride: int, pad: int, dtype: type) -> None:
+    def __init__(
+        self, channels: int, out: int, kernel: int, stride: int, pad: int, dtype: type, same: bool = False
+    ) -> None:
         super().__init__()
         self.tensors = {"weight": np.zeros((out, channels, kernel, kernel), dtype)}
-        self.kernel, self.stride, self.pad = kernel, stride, pad
+        self.kernel, self.stride, self.pad, self.same = kernel, stride, pad, same
 
     def forward(self, x: Array, training: bool) -> Array:
-        self._padded = np.pad(x, ((0, 0), (self.pad, self.pad), (self.pad, self.pad), (0, 0)))
+        self._shape, sides = x.shape, [self._sides(size) for size in x.shape[1:3]]
+        self._before = [before for before, _ in sides]
+        self._padded = np.pad(x, ((0, 0), *sides, (0, 0)))
         windows = np.lib.stride_tricks.sliding_window_view(self._padded, (self.kernel, self.kernel), axis=(1, 2))
         # (N, H', W', C, k, k): one patch for every output pixel, laid out like a row of the kernel
         self._patches = windows[:, :: self.stride, :: self.stride]
@@ -90,18 +94,24 @@ class Conv(Layer):
         for i in range(self.kernel):
             for j in range(self.kernel):
                 padded[:, i : i + height : self.stride, j : j + width : self.stride] += to_patches[..., i, j]
-        inner = slice(self.pad, -self.pad) if self.pad else slice(None)
-        return padded[:, inner, inner]
+        (top, left), (_, rows, columns, _) = self._before, self._shape
+        return padded[:, top : top + rows, left : left + columns]
+
+    def _sides(self, size: int) -> tuple[int, int]:
+        """Zeros before and after; TensorFlow's "SAME" puts the larger half of them after."""
+        total = max((-(-size // self.stride) - 1) * self.stride + self.kernel - size, 0)
+        return (total // 2, total - total // 2) if self.same else (self.pad, self.pad)
 
 
 class BatchNorm(Layer):
     """(x - mean) / sqrt(var + eps) * weight + bias over all axes but the last (Ioffe & Szegedy 2015).
 
     In training, the mean and the biased variance are the batch's, and the running ones move towards them by
-    `momentum`, the variance unbiased, as in torch. In inference the running ones are used and stay.
+    `momentum`, the variance unbiased, as in torch, or `biased`, as in Keras. In inference the running ones are used and
+    stay.
     """
 
-    def __init__(self, width: int, eps: float, momentum: float, dtype: type) -> None:
+    def __init__(self, width: int, eps: float, momentum: float, dtype: type, biased: bool = False) -> None:
         super().__init__()
         self.tensors = {
             "weight": np.ones(width, dtype),
@@ -109,7 +119,7 @@ class BatchNorm(Layer):
             "running_mean": np.zeros(width, dtype),
             "running_var": np.ones(width, dtype),
         }
-        self.eps, self.momentum = eps, momentum
+        self.eps, self.momentum, self.biased = eps, momentum, biased
 
     def forward(self, x: Array, training: bool) -> Array:
         self._batch = training and self.live
@@ -119,7 +129,8 @@ class BatchNorm(Layer):
             mean, var = x.mean(axes), x.var(axes)
             count = x.size // x.shape[-1]
             self._follow("running_mean", mean)
-            self._follow("running_var", np.asarray(var * (np.float64(count) / (count - 1)), var.dtype))
+            whole = 1.0 if self.biased else np.float64(count) / (count - 1)
+            self._follow("running_var", np.asarray(var * whole, var.dtype))
         self._scale = 1 / np.sqrt(var + self.eps)
         self._normed = (x - mean) * self._scale
         return np.asarray(self._normed * self.tensors["weight"] + self.tensors["bias"])

@@ -32,20 +32,20 @@ def cross_entropy(spec: LossSpec, logits: np.ndarray, labels: np.ndarray) -> tup
     weights = np.array(spec.class_weights or (1.0,) * classes, logits.dtype)
     z = logits + np.array(spec.adjustment or (0.0,) * classes, logits.dtype)
     log_p = _log_softmax(z)
+    divisor = rows if spec.reduction == "count" else weights[labels].sum()
     if spec.focal:
-        return _focal(spec.focal, log_p, labels, weights[labels])
+        return _focal(spec.focal, log_p, labels, weights[labels] / divisor)
     target = np.broadcast_to(weights * (spec.label_smoothing / classes), logits.shape).copy()
     target[np.arange(rows), labels] += (1 - spec.label_smoothing) * weights[labels]
-    target /= weights[labels].sum()
+    target /= divisor
     return -(target * log_p).sum(), np.exp(log_p) * target.sum(1, keepdims=True) - target
 
 
-def _focal(power: float, log_p: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _focal(power: float, log_p: np.ndarray, labels: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """With l = log p[y]: the loss -(1 - p)^g l, its derivative by l, and that of l by the logits, onehot - p."""
     rows = np.arange(len(labels))
     l_y = log_p[rows, labels]
     p, wrong = np.exp(l_y), _wrong(l_y)
-    share = weights / weights.sum()
     by_l = -(wrong**power) + power * p * l_y * wrong ** (power - 1)
     by_z = -np.exp(log_p)
     by_z[rows, labels] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,12 @@ class NumpyModel(BaseModel):
         super().__init__(backend, spec)
         self.dtype: type[Any] = np.float64 if spec.precision == "fp64" else np.float32
         first, second = spec.card.config["widths"]
+        norm = partial(self._norm, eps=spec.card.norm_eps, momentum=spec.card.norm_momentum)
         self.stages: dict[str, Stage] = {
-            "stem": {"conv1": self._conv(3, first), "bn1": self._norm(first), "relu": ReLU()},
+            "stem": {"conv1": self._conv(3, first), "bn1": norm(first), "relu": ReLU()},
             "layer1": {
                 "layer1.conv": self._conv(first, second),
-                "layer1.bn": self._norm(second),
+                "layer1.bn": norm(second),
                 "layer1.relu": ReLU(),
             },
         }
@@ -68,7 +70,7 @@ class NumpyModel(BaseModel):
         for i, hidden in enumerate(head.hidden):
             layers[f"{name}.hidden{i}"] = Linear(width, hidden, self.dtype)
             if head.norm == "batch":
-                layers[f"{name}.norm{i}"] = BatchNorm(hidden, 1e-5, 0.1, self.dtype)
+                layers[f"{name}.norm{i}"] = self._norm(hidden, 1e-5, 0.1)
             elif head.norm == "layer":
                 layers[f"{name}.norm{i}"] = LayerNorm(hidden, self.dtype)
             layers[f"{name}.relu{i}"] = ReLU()
@@ -166,7 +168,10 @@ class NumpyModel(BaseModel):
         return self.layers()[name], role
 
     def _conv(self, channels: int, out: int) -> Conv:
-        return Conv(channels, out, kernel=3, stride=2, pad=1, dtype=self.dtype)
+        same = self.spec.numerics.padding == "same"
+        return Conv(channels, out, kernel=3, stride=2, pad=1, dtype=self.dtype, same=same)
 
-    def _norm(self, width: int) -> BatchNorm:
-        return BatchNorm(width, self.card.norm_eps, self.card.norm_momentum, self.dtype)
+    def _norm(self, width: int, eps: float, momentum: float) -> BatchNorm:
+        habits = self.spec.numerics
+        eps, momentum = habits.norm_eps or eps, habits.norm_momentum or momentum
+        return BatchNorm(width, eps, momentum, self.dtype, biased=habits.norm_variance == "biased")

@@ -1,4 +1,7 @@
-"""torch's update rules, line by line after the pseudo-code in its documentation (torch.optim.SGD, Adam, AdamW)."""
+"""torch's update rules, line by line after the pseudo-code in its documentation (torch.optim.SGD, Adam, AdamW).
+
+With form="keras" those of keras.optimizers (keras/src/optimizers/{sgd,adam}.py: update_step).
+"""
 
 from __future__ import annotations
 
@@ -65,9 +68,9 @@ class Optimizer:
         for name, gradient in gradients.items():
             self.counts[name] += 1
             slots, count = self._slots[name], self.counts[name]
-            rule, start = self.spec.optimizer, self._start.get(name)
+            rule, start = self.spec, self._start.get(name)
             if start is not None:
-                rule = replace(rule, weight_decay=self.spec.l2_sp)
+                rule = replace(rule, optimizer=replace(rule.optimizer, weight_decay=self.spec.l2_sp))
             found[name] = update(rule, weights[name], gradient, slots, count, rates[name], start)
         return found
 
@@ -94,7 +97,7 @@ def clip(gradients: dict[str, np.ndarray], bound: float, norm: float) -> dict[st
 
 
 def update(
-    spec: OptimizerSpec,
+    rule: UpdateSpec,
     weight: np.ndarray,
     gradient: np.ndarray,
     slots: dict[str, np.ndarray],
@@ -106,12 +109,14 @@ def update(
 
     `slots` are changed in place.
     """
-    kind = weight.dtype.type
+    kind, spec = weight.dtype.type, rule.optimizer
     away = weight if start is None else weight - start
-    if spec.name == "adamw":
+    if rule.decoupled:
         weight = weight - kind(rate * spec.decay) * away
     elif spec.decay:
         gradient = gradient + kind(spec.decay) * away
+    if spec.name == "sgd" and rule.form == "keras":
+        return np.asarray(weight + _velocity(spec, kind(rate) * gradient, slots))
     if spec.name == "sgd":
         return np.asarray(weight - kind(rate) * _momentum(spec, gradient, slots))
     beta1, beta2 = spec.betas
@@ -119,6 +124,9 @@ def update(
     mean += (gradient - mean) * kind(1 - beta1)
     square *= kind(beta2)
     square += kind(1 - beta2) * gradient * gradient
+    if rule.form == "keras":
+        alpha = rate * np.sqrt(1 - beta2**step) / (1 - beta1**step)
+        return np.asarray(weight - kind(alpha) * mean / (np.sqrt(square) + kind(spec.eps)))
     root = np.sqrt(square) / kind(np.sqrt(1 - beta2**step)) + kind(spec.eps)
     return np.asarray(weight - kind(rate / (1 - beta1**step)) * mean / root)
 
@@ -130,3 +138,13 @@ def _momentum(spec: OptimizerSpec, gradient: np.ndarray, slots: dict[str, np.nda
     buffer *= gradient.dtype.type(spec.momentum)
     buffer += gradient
     return gradient + gradient.dtype.type(spec.momentum) * buffer if spec.nesterov else buffer
+
+
+def _velocity(spec: OptimizerSpec, change: np.ndarray, slots: dict[str, np.ndarray]) -> np.ndarray:
+    """What is added to the weight; `change` is rate times gradient."""
+    if not spec.momentum:
+        return -change
+    momentum, velocity = change.dtype.type(spec.momentum), slots["momentum_buffer"]
+    velocity *= momentum
+    velocity -= change
+    return momentum * velocity - change if spec.nesterov else velocity

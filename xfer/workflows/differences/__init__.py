@@ -1,0 +1,1 @@
+"""What each difference between PyTorch's and Keras's habits is worth, in accuracy and loss."""
