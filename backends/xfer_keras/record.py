@@ -1,13 +1,13 @@
 """Recording of plain Keras code on TensorFlow: `fit`, or a loop with a GradientTape.
 
 A step of `fit` is one call of the model's own compiled function, which is given the very batch and left as it is: what
-it computes inside is computed a second time, eagerly, on the state before it, and the state after it is put back.
+it computes inside is computed a second time on the state before it, and the state after it is put back.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self
 
 import keras
@@ -17,6 +17,7 @@ import tensorflow as tf
 from xfer.errors import UsageError
 from xfer.traces.record import Recorder, raw_arrays
 from xfer.traces.trace import Group, Layer, StepNotes, TraceNotes
+from xfer_keras.record_callback import RecorderCallback
 from xfer_keras.record_pass import Replay, array
 
 _SETTINGS = (
@@ -35,11 +36,24 @@ class KerasRecorder(Recorder):
             raise UsageError("a tf.distribute strategy is in use: record on one device, without it")
         if not model.built:
             raise UsageError(f"{model.name} is not built: call model.build(...) or the model on a batch before")
+        if not isinstance(optimizer, keras.optimizers.Optimizer | None):
+            kind = type(optimizer).__name__
+            raise UsageError(f"optimizer is a {kind}: give the keras.optimizers.Optimizer of the loop")
         self.model, self._optimizer = model, optimizer
         self.layers: list[Layer] = []
         self.gradients: dict[str, Any] = {}
         self.in_fit, self.rate, self.count = False, 0.0, 0
         self.patched: Any = None
+        self.active = False
+        self.replay, self.compiled = Replay(self), None
+
+    @property
+    def callback(self) -> keras.callbacks.Callback:
+        """Records without a `with` block: `fit(..., callbacks=[recorder.callback])`.
+
+        A trace is then complete when its steps are there or `fit` ends, but not after an error in it.
+        """
+        return RecorderCallback(self)
 
     @property
     def optimizer(self) -> Any:
@@ -54,9 +68,11 @@ class KerasRecorder(Recorder):
         object.__setattr__(self.model, "make_train_function", self._make_train_function)
         self._watch_optimizer()
         self._begin()
+        self.active = True
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self.active = False
         object.__delattr__(self.model, "make_train_function")
         function = self.model.train_function
         if isinstance(function, _SeenFunction):
@@ -114,7 +130,9 @@ class KerasRecorder(Recorder):
             same: Any = iter([data])
         else:
             data, spec = next(iterator), iterator.element_spec
-            same = iter(tf.data.Dataset.from_generator(lambda: [data], output_signature=spec))
+            options = tf.data.Options()
+            options.autotune.enabled = False  # a pipeline with it takes seconds to be deleted
+            same = iter(tf.data.Dataset.from_tensors(data).map(partial(_as_general, spec)).with_options(options))
         self._begin()
         self.in_fit = True
         try:
@@ -122,13 +140,9 @@ class KerasRecorder(Recorder):
         finally:
             self.in_fit = False
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
-        own = type(self.model).train_step.__module__.startswith("keras.")
-
-        def loss_of(output: Any) -> Any:
-            return self.model._compute_loss(x=x, y=y, y_pred=output, sample_weight=weights, training=True)
-
         arrays = {} if weights is None else {"batch/weights": array(weights)}
-        self._finish(x, y, None, [], arrays, loss_of if own else None)
+        own = type(self.model).train_step.__module__.startswith("keras.")
+        self._finish(x, y, None, [], arrays, (y, weights) if own else None)
         return logs
 
     # -- a loop of the user
@@ -180,7 +194,8 @@ class KerasRecorder(Recorder):
             return
         self._watch_optimizer()
         optimizer = self.optimizer
-        self.start = {id(v): array(v) for v in self._variables()}
+        # Tensors are values: TensorFlow copies what they share with a variable before it changes the variable.
+        self.start = {id(v): tf.convert_to_tensor(v.value) for v in self._variables()}
         if not self.written:
             self.before = self._state()
         if optimizer is not None:
@@ -188,50 +203,57 @@ class KerasRecorder(Recorder):
 
     def _finish(
         self, x: Any, y: Any, loss: float | None, files: list[str], arrays: dict[str, np.ndarray],
-        loss_of: Callable[[Any], Any] | None,
+        of_fit: tuple[Any, Any] | None,
     ) -> None:  # fmt: skip
         after = self._state()
-        watch = Replay(self)
-        replayed = self._replay(watch, x, loss_of)
-        source = "run"
-        if loss_of is not None:
-            loss, self.gradients, source = replayed[0], replayed[1], "replay"
-        arrays = arrays | watch.arrays | {f"gradient/{n}": array(g) for n, g in self.gradients.items()}
-        arrays |= {"batch/images": array(x)} | ({} if y is None else {"batch/labels": array(y)})
+        arrays |= {f"gradient/{name}": array(gradient) for name, gradient in self.gradients.items()}
+        arrays |= (
+            {"batch/images": array(x)} | ({} if y is None else {"batch/labels": array(y)}) | self._replay(x, of_fit)
+        )
+        if of_fit is not None:
+            loss = float(arrays.pop("loss"))
         self.gradients = {}
         rates = [] if self.optimizer is None else [self.rate]
-        notes = StepNotes(loss, rates, self.count, watch.training, raw=files, gradients=source)
+        source = "run" if of_fit is None else "replay"
+        notes = StepNotes(loss, rates, self.count, self.replay.training, raw=files, gradients=source)
         if not self.layers:
-            self.layers = watch.layers
+            self.layers = self.replay.layers
         self.keep(notes, arrays, after)
 
-    def _replay(
-        self, watch: Replay, x: Any, loss_of: Callable[[Any], Any] | None
-    ) -> tuple[float | None, dict[str, Any]]:
-        """The pass once more, eagerly, on the state before the step; then the state after it again."""
+    def _replay(self, x: Any, of_fit: tuple[Any, Any] | None) -> dict[str, np.ndarray]:
+        """The pass once more on the state before the step; then the state after it again.
+
+        Args:
+            x: the batch.
+            of_fit: labels and weights of its samples, where loss and gradients are to be those of `compile`.
+        """
         variables = self._variables()
-        now = [array(v) for v in variables]
-        trained = self._trainable()
-        loss, gradients = None, {}
+        now = [tf.convert_to_tensor(v.value) for v in variables]
         try:
             for v in variables:
                 if id(v) in self.start:
                     v.assign(self.start[id(v)])
-            with watch.patched(), tf.GradientTape() as tape, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                images = tf.convert_to_tensor(x) if not isinstance(x, dict | list | tuple) else x
-                watch.seen(images, "batch/images")
-                output = self.model(images, training=True)
-                value = None if loss_of is None else loss_of(output)
-            watch.end(output)
-            if value is not None:
-                loss = float(array(value))
-                found = tape.gradient(value, [v.value for v in trained.values()])
-                gradients = {n: tf.convert_to_tensor(g) for n, g in zip(trained, found, strict=True) if g is not None}
+            found = self.replay.run(x, None, {}) if of_fit is None else self._pass_of_fit(x, *of_fit)
+            return {key: array(found[key]) for key in found if not (self.written and key.startswith(("out/", "in/")))}
         finally:
             for v, each in zip(variables, now, strict=True):
                 v.assign(each)
-        return loss, gradients
+
+    def _pass_of_fit(self, x: Any, y: Any, weights: Any) -> dict[str, Any]:
+        """A pass with loss and gradients, compiled unless `compile(run_eagerly=True)`."""
+
+        def run(x: Any, y: Any, weights: Any) -> dict[str, Any]:
+            def loss_of(output: Any) -> Any:
+                return self.model._compute_loss(x=x, y=y, y_pred=output, sample_weight=weights, training=True)
+
+            return self.replay.run(x, loss_of, self._trainable())
+
+        if self.model.run_eagerly:
+            return run(x, y, weights)
+        if self.compiled is None:
+            self.compiled = tf.function(run, autograph=False)
+        found: dict[str, Any] = self.compiled(x, y, weights)
+        return found
 
     def describe(self) -> TraceNotes:
         optimizer, groups = self.optimizer, []
@@ -272,6 +294,15 @@ class _SeenFunction:
         if self.recorder.complete:
             return self.original(iterator)
         return self.recorder.fit_step(self.original, iterator)
+
+
+def _as_general(spec: Any, *data: Any) -> Any:
+    """The batch, with the shapes that `fit` has traced its function for."""
+
+    def general(x: tf.Tensor, like: tf.TensorSpec) -> tf.Tensor:
+        return tf.raw_ops.PlaceholderWithDefault(input=x, shape=like.shape)
+
+    return tf.nest.map_structure(general, data if isinstance(spec, tuple) else data[0], spec)
 
 
 def _names(model: keras.Model) -> dict[int, str]:

@@ -1,8 +1,9 @@
-"""One eager forward pass as it is recorded: calls of layers and of operations."""
+"""One pass as it is recorded: calls of layers and of operations, loss and gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,48 @@ if TYPE_CHECKING:
 
 
 class Replay:
-    """One eager pass: the calls of layers and operations, each with its inputs, configuration and output."""
+    """One pass: the calls of layers and operations, each with its inputs, configuration and output.
+
+    It is made eagerly, or in a `tf.function`, whose outputs are then those of every call.
+    """
 
     def __init__(self, recorder: KerasRecorder) -> None:
         self.recorder = recorder
         self.layers: list[Layer] = []
-        self.arrays: dict[str, np.ndarray] = {}
         self.training: dict[str, bool] = {}
+
+    def run(self, images: Any, loss_of: Callable[[Any], Any] | None, trained: Mapping[str, Any]) -> dict[str, Any]:
+        """The pass in training.
+
+        Args:
+            images: as the network gets them.
+            loss_of: the loss of the network's output; None for a forward pass alone.
+            trained: tensors by name, whose gradients are computed.
+
+        Returns:
+            Tensors and arrays: `out/...` of layers, `batch/output/...`, `batch_mean/...` and so on, `gradient/...`, and
+            `loss`.
+        """
+        self.layers, self.training, self.counts = [], {}, {}
+        self.arrays: dict[str, Any] = {}
         self.made: dict[int, tuple[Any, str]] = {}
-        self.counts: dict[str, int] = {}
+        with self.patched(), tf.GradientTape() as tape, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            images = images if isinstance(images, dict | list | tuple) else tf.convert_to_tensor(images)
+            self.seen(images, "batch/images")
+            output = self.recorder.model(images, training=True)
+            loss = None if loss_of is None else loss_of(output)
+        self.arrays |= {f"batch/output/{i}": each for i, each in enumerate(tf.nest.flatten(output))}
+        self.made = {}
+        if loss is not None:
+            found = tape.gradient(loss, [v.value for v in trained.values()])
+            self.arrays |= {
+                f"gradient/{name}": tf.convert_to_tensor(gradient)
+                for name, gradient in zip(trained, found, strict=True)
+                if gradient is not None
+            }
+            self.arrays["loss"] = loss
+        return self.arrays
 
     @contextmanager
     def patched(self) -> Iterator[None]:
@@ -93,8 +127,7 @@ class Replay:
         unique = name if count == 1 else f"{name}#{count}"
         key = f"out/{unique}"
         self.seen(output, key)
-        if not self.recorder.written:
-            self.arrays[key] = array(self.recorder.part(output))
+        self.arrays[key] = self.recorder.part(output)
         self.layers.append(Layer(unique, kind, config, native, roles, keys, key))
         return key
 
@@ -107,25 +140,24 @@ class Replay:
             return found[1]
         key = f"in/{len(self.made)}"
         self.seen(tensor, key)
-        if not self.recorder.written:
-            self.arrays[key] = array(self.recorder.part(tensor))
+        self.arrays[key] = self.recorder.part(tensor)
         return key
 
     def statistics(self, layer: Any, x: Any) -> None:
-        """Mean and biased variance of the whole batch, in float64."""
-        axis = layer.axis % len(x.shape)
-        axes = [i for i in range(len(x.shape)) if i != axis]
-        mean, variance = tf.nn.moments(tf.cast(x, tf.float64), axes)
+        """Mean and biased variance of the whole batch; about the mean of one image, which keeps digits in float32."""
+        x = tf.cast(x, tf.float64 if x.dtype == tf.float64 else tf.float32)
+        x = tf.experimental.numpy.moveaxis(x, layer.axis, -1)
+        x = tf.reshape(x, (tf.shape(x)[0], -1, x.shape[-1]))
+        first = tf.reduce_mean(x[0], 0)
+        x -= first
+        mean, square = (
+            tf.reduce_mean(tf.cast(tf.reduce_mean(each, 1), tf.float64), 0) for each in (x, tf.square(x))
+        )  # fmt: skip
         self.arrays |= {
-            f"batch_mean/{layer.name}": array(mean),
-            f"batch_variance/{layer.name}": array(variance),
-            f"batch_count/{layer.name}": np.asarray([int(tf.size(x)) // int(x.shape[axis])]),
+            f"batch_mean/{layer.name}": tf.cast(first, tf.float64) + mean,
+            f"batch_variance/{layer.name}": square - tf.square(mean),
+            f"batch_count/{layer.name}": tf.reshape(tf.size(x, tf.int64) // int(x.shape[-1]), (1,)),
         }
-
-    def end(self, output: Any) -> None:
-        for i, each in enumerate(tf.nest.flatten(output)):
-            self.arrays[f"batch/output/{i}"] = array(each)
-        self.made = {}
 
 
 def _keeping(function: Callable[[Any], Any], into: list[Any]) -> Callable[[Any], Any]:
@@ -141,8 +173,8 @@ def _has_layers(layer: Any) -> bool:
 
 
 def array(value: Any) -> np.ndarray:
-    """A copy on the host; bfloat16 is widened."""
+    """The numbers on the host; bfloat16 is widened."""
     if isinstance(value, keras.Variable):
         value = value.value
-    found = value.numpy() if hasattr(value, "numpy") else np.asarray(value)
-    return np.array(found.astype(np.float32) if str(found.dtype) == "bfloat16" else found)
+    found = value.numpy() if hasattr(value, "numpy") else np.asarray(value)  # numpy() copies
+    return np.asarray(found.astype(np.float32) if str(found.dtype) == "bfloat16" else found)

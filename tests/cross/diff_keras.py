@@ -105,14 +105,17 @@ def fit(o, model, optimizer, loss, out):
     found, weights = list(diff_data.batches(o)), o.get("weights")
     x = np.concatenate([images for images, _, _ in found])
     y = np.concatenate([targets(o, labels) for _, labels, _ in found])
-    with xfer.record(model, out=out) if out else nullcontext():
+    recorder = xfer.record(model, out=out) if out else nullcontext()
+    called = o["mode"] == "callback" and out
+    callbacks = [seen, recorder.callback] if called else [seen]
+    with nullcontext() if called else recorder:
         model.fit(
             x,
             y,
             batch_size=8,
             shuffle=False,
             verbose=0,
-            callbacks=[seen],
+            callbacks=callbacks,
             class_weight=weights and dict(enumerate(weights)),
         )
     return losses, model.get_weights()

@@ -13,6 +13,7 @@ import pytest
 
 import xfer
 from xfer.traces.findings import CAUSES
+from xfer.traces.trace import open_trace
 
 # Name: options of a (PyTorch), options of b (Keras), what is to be found.
 LIVE = {"live": True}
@@ -82,6 +83,7 @@ SAME = {
     "same32": ({"plain": True}, {"plain": True, "mode": "fit"}),
     "same32 by XLA": ({"dropout": 0.5}, {"plain": True, "mode": "xla", "dropout": 0.5}),
     "same32 in a graph": ({"dropout": 0.5, "plain": True}, {"plain": True, "mode": "graph", "dropout": 0.5}),
+    "same32 by a callback": ({}, {"plain": True, "mode": "callback"}),
     "same32 by hand": ({}, {"plain": True}),
     "same32 in a function": ({}, {"plain": True, "mode": "function"}),
     "same64": (EXACT, EXACT),
@@ -164,6 +166,19 @@ def test_more_equal_runs_are_the_same(more, name):
 
 def test_recording_changes_no_loss_and_no_weight(traces):
     plain = [(i, name) for name, runs in SAME.items() for i in (0, 1) if runs[i].get("plain")]
-    assert len(plain) == 7
+    assert len(plain) == 8
     for i, name in plain:
         assert (traces / ("torch", "keras")[i] / name / "same.txt").read_text() == "True", name
+
+
+@pytest.mark.long
+def test_three_steps_of_resnet50_take_less_than_2_gb_and_lose_nothing(tmp_path):
+    """At 224 pixels, batch 16, in both frameworks, with the outputs of layers."""
+    script = Path(__file__).parents[2] / "benchmarks" / "recording.py"
+    command = [sys.executable, str(script), "--out", str(tmp_path), "--json", str(tmp_path / "found.json")]
+    subprocess.run(command, check=True)
+    found = json.loads((tmp_path / "found.json").read_text())["details"]
+    for framework in ("torch", "keras"):
+        assert found[framework]["same"]
+        assert found[framework]["bytes"] < 2e9
+        assert any(name.startswith("out/") for name in open_trace(tmp_path / framework).steps[0].names)

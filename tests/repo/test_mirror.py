@@ -10,6 +10,7 @@ OTHERS = ("xfer_keras", "xfer_jax")
 # TensorFlow does not start without a word; JAX has its types by mode, and the others export its runs.
 NOT_IN_ALL = {"quiet.py", "modes.py", "export.py", "linear.py", "norm.py", "collectives.py"}
 NOT_IN_ALL |= {"record.py", "record_layers.py", "record_pass.py"}  # Keras is recorded on TensorFlow alone
+NOT_IN_ALL |= {"record_callback.py"}  # for Keras's `fit`
 # torch has optimizers of its own, and Keras's beside them; the others write both rules in one.
 NOT_IN_ALL |= {"keras_rules.py"}
 # torch's own layout is the canonical one, and its networks bring their attention; then what Keras's engines share.

@@ -29,7 +29,6 @@ class Processes:
     """Set `backend`. A run in several processes is started by `together`."""
 
     backend = ""
-    synchronises = True  # batch normalisation that is trained
 
     def one(self, folder, *jobs):
         """Run jobs in one process; the exit code, and all that was printed."""
@@ -50,7 +49,6 @@ class Processes:
 
     def _same(self, place, jobs, *more):
         """The same jobs in one process and in two, which do `more` besides."""
-        jobs = [job for job in jobs if self.synchronises or not job.endswith("norm")]
         code, log = self.one(place / "one", *jobs)
         assert code == 0, log
         code, log = self.together(place / "two", *jobs, *more)
@@ -111,8 +109,6 @@ class DistributedSuite(Processes):
 
     @pytest.mark.parametrize("name", SAME)
     def test_two_processes_train_what_one_trains(self, runs, name):
-        if name.endswith("norm") and not self.synchronises:
-            pytest.skip("batch normalisation is not synchronised")
         self.check_same(runs, name)
 
     @pytest.mark.long
@@ -146,10 +142,8 @@ class DistributedSuite(Processes):
 
     def test_what_would_differ_is_refused_in_one_line(self, runs):
         first, second = (seen(runs / "two", "refusals", rank=rank) for rank in (0, 1))
-        assert ("norm" in first) != self.synchronises
-        if not self.synchronises:
-            assert "batch normalisation 'bn1' is trained" in first["norm"]
-            assert "freeze_norm()" in first["norm"]
+        assert "batch normalisation 'bn' is trained, and each of 2 processes sees its share" in first["norm"]
+        assert "call model.freezer.freeze_norm()" in first["norm"]
         assert "processes 0 and 1 have different options of training" in first["options"]
         assert "processes 0 and 1 have different weights" in first["weights"]
         assert "process 0 is at 'save', process 1 at 'beginning of a fit'" in first["parted"]

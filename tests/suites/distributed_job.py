@@ -15,10 +15,9 @@ import numpy as np
 
 import xfer
 from tests.suites import distributed_parts
-from tests.suites.distributed_parts import Call, SaveAndDie, native, network, shards_of, told, trainer
+from tests.suites.distributed_parts import Call, SaveAndDie, native, network, shards_of, told, trainer, wrapped
 from xfer.checkpoints.rotation import latest_checkpoint
 from xfer.errors import XferError
-from xfer.models.backend import get_backend
 from xfer.runtime.files import tensors_digest
 from xfer.runtime.signals import Interrupted
 from xfer.specs.tasks import Task
@@ -88,10 +87,7 @@ def map_norm(photos, out):
 
 def wrapped_norm(photos, out):
     """A network of the user's own, with batch normalisation of its framework's own class."""
-    get_backend(distributed_parts.BACKEND).distributed_context("cpu")
-    options = {"backend": distributed_parts.BACKEND, "device": "cpu", "head": "fc", "image_size": 32}
-    model = xfer.wrap(native(), classes=photos.classes, **options)
-    run = trainer(model, optimizer="sgd", cache=False, seed=SEED)
+    run = trainer(wrapped(photos.classes, native()), optimizer="sgd", cache=False, seed=SEED)
     run.fit(photos, 2)
     return told(run)
 
@@ -183,7 +179,8 @@ def refusals(photos, out):
 
     model = network(photos.classes)
     rank = trainer(model).distributed.rank
-    attempt("norm", lambda: trainer(model).fit(photos, 1))
+    unsynchronised = wrapped(photos.classes, native(norm_of_its_own=True))
+    attempt("norm", lambda: trainer(unsynchronised).fit(photos, 1))
     model.freeze()
     attempt("options", lambda: trainer(model, lr=1e-3 * (1 + rank)).fit(photos, 1))
     model.set_weights({"fc.bias": np.full(3, float(rank))})

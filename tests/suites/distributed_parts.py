@@ -3,10 +3,12 @@
 import os
 import signal
 import time
+from functools import partial
 
 import numpy as np
 
 import xfer
+from xfer.models.backend import get_backend
 from xfer.runtime.files import tensors_digest
 from xfer.training.callback import Callback
 
@@ -66,16 +68,22 @@ def told(run, **more):
     return {"rows": rows, "skipped": skipped, "digest": tensors_digest(run.model.weights()), "weights": sums} | more
 
 
-def native():
-    """A network of the framework itself, with batch normalisation."""
+def wrapped(classes, net):
+    get_backend(BACKEND).distributed_context("cpu")
+    return xfer.wrap(net, classes=classes, backend=BACKEND, device="cpu", head="fc", image_size=32)
+
+
+def native(norm_of_its_own=False):
+    """A network of the framework itself, with batch normalisation, or with a layer that keeps statistics like it."""
     if BACKEND == "torch":
         import torch
         from torch import nn
 
         torch.manual_seed(0)
+        norm = partial(nn.InstanceNorm2d, track_running_stats=True) if norm_of_its_own else nn.BatchNorm2d
         net = nn.Sequential()
         for name, module in {
-            **{"conv": nn.Conv2d(3, 4, 3, 2), "bn": nn.BatchNorm2d(4), "relu": nn.ReLU()},
+            **{"conv": nn.Conv2d(3, 4, 3, 2), "bn": norm(4), "relu": nn.ReLU()},
             **{"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "fc": nn.Linear(4, 3)},
         }.items():
             net.add_module(name, module)
@@ -84,18 +92,23 @@ def native():
         from xfer_jax.modes import modes
 
         with modes("cpu", double=True):
-            return native_keras()
-    return native_keras()
+            return native_keras(norm_of_its_own)
+    return native_keras(norm_of_its_own)
 
 
-def native_keras():
+def native_keras(norm_of_its_own):
     import keras
+
+    class OwnNorm(keras.layers.BatchNormalization):
+        def call(self, inputs, training=None, mask=None):
+            return super().call(inputs, training=training, mask=mask)
 
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("float64")
+    norm = OwnNorm if norm_of_its_own else keras.layers.BatchNormalization
     image = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(4, 3, 2, name="conv")(image)
-    x = keras.layers.ReLU(name="relu")(keras.layers.BatchNormalization(name="bn")(x))
+    x = keras.layers.ReLU(name="relu")(norm(name="bn")(x))
     z = keras.layers.Dense(3, name="fc")(keras.layers.GlobalAveragePooling2D(name="pool")(x))
     keras.config.set_dtype_policy("float32")
     return keras.Model(image, z)

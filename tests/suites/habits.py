@@ -12,7 +12,7 @@ from xfer.data.images.decode import resize_crop
 from xfer.models.backend import get_backend
 from xfer.specs.head import Head
 from xfer.specs.loss import LossSpec
-from xfer.specs.numerics import WORLDS, Numerics
+from xfer.specs.numerics import FRAMEWORKS, Numerics
 from xfer.specs.training_settings import TrainingSettings
 from xfer.testing.suite_base import CLASSES, SIZE, images, labels
 
@@ -27,7 +27,7 @@ class FrameworkHabits:
     exact: ClassVar[float] = EXACT  # Keras has rates and constants in float32
 
     def model(self, **options):
-        numerics = Numerics.habits(WORLDS[self.backend])
+        numerics = Numerics.habits(FRAMEWORKS[self.backend])
         given = {"weights": None, "classes": CLASSES, "image_size": SIZE, "precision": "fp64", "numerics": numerics}
         return xfer.load("tiny", backend=self.backend, **(given | options))
 
@@ -115,7 +115,7 @@ class FrameworkHabits:
 
     def test_head(self):
         """The bounds of what is drawn, from a layer of the framework as wide as ours."""
-        init = Numerics.habits(WORLDS[self.backend]).head_init
+        init = Numerics.habits(FRAMEWORKS[self.backend]).head_init
         ours = Head().initial("fc", 400, 300, 0, init)
         weight, bias = self.initial(400, 300)
         assert np.abs(ours["fc.weight"]).max() == pytest.approx(np.abs(weight).max(), rel=1e-3)

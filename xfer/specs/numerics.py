@@ -13,10 +13,10 @@ from typing import Any, Literal, get_args
 from xfer.errors import UnknownNameError, UsageError
 from xfer.specs.preprocessing import Preprocessing
 
-World = Literal["torch", "keras"]
+Framework = Literal["torch", "keras"]
 Value = str | float
 
-WORLDS: dict[str, World] = {"torch": "torch", "pytorch": "torch", "keras": "keras", "tensorflow": "keras"}
+FRAMEWORKS: dict[str, Framework] = {"torch": "torch", "pytorch": "torch", "keras": "keras", "tensorflow": "keras"}
 BUFFER = 8  # batches that image_dataset_from_directory shuffles among
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SYMMETRIC = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -49,9 +49,9 @@ class Part:
         """Name of the field."""
         return self.name.replace("-", "_")
 
-    def of(self, world: World) -> Value:
+    def of(self, framework: Framework) -> Value:
         """The value of a framework's habit."""
-        return self.torch if world == "torch" else self.keras
+        return self.torch if framework == "torch" else self.keras
 
     def parse(self, text: str) -> Value:
         """The value that a text names.
@@ -233,21 +233,21 @@ class Numerics:
                 part.parse(str(value))
 
     def __repr__(self) -> str:
-        for world in get_args(World):
-            if self == Numerics.habits(world):
-                return f"Numerics.habits({world!r})"
+        for framework in get_args(Framework):
+            if self == Numerics.habits(framework):
+                return f"Numerics.habits({framework!r})"
         return f"Numerics({', '.join(f'{name}={value!r}' for name, value in self.given.items())})"
 
     @classmethod
-    def habits(cls, world: str) -> Numerics:
+    def habits(cls, framework: str) -> Numerics:
         """All habits of "torch" ("pytorch") or "keras" ("tensorflow").
 
         Raises:
             UnknownNameError: another name.
         """
-        if world not in WORLDS:
-            raise UnknownNameError("framework", world, WORLDS)
-        return cls(**{part.field: part.of(WORLDS[world]) for part in PARTS.values()})  # type: ignore[arg-type]
+        if framework not in FRAMEWORKS:
+            raise UnknownNameError("framework", framework, FRAMEWORKS)
+        return cls(**{part.field: part.of(FRAMEWORKS[framework]) for part in PARTS.values()})  # type: ignore[arg-type]
 
     @property
     def given(self) -> dict[str, Value]:
@@ -294,4 +294,4 @@ class Numerics:
 
 
 assert {f.name for f in fields(Numerics)} == {part.field for part in PARTS.values()}
-assert set(get_args(World)) == set(WORLDS.values())
+assert set(get_args(Framework)) == set(FRAMEWORKS.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -40,7 +41,8 @@ def record(
     Used around a loop that has nothing else to do with xfer, in a `with` statement; the run computes the same numbers
     with and without it. A step is an update of the weights. With PyTorch images, outputs, gradients and weights are
     seen by hooks; `recorder.step(images, labels, loss)` once a step adds what they cannot see. With Keras `fit` is seen
-    as a whole, and a loop with a GradientTape calls `recorder.step(images, labels, loss)` after each update.
+    as a whole, in a `with` block or by `fit(..., callbacks=[recorder.callback])`, and a loop with a GradientTape calls
+    `recorder.step(images, labels, loss)` after each update.
 
     Args:
         model: a `torch.nn.Module` or a `keras.Model` (on TensorFlow); any, not only one of xfer.
@@ -140,7 +142,7 @@ class Recorder(ABC):
         changed = {
             f"after/{name}": array
             for name, array in after.items()
-            if name not in self.before or array.tobytes() != self.before[name].tobytes()
+            if name not in self.before or not _same_bits(array, self.before[name])
         }
         late = {f"before/{n}": np.zeros_like(a) for n, a in after.items() if n not in self.before}  # slots
         layers = {key: array for key, array in arrays.items() if key.startswith(("out/", "in/"))}
@@ -163,10 +165,13 @@ class Recorder(ABC):
 
     def part(self, array: Any) -> Any:
         """The first images of a large output, or all of a small one; the array may be of any framework."""
-        size = 1
-        for length in array.shape:
-            size *= int(length)
+        size = math.prod(WHOLE if length is None else int(length) for length in array.shape)
         return array if size * 4 <= WHOLE or not array.shape else array[: self.samples]
+
+
+def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    left, right = (np.ascontiguousarray(each).reshape(-1).view(np.uint8) for each in (a, b))
+    return np.array_equal(left, right)
 
 
 def raw_arrays(raw: Sequence[Any], samples: int) -> tuple[list[str], dict[str, np.ndarray]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xfer.data.transforms.augment import Augment
 from xfer.errors import UnknownNameError, UsageError
 from xfer.models.base_model import BaseModel
-from xfer.specs.numerics import BUFFER, KERAS_DECAY, PARTS, WORLDS, Part, Value
+from xfer.specs.numerics import BUFFER, FRAMEWORKS, KERAS_DECAY, PARTS, Part, Value
 from xfer.specs.settings import RunSettings
 
 
@@ -49,10 +49,10 @@ def exchanges(before: str, after: str, parts: str | Iterable[str] | None) -> lis
         UnknownNameError: no such part, value or framework. UsageError: twice the same framework, or a part that is
         given twice or stays what it is.
     """
-    for world in (before, after):
-        if world not in WORLDS:
-            raise UnknownNameError("framework", world, WORLDS)
-    first, second = WORLDS[before], WORLDS[after]
+    for framework in (before, after):
+        if framework not in FRAMEWORKS:
+            raise UnknownNameError("framework", framework, FRAMEWORKS)
+    first, second = FRAMEWORKS[before], FRAMEWORKS[after]
     if first == second:
         raise UsageError(f"from={before} and to={after} are the same habits: give torch and keras")
     given = parts.split(",") if isinstance(parts, str) else list(PARTS if parts is None else parts)
