@@ -220,10 +220,11 @@ def test_names_are_text(measured, name):
 def test_what_is_less_than_seeds_differ(measured):
     """Is said to be, beside what is within noise."""
     clear, nothing = Estimate.of([0.5, 0.5, 0.5]), Estimate.of([0.0, 0.0, 0.0])
-    small = Estimate.of([1e-9, 1e-9, 1e-9])
+    small, unseen = Estimate.of([1e-4, 1e-4, 1e-4]), Estimate.of([1e-9, 1e-9, 1e-9])
     effect = measured.effects[0]
     assert measured.finding(replace(effect, accuracy=nothing, loss=nothing)) == "within noise"
     assert measured.finding(replace(effect, accuracy=clear, loss=small)) == "accuracy, (loss)"
+    assert measured.finding(replace(effect, accuracy=clear, loss=unseen)) == "accuracy"
     assert "padding" in measured.summary() or "no part" in measured.summary()
 
 

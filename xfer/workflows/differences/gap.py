@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 METRICS = ("accuracy", "loss")
+_SHOWN = 5e-5  # what the digits of the table show
 _NAMED = 5  # parts in a sentence
 
 
@@ -113,7 +114,8 @@ class Gap:
 
     def finding(self, effect: Effect) -> str:
         """What an effect moves: what is less than the standard deviation between seeds in parentheses."""
-        moved = [name for name in METRICS if not getattr(effect, name).within_noise]
+        estimates: dict[str, Estimate] = {name: getattr(effect, name) for name in METRICS}
+        moved = [name for name, each in estimates.items() if not each.within_noise and abs(each.mean) >= _SHOWN]
         return ", ".join(name if self.is_clear(effect, name) else f"({name})" for name in moved) or "within noise"
 
     def is_clear(self, effect: Effect, metric: str) -> bool:
