@@ -28,6 +28,7 @@ SLOW |= {"eva02_tiny_patch14_224", "mobilenetv4_conv_small_050", "resnet18d"}
 SLOW |= {"vit_b_16", "convnext_tiny", "efficientnet_b0", "keras_mobilenet", "shufflenet_v2_x0_5"}
 SLOW |= {"swin_t", "mobilenet_v2"}
 SLOW |= {"tiny_deit3", "tiny_registers", "tiny_gap_normed", "tiny_convnext_v2", "tiny_eva02"}
+SLOW |= {"squeezenet1_1", "tiny_dinov2", "tiny_gap", "tiny_convnext_v2_conv", "tiny_resnetrs"}
 QUICK = sorted({*SMALLEST, *tiny_timm.CARDS} - SLOW)
 VARIANTS = [
     *sorted(SLOW),
@@ -81,6 +82,17 @@ def variants(tmp_path_factory):
 def full(tmp_path_factory):
     sizes = {model: card(model).preprocessing.size for model in MODELS}
     return forward(tmp_path_factory.mktemp("full"), sizes)
+
+
+@pytest.fixture
+def made(request, model):
+    """The folders of a network that is quick, or of a variant."""
+    return request.getfixturevalue("small" if model in QUICK else "variants")
+
+
+def marked(models):
+    """Those that are not quick are long."""
+    return [model if model in QUICK else pytest.param(model, marks=pytest.mark.long) for model in models]
 
 
 def check(folders: dict[str, Path], model: str, precision: str) -> None:
@@ -156,9 +168,9 @@ def test_parity_at_full_size(full, model, precision):
     check(full, model, precision)
 
 
-@pytest.mark.parametrize("model", tiny_timm.STEPPED)
-def test_a_step_of_tiny_networks_is_the_same(small, model):
-    ours, theirs = (np.load(small[backend] / f"{model}-step.npz") for backend in ("torch", "tensorflow"))
+@pytest.mark.parametrize("model", marked(tiny_timm.STEPPED))
+def test_a_step_of_tiny_networks_is_the_same(made, model):
+    ours, theirs = (np.load(made[backend] / f"{model}-step.npz") for backend in ("torch", "tensorflow"))
     assert sorted(ours) == sorted(theirs)
     assert sum(np.abs(ours[name]).max() > 1e-15 for name in ours) >= 0.9 * len(ours)
     for name in ours:
@@ -167,9 +179,9 @@ def test_a_step_of_tiny_networks_is_the_same(small, model):
         assert difference <= BOUND["fp64"] * largest or max(difference, largest) < 1e-15, name
 
 
-@pytest.mark.parametrize("model", tiny_timm.ADAPTED)
-def test_a_step_of_adapters_is_the_same(small, model):
-    ours, theirs = (np.load(small[backend] / f"{model}-lora.npz") for backend in ("torch", "tensorflow"))
+@pytest.mark.parametrize("model", marked(tiny_timm.ADAPTED))
+def test_a_step_of_adapters_is_the_same(made, model):
+    ours, theirs = (np.load(made[backend] / f"{model}-lora.npz") for backend in ("torch", "tensorflow"))
     assert sorted(ours) == sorted(theirs)
     assert sum(name.endswith("lora_A") for name in ours) >= 8
     for name in ours:

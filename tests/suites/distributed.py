@@ -19,8 +19,8 @@ from xfer.errors import DataError
 from xfer.specs.settings import RunSettings
 from xfer.workflows.run import train
 
-SAME = ["head", "tune", "norm", "map_norm", "wrapped_norm", "mixed", "several", "adapters"]
-SAME_LONG = ["branches", "estimator", "whole"]
+SAME = ["head", "tune", "norm", "mixed", "several", "adapters"]
+SAME_LONG = ["branches", "estimator", "whole", "map_norm", "wrapped_norm"]
 UNREADABLE = ["train/b/3.png", "train/c/1.png"]
 CLOSE = {"rel": 1e-9, "abs": 1e-12}
 
