@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 
 from xfer.certify.certificate import Certificate, Trial
-from xfer.errors import CheckpointError
 from xfer.report.compare import require_libraries
 from xfer.report.svg import drawing, inline, series
 from xfer.report.template import fill
-from xfer.runtime.files import write_atomically
+from xfer.runtime.files import write_atomically, writing_into
 
 KINDS = ("loss", "weights", "statistics", "slots")
 
@@ -22,12 +21,10 @@ def write(certificate: Certificate, folder: Path) -> None:
         XferError: the report's libraries are missing. CheckpointError: the folder cannot be written.
     """
     require_libraries()
-    try:
+    with writing_into(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "parity.json", certificate.to_json().encode())
         write_atomically(folder / "parity.html", render(certificate))
-    except OSError as error:
-        raise CheckpointError(f"cannot write into {folder}: {error.strerror}; give another --out") from None
 
 
 def render(certificate: Certificate) -> bytes:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from xfer.errors import CheckpointError, UnknownNameError, UsageError, XferError
+from xfer.errors import UnknownNameError, UsageError, XferError
 from xfer.models.backend import ALIASES, registered
 from xfer.report.page import render
 from xfer.report.thumbnails import MOST, thumbnails
-from xfer.runtime.files import write_atomically
+from xfer.runtime.files import write_atomically, writing_into
 from xfer.runtime.progress import say, show_progress, step
 from xfer.specs.settings import RunSettings
 from xfer.workflows.comparison.comparison import Comparison
@@ -95,12 +95,10 @@ def summarise(folders: Iterable[str | os.PathLike[str]], out: str | os.PathLike[
     comparison = Comparison.of(runs)
     shown = [image.name for image in comparison.disagreements[:MOST]]
     page = render(comparison, runs, thumbnails(RunSettings.model_validate(runs[0].metrics["config"]), shown))
-    try:
+    with writing_into(out):
         Path(out).mkdir(parents=True, exist_ok=True)
         write_atomically(Path(out, DOCUMENT), comparison.to_json().encode())
         write_atomically(Path(out, PAGE), page)
-    except OSError as error:
-        raise CheckpointError(f"cannot write into {os.fspath(out)}: {error.strerror}; give another out") from None
     return comparison
 
 

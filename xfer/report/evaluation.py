@@ -11,7 +11,6 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from xfer.data import Data
-from xfer.errors import CheckpointError
 from xfer.evaluation.class_report import ClassScores
 from xfer.evaluation.evaluate import judged
 from xfer.evaluation.evaluation import Evaluation
@@ -22,7 +21,7 @@ from xfer.report import plots
 from xfer.report.compare import require_libraries
 from xfer.report.evaluation_page import PAGE, render
 from xfer.runtime.distributed import launch_environment
-from xfer.runtime.files import write_atomically
+from xfer.runtime.files import write_atomically, writing_into
 from xfer.runtime.paths import expanded
 from xfer.workflows.ensemble import Ensemble
 from xfer.workflows.results import writable
@@ -120,13 +119,11 @@ def write(
     )
     contents = {"evaluation.json": json.dumps(judgement, indent=1).encode(), PAGE: page}
     contents |= {} if isinstance(evaluation, TasksEvaluation) else _tables(evaluation)
-    try:
+    with writing_into(folder):
         for name, content in contents.items():
             write_atomically(folder / name, content)
         if isinstance(evaluation, TasksEvaluation):
             evaluation.write_csv(folder / "predictions.csv")
-    except OSError as error:
-        raise CheckpointError(f"cannot write into {folder}: {error.strerror}; give another --out") from None
 
 
 def _tables(evaluation: Evaluation) -> dict[str, bytes]:

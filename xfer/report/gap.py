@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from xfer.errors import CheckpointError
 from xfer.features.cache import FeatureCache
 from xfer.models.backend import Backend
 from xfer.report.charts import new_figure
 from xfer.report.compare import require_libraries
 from xfer.report.svg import Drawing, Palette, element
 from xfer.report.template import fill
-from xfer.runtime.files import write_atomically
+from xfer.runtime.files import write_atomically, writing_into
 from xfer.runtime.paths import expanded
 from xfer.workflows.differences.gap import Effect, Gap
 from xfer.workflows.differences.interval import LEVEL, signed
@@ -102,11 +101,9 @@ def write(found: Gap, folder: Path) -> None:
         XferError: the libraries of the page are missing. CheckpointError: the folder cannot be written into.
     """
     require_libraries()
-    try:
+    with writing_into(folder):
         write_atomically(folder / DOCUMENT, found.to_json().encode())
         write_atomically(folder / PAGE, render(found))
-    except OSError as error:
-        raise CheckpointError(f"cannot write into {folder}: {error.strerror}; give another out") from None
 
 
 def render(found: Gap) -> bytes:

@@ -14,12 +14,11 @@ from xfer.data.audit.duplicates import Pair, Place
 from xfer.data.images.decode import BadImageError, decode
 from xfer.data.samples import Sample, Samples
 from xfer.data.views import random_changes, samples
-from xfer.errors import CheckpointError
 from xfer.models.factory import preprocessing_of
 from xfer.report.inspection_charts import MOST_CLASSES, bars, sizes
 from xfer.report.template import fill
 from xfer.report.thumbnails import data_uri
-from xfer.runtime.files import write_atomically
+from xfer.runtime.files import write_atomically, writing_into
 from xfer.runtime.text import count_of
 from xfer.specs.preprocessing import Preprocessing
 from xfer.specs.settings import RunSettings
@@ -60,11 +59,9 @@ def write(config: RunSettings, recipe: Preprocessing, data: Data, found: Inspect
         UsageError: an option of the training that cannot be. CheckpointError: the folder cannot be written.
     """
     page = render(found, data, shown(config, recipe, data))
-    try:
+    with writing_into(out):
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / PAGE, page)
-    except OSError as error:
-        raise CheckpointError(f"cannot write into {out}: {error.strerror or error}; give another --out") from None
     return out / PAGE
 
 

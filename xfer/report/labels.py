@@ -18,12 +18,11 @@ from xfer.data.audit.duplicates import Place
 from xfer.data.audit.near import NearDuplicates
 from xfer.data.audit.quality import QualityIssue
 from xfer.data.images.decode import BadImageError, decode
-from xfer.errors import CheckpointError
 from xfer.evaluation.label_issues import LabelIssues
 from xfer.report.compare import require_libraries
 from xfer.report.template import fill
 from xfer.report.thumbnails import data_uri
-from xfer.runtime.files import write_atomically
+from xfer.runtime.files import write_atomically, writing_into
 
 MOST = 300  # cards in a section of the page, or groups
 MOST_OF_A_GROUP = 12
@@ -71,11 +70,9 @@ def write(found: LabelIssues, data: Data, folder: Path) -> None:
     """
     require_page()
     suspects = collect(found)
-    try:
+    with writing_into(folder):
         write_atomically(folder / TABLE, table(suspects, correctable(data)))
         write_atomically(folder / PAGE, render(found, data, suspects))
-    except OSError as error:
-        raise CheckpointError(f"cannot write into {folder}: {error.strerror}; give another --out") from None
 
 
 def collect(found: LabelIssues) -> list[Suspect]:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from xfer.errors import CheckpointError
 from xfer.evaluation.out_of_fold import STRENGTH
 from xfer.evaluation.probe import NEIGHBOURS
 from xfer.features.cache import FeatureCache
@@ -16,7 +15,7 @@ from xfer.models.base_model import BaseModel
 from xfer.report import svg
 from xfer.report.compare import require_libraries
 from xfer.report.template import fill
-from xfer.runtime.files import write_atomically
+from xfer.runtime.files import write_atomically, writing_into
 from xfer.runtime.paths import expanded
 from xfer.workflows.ranking.job import rank_models
 from xfer.workflows.ranking.ranking import Ranked, Ranking
@@ -82,11 +81,9 @@ def write(ranking: Ranking, folder: Path) -> None:
         XferError: the libraries of the page are missing. CheckpointError: the folder cannot be written into.
     """
     require_libraries()
-    try:
+    with writing_into(folder):
         write_atomically(folder / DOCUMENT, ranking.to_json().encode())
         write_atomically(folder / PAGE, render(ranking))
-    except OSError as error:
-        raise CheckpointError(f"cannot write into {folder}: {error.strerror}; give another out") from None
 
 
 def render(ranking: Ranking) -> bytes:

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from xfer.errors import CheckpointError
 from xfer.report.charts import new_figure
 from xfer.report.compare import require_libraries
 from xfer.report.svg import Drawing, Palette, element
 from xfer.report.template import fill
-from xfer.runtime.files import write_atomically
+from xfer.runtime.files import write_atomically, writing_into
 from xfer.runtime.progress import show_progress
 from xfer.workflows.tuning.job import Launcher, search
 from xfer.workflows.tuning.result import OPTIMISTIC, Tuning, shown
@@ -90,11 +89,9 @@ def write(tuning: Tuning) -> None:
     Raises:
         CheckpointError: the folder cannot be written into.
     """
-    try:
+    with writing_into(tuning.path):
         write_atomically(tuning.path / DOCUMENT, tuning.to_json().encode())
         write_atomically(tuning.path / PAGE, render(tuning))
-    except OSError as error:
-        raise CheckpointError(f"cannot write into {tuning.path}: {error.strerror}; give another out") from None
 
 
 def render(tuning: Tuning) -> bytes:

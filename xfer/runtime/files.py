@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,20 @@ def folder_lock(folder: Path) -> FileLock:
     from filelock import FileLock
 
     return FileLock(folder / LOCK, is_singleton=True)
+
+
+@contextmanager
+def writing_into(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """A block that writes files into a folder.
+
+    Raises:
+        CheckpointError: the system refuses a file, in one line.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise CheckpointError(f"cannot write into {os.fspath(folder)}: {reason}; give another out") from None
 
 
 def write_atomically(path: Path, content: bytes) -> None:

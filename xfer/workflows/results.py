@@ -16,6 +16,7 @@ from xfer.errors import CheckpointError, UsageError
 from xfer.evaluation.evaluation import Evaluation
 from xfer.evaluation.tasks import TasksEvaluation
 from xfer.models.base_model import BaseModel
+from xfer.runtime.files import writing_into
 from xfer.runtime.paths import expanded
 from xfer.runtime.profiling import Phases
 from xfer.runtime.remote import RemotePath, is_remote
@@ -172,11 +173,9 @@ def writable(folder: Path) -> Path:
         CheckpointError: it cannot be written into. UsageError: it is a URL.
     """
     folder = expanded(folder)
-    try:
+    with writing_into(folder):
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
         probe.unlink(missing_ok=True)  # another process of the run may have been faster
-    except OSError as error:
-        raise CheckpointError(f"cannot write into {folder}: {error.strerror}; give another --out") from None
     return folder
