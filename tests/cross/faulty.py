@@ -64,7 +64,7 @@ class WrongMean(NumpyBackend):
 
 
 class _WithRule(NumpyBackend):
-    """A backend whose update rule is `rule(spec, weight, gradient, slots, step, rate, start)`."""
+    """A backend whose update rule is `rule(update, weight, gradient, slots, step, rate, start)`."""
 
     def stepper(self, model, update):
         optimizer.update = type(self).rule
@@ -75,36 +75,39 @@ class EpsilonInside(_WithRule):
     """Adam with epsilon inside the bias correction, as Keras has it."""
 
     @staticmethod
-    def rule(spec, weight, gradient, slots, step, rate, start):
+    def rule(update, weight, gradient, slots, step, rate, start):
+        spec = update.optimizer
         if spec.name != "sgd":
             spec = replace(spec, eps=spec.eps / np.sqrt(1 - spec.betas[1] ** step))
-        return RIGHT(spec, weight, gradient, slots, step, rate, start)
+        return RIGHT(replace(update, optimizer=spec), weight, gradient, slots, step, rate, start)
 
 
 class NoBiasCorrection(_WithRule):
     """Adam that starts as if it had run for long."""
 
     @staticmethod
-    def rule(spec, weight, gradient, slots, step, rate, start):
-        return RIGHT(spec, weight, gradient, slots, 10**6, rate, start)
+    def rule(update, weight, gradient, slots, step, rate, start):
+        return RIGHT(update, weight, gradient, slots, 10**6, rate, start)
 
 
 class CoupledDecay(_WithRule):
     """AdamW that decays like Adam."""
 
     @staticmethod
-    def rule(spec, weight, gradient, slots, step, rate, start):
-        spec = replace(spec, name="adam") if spec.name == "adamw" else spec
-        return RIGHT(spec, weight, gradient, slots, step, rate, start)
+    def rule(update, weight, gradient, slots, step, rate, start):
+        if update.optimizer.name == "adamw":
+            update = replace(update, optimizer=replace(update.optimizer, name="adam"))
+        return RIGHT(update, weight, gradient, slots, step, rate, start)
 
 
 class RateInVelocity(_WithRule):
     """SGD that folds the rate into the velocity, as Keras does."""
 
     @staticmethod
-    def rule(spec, weight, gradient, slots, step, rate, start):
+    def rule(update, weight, gradient, slots, step, rate, start):
+        spec = update.optimizer
         if spec.name != "sgd" or spec.nesterov:
-            return RIGHT(spec, weight, gradient, slots, step, rate, start)
+            return RIGHT(update, weight, gradient, slots, step, rate, start)
         velocity = slots["momentum_buffer"]
         velocity *= spec.momentum
         velocity += rate * (gradient + spec.decay * weight)

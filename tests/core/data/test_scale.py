@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -87,6 +87,7 @@ def by_rows(table: list[dict[str, str]], val: float) -> dict[str, object] | str:
     return {"classes": classes, "remarks": sorted(remarks), **found}
 
 
+@example([("0.png", "", "train"), ("0.png", "ant", "train"), ("0.png", "bee", "train")], 0.3, ".csv")  # no first label
 @given(rows, st.sampled_from([0.0, 0.3]), st.sampled_from([".csv", ".parquet"]))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_a_table_means_what_it_means_row_by_row(folder, given, val, suffix):

@@ -175,13 +175,14 @@ def hold_out(
     first = None if names is None else firsts(names)
     if first is not None and (first < np.arange(len(first))).any():
         return _hold_out_together(labels, share, seed, first)
-    counts = np.bincount(labels[labels >= 0])
+    labelled = labels[labels >= 0]
+    counts = np.bincount(labelled, minlength=1)
     divisible = np.flatnonzero((labels >= 0) & (counts[labels] > 1))
     classes = len(np.unique(labels[divisible]))
     size = max(round(share * len(divisible)), classes)
     if not classes or len(divisible) - size < classes:
         raise DataError(
-            f"{len(labels)} images of {len(np.unique(labels))} classes are too few to hold out {share:.0%} "
+            f"{len(labels)} images of {len(np.unique(labelled))} classes are too few to hold out {share:.0%} "
             "for validation: give more images, a validation split, or val=0"
         )
     kept, held = train_test_split(divisible, test_size=size, stratify=labels[divisible], random_state=seed)
