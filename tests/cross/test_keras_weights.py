@@ -15,6 +15,7 @@ NETWORKS = {
     "MobileNet": ("keras_mobilenet", 64),
     "MobileNetV2": ("mobilenet_v2", 64),
 }
+pytestmark = pytest.mark.long  # tests/keras/test_foreign_weights.py reads files of a small network
 LAYOUTS = ("h5", "weights.h5")
 CASES = [(n, layout) for n in NETWORKS for layout in LAYOUTS if (n, layout) != ("VGG16", "weights.h5")]  # half a GB
 CASES += [("MobileNetV2", layout) for layout in ("nested.h5", "nested.keras")]

@@ -49,7 +49,7 @@ def test_the_other_framework_gives_the_same_probabilities(run, tmp_path):
     np.testing.assert_allclose(np.load(out), probabilities(run / "predictions.csv"), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("run", ["torch", pytest.param("tensorflow", marks=pytest.mark.long)], indirect=True)
+@pytest.mark.long
 def test_pushed_by_one_framework_and_loaded_from_the_hub_by_the_other(run, tmp_path):
     with serve() as hub:
         env = environment(hub, tmp_path / "huggingface")

@@ -29,8 +29,8 @@ found = xfer.evaluation_report(model, data, {folder!r})
     ("before", "env"),
     [
         ("sys.stdout = sys.stderr = None", {}),
-        ("", {"XDG_CACHE_HOME": "", "XFER_FEATURES": ""}),
-        ("", {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}),
+        pytest.param("", {"XDG_CACHE_HOME": "", "XFER_FEATURES": ""}, marks=pytest.mark.long),
+        pytest.param("", {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}, marks=pytest.mark.long),
         ("", {"MPLBACKEND": "tkagg", "DISPLAY": "", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}),
     ],
 )

@@ -155,7 +155,7 @@ def command_line(*arguments, **options):
     return subprocess.Popen([sys.executable, "-m", "xfer", *map(str, arguments)], **options)
 
 
-@pytest.mark.parametrize("how", ["broken", "closed"])
+@pytest.mark.parametrize("how", ["broken", pytest.param("closed", marks=pytest.mark.long)])
 def test_a_run_does_not_need_its_stderr(pictures, tmp_path, how):
     """Its reader has gone, or it was closed before: the run goes on, and stdout has its result alone."""
     reading, writing = os.pipe()

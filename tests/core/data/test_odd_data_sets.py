@@ -61,6 +61,7 @@ def test_one_image(photo):
         arrays(one, np.zeros(1, int), classes=["a", "b"])
 
 
+@pytest.mark.long
 def test_a_thousand_classes(tmp_path):
     rng = np.random.default_rng(0)
     for i in range(1000):

@@ -18,6 +18,7 @@ from xfer.features.cache import FeatureCache
 from xfer.features.store import Writer
 
 
+@pytest.mark.long
 def test_a_kill_in_the_middle_leaves_a_cache_that_serves(tmp_path):
     command = [sys.executable, "-c", "import xfer.features.compute\n" + KILLED]
     process = subprocess.Popen([*command, tmp_path / "killed"], stdout=subprocess.PIPE, text=True)

@@ -53,6 +53,7 @@ def test_a_second_run_waits_says_so_and_reads_what_the_first_made(tmp_path, plai
     assert_same(found, plain)
 
 
+@pytest.mark.long
 def test_nobody_waits_for_the_dead(tmp_path, plain):
     """Killed in the middle, while another waits: that one has the lock at once, and the rows that were written."""
     first = start(tmp_path, slow=60)
@@ -67,6 +68,7 @@ def test_nobody_waits_for_the_dead(tmp_path, plain):
     assert list(tmp_path.glob("*/*.lock")), "the lock file is there, and holds nobody up"
 
 
+@pytest.mark.long
 def test_shards_fill_one_space_at_the_same_time(tmp_path, plain):
     parts = [start(tmp_path, shard=f"{i}/3", slow=0.05) for i in range(3)]
     made = [finish(part)[0]["computed"] for part in parts]
@@ -77,6 +79,7 @@ def test_shards_fill_one_space_at_the_same_time(tmp_path, plain):
     assert_same(found, plain)
 
 
+@pytest.mark.long
 def test_what_is_cleared_while_it_is_read_is_read_on(tmp_path, plain):
     """The budget has room for one network: a run on another one clears the space from which the first reads."""
     budget = 256 + (ROWS + 10) * (64 + 16 * 8)
@@ -97,6 +100,7 @@ def finish_waiting(process):
     return finish(process)
 
 
+@pytest.mark.long
 def test_what_is_being_filled_is_not_cleared(tmp_path, plain):
     """Until its process has ended: the budget has room for one network and a row."""
     writer, other = start(tmp_path, slow=60), start(seed=1)
@@ -128,6 +132,7 @@ def test_a_disk_that_is_full(tmp_path, plain):
     assert_same(again, plain)
 
 
+@pytest.mark.long
 def test_a_folder_that_may_only_be_read(tmp_path, plain):
     """Features that are there are read; where some are missing, training goes on without a cache."""
     cache = tmp_path / "cache"
@@ -158,6 +163,7 @@ def open_again(folder):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["while it is filled", "while it is read"])
 def test_a_folder_that_vanishes(tmp_path, plain, moment):
     filled = moment == "while it is read"

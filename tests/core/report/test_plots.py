@@ -15,7 +15,7 @@ def pixels(png):
         return np.asarray(image.convert("RGB"), int)
 
 
-@pytest.mark.parametrize("classes", [1, 2, 50, 200])
+@pytest.mark.parametrize("classes", [1, 2, pytest.param(50, marks=pytest.mark.long), 200])
 def test_any_number_of_classes(classes):
     counts = np.random.default_rng(0).integers(0, 9, (classes, classes))
     image = pixels(plots.confusion(counts, [f"class {i}" for i in range(classes)]))

@@ -76,6 +76,7 @@ def test_against_runs_by_hand(data):
     assert abs(np.array(found.effects[0].loss.by_seed)).min() > 1e-4
 
 
+@pytest.mark.long
 def test_all_parts_that_apply(data):
     """The others keep the first habit in all runs."""
     found = gap(data, from_="keras", to="pytorch", optimizer="sgd", augment="crop")

@@ -237,6 +237,7 @@ def test_an_ensemble_answers_for_the_others(model, tmp_path, capsys, monkeypatch
     assert (found.exit_code, found.stdout.count("\n")) == (1, 2)
 
 
+@pytest.mark.long
 def test_several_tasks_answer_for_the_others(tmp_path):
     """Every kind of task, in the table and in JSON."""
     table, out = tmp_path / "photos.csv", tmp_path / "run"

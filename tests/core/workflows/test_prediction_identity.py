@@ -49,6 +49,7 @@ def trained(table, estimator, columns=("age", "place"), imputer="median"):
     return model
 
 
+@pytest.mark.long
 def test_a_model_is_known_again_in_another_process(table, tmp_path):
     """With a forest, whose trees hold bytes that are not set, and a transformer of columns."""
     forest = RandomForestClassifier(3, random_state=0)
