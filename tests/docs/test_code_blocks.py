@@ -12,7 +12,8 @@ from tests.suites.pages import PAGES, Worker, blocks, commands, on_tensorflow, p
 from xfer.cli import with_default_epochs
 from xfer.cli.app import app
 
-LONG = ("docs/coming-from/keras.md", "docs/export.md")  # Keras compiles five networks; ONNX
+LONG = ["docs/coming-from/keras.md", "docs/export.md"]  # Keras compiles five networks; ONNX
+LONG += [f"docs/tutorials/{name}.md" for name in ("keras-pytorch", "several-machines", "deploying")]
 EXECUTED = [pytest.param(page, marks=pytest.mark.long) if page in LONG else page for page in PAGES if programs(page)]
 QUICK = ("docs/getting-started.md",)  # on TensorFlow too in `make test`; the others in `make test-all`
 PORTABLE = [page if page in QUICK else pytest.param(page, marks=pytest.mark.long) for page in PAGES if portable(page)]
