@@ -115,7 +115,7 @@ def status(found: dict[str, Any] | None) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure what is missing, then write the table between the marks of a page."""
+    """Measure what is missing, and write the table between the marks of a page after each."""
     parser = argparse.ArgumentParser(prog="python -m xfer.certify.zoo")
     parser.add_argument("--backend", choices=list(STORES), default="tensorflow", help="what torch is compared with")
     parser.add_argument("page", type=Path, help="the table is written between the marks of this file")
@@ -132,10 +132,16 @@ def main(arguments: Sequence[str]) -> None:
             measured.add(model.name)
             ordered = {c.name: results[c.name] for c in cards() if c.name in results}
             write_atomically(STORES[backend], (json.dumps(ordered, indent=1) + "\n").encode())
+            _fill(given.page)
             print(model.name, status(results[model.name]), flush=True)
-    before, _, rest = given.page.read_text("utf-8").partition("<!-- table -->\n")
+    _fill(given.page)
+
+
+def _fill(page: Path) -> None:
+    """Write the table as it is now."""
+    before, _, rest = page.read_text("utf-8").partition("<!-- table -->\n")
     _, _, after = rest.partition("<!-- /table -->\n")
-    given.page.write_text(f"{before}<!-- table -->\n{table(cards())}<!-- /table -->\n{after}", "utf-8")
+    write_atomically(page, f"{before}<!-- table -->\n{table(cards())}<!-- /table -->\n{after}".encode())
 
 
 if __name__ == "__main__":
