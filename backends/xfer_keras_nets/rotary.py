@@ -41,8 +41,8 @@ class RotaryAttention(Attention):
     def call(self, inputs: Any) -> Any:
         """Queries, keys and values (N, L, 3 D) to (N, L, D)."""
         if self.biases:
-            keyless = ops.zeros_like(self.query_bias)
-            inputs = inputs + ops.concatenate([self.query_bias, keyless, self.value_bias])
+            query, value = (ops.convert_to_tensor(bias) for bias in (self.query_bias, self.value_bias))
+            inputs = inputs + ops.concatenate([query, ops.zeros_like(query), value])  # JAX takes no variable here
         return super().call(inputs)
 
     def logits(self, query: Any, key: Any) -> Any:

@@ -9,11 +9,15 @@ import jax
 import numpy as np
 import pytest
 
-from xfer import LossSpec, OptimizerSpec, load
+from tests.suites import tiny_timm
+from xfer import Head, LossSpec, OptimizerSpec, load
 from xfer.errors import BackendError, DeviceError, NumbersError
 from xfer.features.gan import GanSpec, generated
+from xfer.models.backend import get_backend
+from xfer.models.spec import ModelSpec
 from xfer.specs.rates import block_rates
 from xfer.specs.update import UpdateSpec
+from xfer.zoo import imagenet_classes
 from xfer_jax.model import padded_size
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3)).astype(np.uint8)
@@ -146,3 +150,17 @@ def test_another_engine_of_keras():
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, env=environment)
     expected = "Keras runs on 'torch': start a process with KERAS_BACKEND=jax for backend 'jax'"
     assert done.stderr.strip().splitlines()[-1].endswith(expected)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "tiny_eva02" else pytest.param(name, marks=pytest.mark.long) for name in tiny_timm.CARDS]
+)
+def test_tiny_networks_of_timm_have_an_output_for_each_image(name):
+    """Their layers take variables in ways of their own."""
+    found = tiny_timm.CARDS[name]
+    model = get_backend("jax").build(ModelSpec(found, Head(), imagenet_classes(), found.preprocessing))
+    size = found.preprocessing.size
+    images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
+    logits = model.logits(images)
+    assert logits.shape == (2, 1000)
+    assert np.isfinite(logits).all()
