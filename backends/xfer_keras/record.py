@@ -36,6 +36,8 @@ class KerasRecorder(Recorder):
             raise UsageError("a tf.distribute strategy is in use: record on one device, without it")
         if not model.built:
             raise UsageError(f"{model.name} is not built: call model.build(...) or the model on a batch before")
+        if len(inputs := getattr(model, "inputs", None) or []) > 1:
+            raise UsageError(f"{model.name} has {len(inputs)} inputs: record a network that takes images alone")
         if not isinstance(optimizer, keras.optimizers.Optimizer | None):
             kind = type(optimizer).__name__
             raise UsageError(f"optimizer is a {kind}: give the keras.optimizers.Optimizer of the loop")
@@ -122,6 +124,7 @@ class KerasRecorder(Recorder):
             if self.model.steps_per_execution != 1 and not self.complete:
                 raise UsageError("steps_per_execution is not 1: record with compile(..., steps_per_execution=1)")
             self.model.train_function = _SeenFunction(function, self)
+            self.compiled = None  # what it computes may be another: a loss, what is trained
 
     def fit_step(self, function: Callable[[Any], Any], iterator: Any) -> Any:
         """One call of the compiled function, seen from outside."""
@@ -208,7 +211,9 @@ class KerasRecorder(Recorder):
         after = self._state()
         arrays |= {f"gradient/{name}": array(gradient) for name, gradient in self.gradients.items()}
         arrays |= (
-            {"batch/images": array(x)} | ({} if y is None else {"batch/labels": array(y)}) | self._replay(x, of_fit)
+            {"batch/images": array(_only(x))}
+            | ({} if y is None else {"batch/labels": array(y)})
+            | self._replay(x, of_fit)
         )
         if of_fit is not None:
             loss = float(arrays.pop("loss"))
@@ -298,11 +303,24 @@ class _SeenFunction:
 
 def _as_general(spec: Any, *data: Any) -> Any:
     """The batch, with the shapes that `fit` has traced its function for."""
+    known = zip(tf.nest.flatten(data), tf.nest.flatten(spec), strict=True)
+    general = [
+        tf.raw_ops.PlaceholderWithDefault(input=x, shape=like.shape) if isinstance(like, tf.TensorSpec) else x
+        for x, like in known
+    ]
+    return tf.nest.pack_sequence_as(spec, general)
 
-    def general(x: tf.Tensor, like: tf.TensorSpec) -> tf.Tensor:
-        return tf.raw_ops.PlaceholderWithDefault(input=x, shape=like.shape)
 
-    return tf.nest.map_structure(general, data if isinstance(spec, tuple) else data[0], spec)
+def _only(images: Any) -> Any:
+    """The images of a batch, which may be in a list or a dictionary.
+
+    Raises:
+        UsageError: there is something beside them.
+    """
+    found = tf.nest.flatten(images)
+    if len(found) > 1:
+        raise UsageError(f"a batch has {len(found)} inputs: record a network that takes images alone")
+    return found[0]
 
 
 def _names(model: keras.Model) -> dict[int, str]:

@@ -46,8 +46,9 @@ class Replay:
         self.made: dict[int, tuple[Any, str]] = {}
         with self.patched(), tf.GradientTape() as tape, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            images = images if isinstance(images, dict | list | tuple) else tf.convert_to_tensor(images)
-            self.seen(images, "batch/images")
+            images = tf.nest.map_structure(tf.convert_to_tensor, images)
+            for each in tf.nest.flatten(images):
+                self.seen(each, "batch/images")
             output = self.recorder.model(images, training=True)
             loss = None if loss_of is None else loss_of(output)
         self.arrays |= {f"batch/output/{i}": each for i, each in enumerate(tf.nest.flatten(output))}

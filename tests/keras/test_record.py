@@ -6,6 +6,7 @@ import pytest
 
 import xfer
 from xfer.errors import UsageError
+from xfer.traces.trace import open_trace
 
 X, Y = np.ones((4, 3), "float32"), np.zeros(4)
 
@@ -32,6 +33,13 @@ def test_several_steps_in_one_call(tmp_path):
     with refused, xfer.record(model, out=tmp_path):
         model.fit(X, Y, verbose=0)
     model.fit(X, Y, verbose=0)
+
+
+def test_a_network_of_several_inputs(tmp_path):
+    images = [keras.Input((3,)), keras.Input((3,))]
+    model = keras.Model(images, keras.layers.Dense(2)(keras.layers.Concatenate()(images)))
+    with pytest.raises(UsageError, match="has 2 inputs: record a network that takes images alone"):
+        xfer.record(model, out=tmp_path)
 
 
 def test_a_step_without_images(tmp_path):
@@ -61,3 +69,31 @@ def test_a_callback_in_a_block_leaves_the_recording_to_it(tmp_path):
         for _ in range(2):
             model.fit(X, Y, verbose=0, callbacks=[recorder.callback])
     assert len(list((tmp_path / "trace").glob("step-*"))) == 2
+
+
+def test_a_model_that_is_compiled_anew_is_recorded_as_it_is_now(tmp_path):
+    """Another loss, and a layer that is trained no more."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, name="first"), keras.layers.Dense(2)])
+    losses = []
+    seen = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: losses.append(logs["loss"]))
+    with xfer.record(model, out=tmp_path / "trace", steps=2):
+        for reduction in ("sum_over_batch_size", "sum"):
+            model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction))
+            model.fit(X, Y, verbose=0, callbacks=[seen])
+            model.get_layer("first").trainable = False
+    first, second = open_trace(tmp_path / "trace").steps
+    assert [first.notes.loss, second.notes.loss] == pytest.approx(losses, rel=1e-6)
+    assert losses[1] > 3 * losses[0]
+    trained = [any(key.startswith("gradient/") and "first" in key for key in each.names) for each in (first, second)]
+    assert trained == [True, False]
+
+
+@pytest.mark.parametrize("form", ["tuple", "dictionary", "weighted"])
+def test_batches_of_any_form(tmp_path, form):
+    image = keras.Input((3,), name="image")
+    model = keras.Model({"image": image} if form == "dictionary" else image, keras.layers.Dense(2)(image))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x = {"image": X} if form == "dictionary" else X
+    with xfer.record(model, out=tmp_path / "trace", steps=2):
+        model.fit(x, Y, sample_weight=np.ones(4) if form == "weighted" else None, batch_size=3, verbose=0)
+    assert [each.notes.loss is not None for each in open_trace(tmp_path / "trace").steps] == [True, True]
