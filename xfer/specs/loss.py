@@ -7,7 +7,7 @@ silently does something else. Everything here is plain data or a pure function o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -71,6 +71,11 @@ class LossSpec:
             if value and (name, value) != ("reduction", "weights")
         }
         return f"LossSpec({', '.join(f'{name}={value}' for name, value in given.items())})"
+
+    def divided_by(self, reduction: Reduction) -> LossSpec:
+        """The same with another reduction, also of its tasks."""
+        tasks = tuple(replace(task, loss=task.loss.divided_by(reduction)) for task in self.tasks)
+        return replace(self, tasks=tasks, reduction=reduction)
 
     def weight_of(self, labels: np.ndarray) -> float:
         """The sum of w[y] over class indices int64 (N,), negative ones left out."""

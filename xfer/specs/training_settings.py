@@ -192,7 +192,7 @@ class TrainingSettings(Settings):
         if habits.decay == "keras" and rule.weight_decay is None:
             rule = replace(rule, weight_decay=KERAS_DECAY.get(rule.name))
         if habits.reduction is not None:
-            loss = replace(loss, reduction=habits.reduction)
+            loss = loss.divided_by(habits.reduction)
         forms = habits.optimizer or "torch", habits.decay or "torch"
         return UpdateSpec(rule, loss, self.clip_norm, self.l2_sp, *forms)
 

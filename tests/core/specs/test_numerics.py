@@ -17,7 +17,7 @@ from xfer.data.sampling import buffered
 from xfer.data.sources.arrays import arrays
 from xfer.data.transforms.augment import Augment
 from xfer.errors import UnknownNameError, UsageError
-from xfer.specs.loss import LossSpec
+from xfer.specs.loss import LossSpec, TaskLoss
 from xfer.specs.numerics import PARTS, Numerics
 from xfer.specs.optimizer import OptimizerSpec
 from xfer.specs.preprocessing import Preprocessing
@@ -88,6 +88,9 @@ def test_constants_are_those_of_the_framework_unless_they_are_given(rule):
     chosen = TrainingSettings(optimizer=rule, eps=1e-3, weight_decay=0.2).update_spec(LossSpec(), keras).optimizer
     assert (chosen.eps, chosen.decay) == (1e-3, 0.2)
     assert TrainingSettings(optimizer=rule).update_spec(LossSpec(), keras).loss.reduction == "count"
+    several = LossSpec(tasks=(TaskLoss("single-label", 3, loss=LossSpec(class_weights=(1.0, 2.0, 3.0))),))
+    (task,) = TrainingSettings(optimizer=rule).update_spec(several, keras).loss.tasks
+    assert (task.loss.reduction, task.loss.class_weights) == ("count", (1.0, 2.0, 3.0))
 
 
 @given(st.integers(0, 60), st.integers(1, 70), st.integers(0, 5))
