@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from xfer.report.svg import Drawing, Palette, element
 from xfer.report.template import fill
 from xfer.runtime.files import write_atomically, writing_into
 from xfer.runtime.paths import expanded
-from xfer.workflows.differences.gap import Effect, Gap
+from xfer.workflows.differences.gap import SHOWN, Effect, Gap, Metric
 from xfer.workflows.differences.interval import LEVEL, signed
 from xfer.workflows.differences.job import measure_gap
 from xfer.workflows.results import writable
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
 DOCUMENT = "gap.json"
 PAGE = "gap.html"
-TITLES = {"accuracy": "accuracy, %", "loss": "loss"}
-Metric = Literal["accuracy", "loss"]
+TITLES: dict[Metric, str] = {"accuracy": "accuracy, %", "loss": "loss"}
 
 
 def gap(
@@ -112,7 +111,9 @@ def render(found: Gap) -> bytes:
         "gap.html",
         gap=found,
         source=PurePath(found.images.source).name,
-        charts=[(title, element(waterfall(found, name), name, _said(found, name))) for name, title in _charts(found)],
+        charts=[
+            (title, element(waterfall(found, name), name, _said(found, name))) for name, title in _charts(found).items()
+        ],
         level=f"{100 * LEVEL:g}",
         means={name: float(np.mean(getattr(found, name))) for name in TITLES},
         settings=[(name, [str(value)]) for name, value in found.settings.items()],
@@ -121,8 +122,7 @@ def render(found: Gap) -> bytes:
 
 def waterfall(found: Gap, metric: Metric) -> Drawing:
     """From one framework's habits to the other's, part by part: bars of differences, lines of their intervals."""
-    scale = 100.0 if metric == "accuracy" else 1.0
-    start = scale * float(np.mean(getattr(found, metric)))
+    start = SHOWN[metric][0] * float(np.mean(getattr(found, metric)))
 
     def draw(palette: Palette) -> Figure:
         effects = (*found.effects, found.unexplained)
@@ -131,7 +131,7 @@ def waterfall(found: Gap, metric: Metric) -> Drawing:
         _end(axes, 0, at, palette)
         _connect(axes, 0, at, palette)
         for row, effect in enumerate(effects, 1):
-            at = _bar(axes, row, at, effect, metric, scale, palette)
+            at = _bar(axes, row, at, effect, metric, palette)
         _end(axes, len(effects) + 1, at, palette)
         names = [f"habits of {found.before}", *(effect.name for effect in effects), f"habits of {found.after}"]
         axes.set_yticks(range(len(names)), names)
@@ -152,16 +152,16 @@ def _end(axes: Axes, row: int, at: float, palette: Palette) -> None:
     _value(axes, row, f"{at:.4g}", palette)
 
 
-def _bar(axes: Axes, row: int, at: float, effect: Effect, metric: Metric, scale: float, palette: Palette) -> float:
+def _bar(axes: Axes, row: int, at: float, effect: Effect, metric: Metric, palette: Palette) -> float:
     """The bar of an effect that begins where the one before has ended; returns where it ends."""
-    estimate = effect.accuracy if metric == "accuracy" else effect.loss
+    estimate, (scale, digits) = effect.of(metric), SHOWN[metric]
     mean, low, high = (scale * value for value in (estimate.mean, estimate.low, estimate.high))
     better = (mean > 0) == (metric == "accuracy")
     noise = estimate.within_noise
     axes.barh(row, mean, 0.62, at, color=palette.grid if noise else palette.series(0 if better else 1), zorder=1)
     axes.plot([at + low, at + high], [row, row], color=palette.muted if noise else palette.ink, linewidth=1.1, zorder=2)
     _connect(axes, row, at + mean, palette)
-    _value(axes, row, signed(mean, 2 if metric == "accuracy" else 4), palette)
+    _value(axes, row, signed(mean, digits), palette)
     return at + mean
 
 
@@ -174,19 +174,17 @@ def _value(axes: Axes, row: int, text: str, palette: Palette) -> None:
     axes.text(1.02, row, text, transform=place, va="center_baseline", fontsize=8.5, color=palette.ink)
 
 
-def _charts(found: Gap) -> list[tuple[Metric, str]]:
+def _charts(found: Gap) -> dict[Metric, str]:
     """The metrics, each with its finding."""
-    titles: list[tuple[Metric, str]] = []
-    for name in ("accuracy", "loss"):
-        metric: Metric = "accuracy" if name == "accuracy" else "loss"
-        moved = [each.name for each in found.effects if found.is_clear(each, metric)]
+    titles: dict[Metric, str] = {}
+    for name in TITLES:
+        moved = [each.name for each in found.effects if found.is_clear(each, name)]
         said = f"{', '.join(moved)}, by more than seeds do" if moved else "no part by more than seeds do"
-        titles.append((metric, f"What moves {name}: {said}"))
+        titles[name] = f"What moves {name}: {said}"
     return titles
 
 
 def _said(found: Gap, name: Metric) -> str:
     """The chart in words."""
-    scale, digits = (100.0, 2) if name == "accuracy" else (1.0, 4)
-    each = "; ".join(f"{row.name} {getattr(row, name).text(scale, digits)}" for row in found.rows)
+    each = "; ".join(f"{row.name} {row.text(name)}" for row in found.rows)
     return f"Waterfall of {TITLES[name]} from the habits of {found.before} to those of {found.after}: {each}"

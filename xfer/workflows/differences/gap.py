@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from xfer.workflows.differences.interval import Estimate
 if TYPE_CHECKING:
     from rich.table import Table
 
-METRICS = ("accuracy", "loss")
-_SHOWN = 5e-5  # what the digits of the table show
+Metric = Literal["accuracy", "loss"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+SHOWN: dict[Metric, tuple[float, int]] = {"accuracy": (100.0, 2), "loss": (1.0, 4)}  # times, and to how many digits
+_SEEN = 5e-5  # what these digits show
 _NAMED = 5  # parts in a sentence
 
 
@@ -39,8 +41,15 @@ class Effect:
     loss: Estimate
 
     def __repr__(self) -> str:
-        accuracy, loss = self.accuracy.text(100), self.loss.text(digits=4)
-        return f"Effect({self.name}: accuracy {accuracy} points, loss {loss})"
+        return f"Effect({self.name}: accuracy {self.text('accuracy')} points, loss {self.text('loss')})"
+
+    def of(self, metric: Metric) -> Estimate:
+        """What is moved of a metric."""
+        return self.accuracy if metric == "accuracy" else self.loss
+
+    def text(self, metric: Metric) -> str:
+        """The same as tables show it, accuracy in points."""
+        return self.of(metric).text(*SHOWN[metric])
 
 
 @dataclass(frozen=True)
@@ -114,13 +123,12 @@ class Gap:
 
     def finding(self, effect: Effect) -> str:
         """What an effect moves: what is less than the standard deviation between seeds in parentheses."""
-        estimates: dict[str, Estimate] = {name: getattr(effect, name) for name in METRICS}
-        moved = [name for name, each in estimates.items() if not each.within_noise and abs(each.mean) >= _SHOWN]
+        moved = [name for name in METRICS if not effect.of(name).within_noise and abs(effect.of(name).mean) >= _SEEN]
         return ", ".join(name if self.is_clear(effect, name) else f"({name})" for name in moved) or "within noise"
 
-    def is_clear(self, effect: Effect, metric: str) -> bool:
+    def is_clear(self, effect: Effect, metric: Metric) -> bool:
         """Whether an effect is neither within noise nor less than the standard deviation between seeds."""
-        estimate: Estimate = getattr(effect, metric)
+        estimate = effect.of(metric)
         return not estimate.within_noise and abs(estimate.mean) >= dict(zip(METRICS, self.noise, strict=True))[metric]
 
     def summary(self) -> str:
@@ -164,7 +172,7 @@ class Gap:
         for title in ("part", "accuracy, points", "loss", "moves"):
             table.add_column(title, justify="left" if title in ("part", "moves") else "right", no_wrap=True)
         for each in self.rows:
-            cells = (each.name, each.accuracy.text(100), each.loss.text(digits=4), self.finding(each))
+            cells = (each.name, *map(each.text, METRICS), self.finding(each))
             table.add_row(*map(Text, cells))
         return table
 
