@@ -28,7 +28,9 @@ def main(backend_name, out, *models):
         for padding in ("same", "symmetric"):
             numerics = Numerics(padding=padding, norm_eps=0.01, norm_momentum=0.4, norm_variance="biased")
             recipe = found.preprocessing.at(int(size))
-            net = backend.build(ModelSpec(found, Head(), imagenet_classes(), recipe, "fp64", numerics=numerics))
+            net = backend.build(
+                ModelSpec(found, Head(), imagenet_classes(), recipe, "fp64", numerics=numerics, dropout=False)
+            )
             net.set_weights({name: x.astype(np.float64) for name, x in random_weights(net.shapes()).items()})
             arrays = dict(net.block_outputs(images))
             if found.parameters < STEPPED:
