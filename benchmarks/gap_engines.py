@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from xfer.workflows.differences.gap import SHOWN
 from xfer.workflows.differences.interval import Estimate
-
-METRICS = {"accuracy": (100.0, 2), "loss": (1.0, 4)}
 
 
 def main(first: str, second: str) -> None:
@@ -26,7 +25,7 @@ def main(first: str, second: str) -> None:
     if a["seeds"] != b["seeds"] or [row["name"] for row in rows(a)] != [row["name"] for row in rows(b)]:
         sys.exit("the two gaps are of other seeds or parts")
     engines = a["backend"], b["backend"]
-    for metric, (scale, digits) in METRICS.items():
+    for metric, (scale, digits) in SHOWN.items():
         print(f"\n| part | {metric} on {engines[0]} | on {engines[1]} | difference |\n|---|---|---|---|")
         agree = 0
         for x, y in zip(rows(a), rows(b), strict=True):
