@@ -3,7 +3,7 @@
     python benchmarks/recording.py [--frameworks torch,keras] [--batch 16] [--size 224] [--out FOLDER] [--json out.json]
 
 A step before them, which is not timed, loads kernels and compiles; each framework in a process of its own, both kinds
-of run in turns, twice: the shorter one of each counts.
+of run in turns, three times: the shortest of each counts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from harness import Apart, write
 
-STEPS, REPEATS = 3, 2
+STEPS, REPEATS = 3, 3
 
 
 def batches(batch: int, size: int) -> tuple[np.ndarray, np.ndarray]:

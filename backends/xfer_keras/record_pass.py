@@ -46,6 +46,7 @@ class Replay:
         self.made: dict[int, tuple[Any, str]] = {}
         with self.patched(), tf.GradientTape() as tape, warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            self.tape = tape
             images = tf.nest.map_structure(tf.convert_to_tensor, images)
             for each in tf.nest.flatten(images):
                 self.seen(each, "batch/images")
@@ -90,29 +91,32 @@ class Replay:
             keys = [self.reference(x) for x in tensors]
             training = bool(kwargs.get("training"))
             before: list[Any] = []
-            fused = fused_activation(layer)
-            if fused is not None:
-                object.__setattr__(layer, "activation", _keeping(fused, before))
-            try:
+            moments: list[Any] = []
+            with _calls_kept(layer, before, moments):
                 output = call(*args, **kwargs)
-            finally:
-                if fused is not None:
-                    object.__setattr__(layer, "activation", fused)
             if tensors and tf.is_tensor(output):
                 self.training[layer.name] = training
-                self.add_layer(layer, tensors[0], training, keys, before, output)
+                with self.tape.stop_recording():  # or it keeps what no gradient needs
+                    self.add_layer(layer, tensors[0], training, keys, before, moments, output)
             return output
 
         return seen
 
-    def add_layer(self, layer: Any, x: Any, training: bool, keys: list[str], before: list[Any], output: Any) -> None:
+    def add_layer(
+        self, layer: Any, x: Any, training: bool, keys: list[str], before: list[Any], moments: list[Any], output: Any
+    ) -> None:
         found = describe_layer(layer, tuple(x.shape), training)
         if found.kind == "other" and not found.parameters and x.shape == output.shape:
             found = Described("activation", {"name": "unknown", "function": type(layer).__name__})
         names = self.recorder.names
         roles = {role: names[id(v)] for role, v in found.parameters.items() if id(v) in names}
-        if found.kind == "batch_norm":
-            self.statistics(layer, x)
+        if found.kind == "batch_norm" and found.config["batch"]:
+            mean, variance = moments[0] if moments else _moments(layer, x)
+            self.arrays |= {
+                f"batch_mean/{layer.name}": mean,
+                f"batch_variance/{layer.name}": variance,
+                f"batch_count/{layer.name}": tf.reshape(tf.size(x, tf.int64) // int(x.shape[layer.axis]), (1,)),
+            }
         if not before:
             self.add(layer.name, found.kind, found.config, type(layer).__name__, roles, keys, output)
             return
@@ -144,27 +148,52 @@ class Replay:
         self.arrays[key] = self.recorder.part(tensor)
         return key
 
-    def statistics(self, layer: Any, x: Any) -> None:
-        """Mean and biased variance of the whole batch; about the mean of one image, which keeps digits in float32."""
-        x = tf.cast(x, tf.float64 if x.dtype == tf.float64 else tf.float32)
-        x = tf.experimental.numpy.moveaxis(x, layer.axis, -1)
-        x = tf.reshape(x, (tf.shape(x)[0], -1, x.shape[-1]))
-        first = tf.reduce_mean(x[0], 0)
-        x -= first
-        mean, square = (
-            tf.reduce_mean(tf.cast(tf.reduce_mean(each, 1), tf.float64), 0) for each in (x, tf.square(x))
-        )  # fmt: skip
-        self.arrays |= {
-            f"batch_mean/{layer.name}": tf.cast(first, tf.float64) + mean,
-            f"batch_variance/{layer.name}": square - tf.square(mean),
-            f"batch_count/{layer.name}": tf.reshape(tf.size(x, tf.int64) // int(x.shape[-1]), (1,)),
-        }
+
+def _moments(layer: Any, x: Any) -> tuple[Any, Any]:
+    """Mean and biased variance of the whole batch; about the mean of one image, which keeps digits in float32."""
+    x = tf.cast(x, tf.float64 if x.dtype == tf.float64 else tf.float32)
+    x = tf.experimental.numpy.moveaxis(x, layer.axis, -1)
+    x = tf.reshape(x, (tf.shape(x)[0], -1, x.shape[-1]))
+    first = tf.reduce_mean(x[0], 0)
+    x -= first
+    mean, square = (tf.reduce_mean(tf.cast(tf.reduce_mean(each, 1), tf.float64), 0) for each in (x, tf.square(x)))
+    return tf.cast(first, tf.float64) + mean, square - tf.square(mean)
+
+
+@contextmanager
+def _calls_kept(layer: Any, before: list[Any], moments: list[Any]) -> Iterator[None]:
+    """Keep what a layer's activation gets, and mean and variance of the batch as Keras's batch normalisation has them.
+
+    A layer with a rule of its own for them is left alone.
+    """
+    fused = fused_activation(layer)
+    own = getattr(type(layer), "_moments", None) is keras.layers.BatchNormalization._moments
+    own = own and "_moments" not in vars(layer)
+    if fused is not None:
+        object.__setattr__(layer, "activation", _keeping(fused, before))
+    if own:
+        object.__setattr__(layer, "_moments", _keeping_result(layer._moments, moments))
+    try:
+        yield
+    finally:
+        if fused is not None:
+            object.__setattr__(layer, "activation", fused)
+        if own:
+            object.__delattr__(layer, "_moments")
 
 
 def _keeping(function: Callable[[Any], Any], into: list[Any]) -> Callable[[Any], Any]:
     def seen(x: Any) -> Any:
         into.append(x)
         return function(x)
+
+    return seen
+
+
+def _keeping_result(function: Callable[..., Any], into: list[Any]) -> Callable[..., Any]:
+    def seen(*args: Any) -> Any:
+        into.append(function(*args))
+        return into[-1]
 
     return seen
 

@@ -7,6 +7,7 @@ import pytest
 import xfer
 from xfer.errors import UsageError
 from xfer.traces.trace import open_trace
+from xfer_keras_nets.layers import BatchNorm
 
 X, Y = np.ones((4, 3), "float32"), np.zeros(4)
 
@@ -97,3 +98,38 @@ def test_batches_of_any_form(tmp_path, form):
     with xfer.record(model, out=tmp_path / "trace", steps=2):
         model.fit(x, Y, sample_weight=np.ones(4) if form == "weighted" else None, batch_size=3, verbose=0)
     assert [each.notes.loss is not None for each in open_trace(tmp_path / "trace").steps] == [True, True]
+
+
+class Doubled(keras.layers.BatchNormalization):
+    """A layer with a variance of its own."""
+
+    def _moments(self, inputs, mask):
+        mean, variance = super()._moments(inputs, mask)
+        return mean, 2 * variance
+
+
+@pytest.mark.parametrize("run_eagerly", [False, True])
+@pytest.mark.parametrize("kind", [keras.layers.BatchNormalization, Doubled, BatchNorm])
+def test_the_batch_has_its_mean_and_biased_variance_whatever_a_layer_makes_of_them(tmp_path, kind, run_eagerly):
+    norm = BatchNorm(0.1, 1e-5) if kind is BatchNorm else kind()
+    model = keras.Sequential([keras.Input((3,)), norm, keras.layers.Dense(2)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=run_eagerly)
+    images = np.random.default_rng(0).normal(100, 1, (9, 3)).astype("float32")
+    with xfer.record(model, out=tmp_path / "trace", steps=2):
+        model.fit(images, np.zeros(9), batch_size=5, shuffle=False, verbose=0)
+    for step, batch in zip(open_trace(tmp_path / "trace").steps, (images[:5], images[5:]), strict=True):
+        batch = batch.astype("float64")
+        assert step.get(f"batch_mean/{norm.name}") == pytest.approx(batch.mean(0), rel=1e-6)
+        assert step.get(f"batch_variance/{norm.name}") == pytest.approx(batch.var(0), rel=1e-4)
+        assert step.get(f"batch_count/{norm.name}") == len(batch)
+    assert "_moments" not in vars(norm)
+
+
+def test_a_frozen_layer_has_no_statistics_of_the_batch(tmp_path):
+    norm = keras.layers.BatchNormalization()
+    model = keras.Sequential([keras.Input((3,)), norm, keras.layers.Dense(2)])
+    norm.trainable = False
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with xfer.record(model, out=tmp_path / "trace", steps=1):
+        model.fit(X, Y, verbose=0)
+    assert open_trace(tmp_path / "trace").steps[0].get(f"batch_mean/{norm.name}") is None
