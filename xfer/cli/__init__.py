@@ -13,6 +13,7 @@ def main() -> None:
     from xfer.runtime.distributed import launch_environment
     from xfer.runtime.malloc import keep_pages
     from xfer.runtime.messages import on_stderr
+    from xfer.runtime.openmp import spin_briefly
 
     if sys.stderr is None:  # closed: a file that is opened next would take its descriptor, and what libraries print
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
@@ -24,6 +25,7 @@ def main() -> None:
     if launch.rank:  # of several processes of one run, the first speaks
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     keep_pages()
+    spin_briefly()
     app(args=with_default_epochs(sys.argv[1:]), prog_name="xfer")
 
 

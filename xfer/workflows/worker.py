@@ -11,6 +11,7 @@ from xfer.errors import UnknownNameError, XferError
 from xfer.models.backend import get_backend
 from xfer.runtime.ending import end_with_parent, tell
 from xfer.runtime.malloc import keep_pages
+from xfer.runtime.openmp import spin_briefly
 from xfer.specs.settings import RunSettings
 from xfer.workflows.run import train
 from xfer.zoo import card
@@ -20,6 +21,7 @@ def main() -> int:
     """Do the job; an `XferError` becomes the answer, anything else a traceback on stderr."""
     end_with_parent()
     keep_pages()
+    spin_briefly()
     answers = _take_stdout()
     job = json.load(sys.stdin)
     config = RunSettings.model_validate(job["config"])
