@@ -46,12 +46,13 @@ class Replay:
         self.made: dict[int, tuple[Any, str]] = {}
         with self.patched(), tf.GradientTape() as tape, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.tape = tape
+            self.tape: tf.GradientTape | None = tape
             images = tf.nest.map_structure(tf.convert_to_tensor, images)
             for each in tf.nest.flatten(images):
                 self.seen(each, "batch/images")
             output = self.recorder.model(images, training=True)
             loss = None if loss_of is None else loss_of(output)
+        self.tape = None
         self.arrays |= {f"batch/output/{i}": each for i, each in enumerate(tf.nest.flatten(output))}
         self.made = {}
         if loss is not None:
@@ -87,6 +88,8 @@ class Replay:
         """What stands in the place of a layer's `call`."""
 
         def seen(*args: Any, **kwargs: Any) -> Any:
+            if self.tape is None:  # once more for its gradient, in a keras.RematScope
+                return call(*args, **kwargs)
             tensors = [x for x in tf.nest.flatten((args, kwargs)) if tf.is_tensor(x)]
             keys = [self.reference(x) for x in tensors]
             training = bool(kwargs.get("training"))

@@ -133,3 +133,16 @@ def test_a_frozen_layer_has_no_statistics_of_the_batch(tmp_path):
     with xfer.record(model, out=tmp_path / "trace", steps=1):
         model.fit(X, Y, verbose=0)
     assert open_trace(tmp_path / "trace").steps[0].get(f"batch_mean/{norm.name}") is None
+
+
+def test_a_layer_that_is_computed_again_for_its_gradient_is_recorded_once(tmp_path):
+    with keras.RematScope("full"):
+        hidden = keras.layers.BatchNormalization()
+    model = keras.Sequential([keras.Input((3,)), hidden, keras.layers.Dense(2)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, run_eagerly=True)  # Keras has it in no other way on TensorFlow
+    with xfer.record(model, out=tmp_path / "trace", steps=1):
+        model.fit(X, Y, verbose=0)
+    trace = open_trace(tmp_path / "trace")
+    assert [layer.name for layer in trace.notes.layers] == [layer.name for layer in model.layers]
+    assert trace.steps[0].get(f"gradient/{hidden.gamma.path}") is not None
