@@ -44,7 +44,8 @@ class Replay:
         self.layers, self.training, self.counts = [], {}, {}
         self.arrays: dict[str, Any] = {}
         self.made: dict[int, tuple[Any, str]] = {}
-        with self.patched(), tf.GradientTape() as tape, warnings.catch_warnings():
+        tape = tf.GradientTape(watch_accessed_variables=loss_of is not None)  # or it keeps what no gradient needs
+        with self.patched(), tape, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.tape: tf.GradientTape | None = tape
             images = tf.nest.map_structure(tf.convert_to_tensor, images)
@@ -99,7 +100,7 @@ class Replay:
                 output = call(*args, **kwargs)
             if tensors and tf.is_tensor(output):
                 self.training[layer.name] = training
-                with self.tape.stop_recording():  # or it keeps what no gradient needs
+                with self.tape.stop_recording():
                     self.add_layer(layer, tensors[0], training, keys, before, moments, output)
             return output
 
