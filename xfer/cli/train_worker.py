@@ -11,7 +11,6 @@ from xfer.cli.guard import guarded
 from xfer.cli.train import train_here
 from xfer.runtime.ending import end_with_parent
 from xfer.runtime.malloc import keep_pages
-from xfer.runtime.openmp import spin_briefly
 from xfer.specs.settings import RunSettings
 
 
@@ -19,7 +18,6 @@ def main() -> int:
     """Make the run; the exit code."""
     end_with_parent()
     keep_pages()
-    spin_briefly()
     job = json.load(sys.stdin)
     settings = RunSettings.model_validate(job["settings"])
     try:
